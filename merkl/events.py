@@ -1,0 +1,173 @@
+"""What happens during a build, as values, and the protocol of whoever reports it.
+
+It decides nothing.  The engine emits events in the order things happen; a node gets exactly one of the five endings
+``Ran``, ``Cached``, ``CutOff``, ``Failed``, ``Skipped``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from merkl.digest import Key
+from merkl.errors import MerklError
+from merkl.nodes import Node
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStarted:
+    """Planning is done: ``total`` nodes are needed, ``to_run`` of them will or may run."""
+
+    build: str
+    total: int
+    to_run: int
+    targets: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A node was handed to the executor; ``attempt`` counts from 1; ``log`` is the file it writes its output to."""
+
+    node: Node
+    label: str
+    log: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A node ran and its outputs are in the store; ``seconds`` of wall time, ``log`` the path of what it printed."""
+
+    node: Node
+    label: str
+    seconds: float
+    log: str
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """The store answered the key (or the content key of a node that is open); ``saved`` seconds were not spent."""
+
+    node: Node
+    label: str
+    saved: float
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """Something upstream changed, but its outputs are the same bytes; ``saved`` seconds were not spent."""
+
+    node: Node
+    label: str
+    saved: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A node ended badly; the error says how, ``log`` where its output is."""
+
+    node: Node
+    label: str
+    error: BaseException
+    seconds: float
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A node was never started, because ``because`` failed, changed or was interrupted."""
+
+    node: Node
+    label: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another build is running the same node; this one waits for it."""
+
+    node: Node
+    label: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """An attempt failed and another will follow after ``delay`` seconds."""
+
+    node: Node
+    label: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An output is now at ``path``, relative to the project."""
+
+    node: Node
+    label: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A file that merkl did not make, or that was edited, was put into the store before it was replaced."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the user should know that is no failure; ``hint`` is the next command."""
+
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDone:
+    """The last event of a build.  ``saved`` seconds are what the cached nodes took when they ran."""
+
+    ran: int
+    cached: int
+    cutoff: int
+    failed: int
+    skipped: int
+    seconds: float
+    saved: float
+    interrupted: Sequence[str] = ()
+    errors: Sequence[MerklError | BaseException] = field(default_factory=tuple)
+    keys: frozenset[Key] = frozenset()
+
+
+Event: TypeAlias = (
+    BuildStarted
+    | Started
+    | Ran
+    | Cached
+    | CutOff
+    | Failed
+    | Skipped
+    | Waiting
+    | Retrying
+    | Placed
+    | Saved
+    | Note
+    | BuildDone
+)
+
+
+class Reporter(Protocol):
+    """Told of each event, in order, in the building thread.  Must not raise, and must not block for long."""
+
+    def report(self, event: Event) -> None:
+        """Take one event."""
+
+    def tick(self) -> None:
+        """Called a few times a second while tasks run, so that something live can be drawn."""
+
+    def close(self) -> None:
+        """No event follows.  Idempotent."""

@@ -1,0 +1,111 @@
+"""What every test can rely on: no settings of the machine leak in, and missing programs are spoken of."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+REQUIRE_ALL = bool(os.environ.get("MERKL_REQUIRE_ALL"))
+FULL = bool(os.environ.get("MERKL_FULL"))
+
+# The machine is shared, so a slow example says nothing about the code.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=100)
+hypothesis.settings.register_profile("full", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile("full" if FULL else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    wanted = [program for mark in item.iter_markers("needs") for program in mark.args]
+    missing = sorted({program for program in wanted if shutil.which(program) is None})
+    if missing and REQUIRE_ALL:
+        pytest.fail(f"needs {', '.join(missing)}, and MERKL_REQUIRE_ALL is set", pytrace=False)
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_home_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty HOME, and no merkl or color settings, for the tests and the processes they start."""
+    saved = dict(os.environ)
+    prefixes = ("MERKL_", "XDG_")
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
+        del os.environ[name]
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH"):
+        os.environ.pop(name, None)
+    os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    os.environ.clear()
+    os.environ.update(saved)
+
+
+class ProjectDir:
+    """A project in a directory of its own, worked on through the command line as a user would."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """Write a file of the project."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def merklfile(self, text: str) -> None:
+        """Write the Merklfile, with every public name imported."""
+        self.write("Merklfile.py", "from merkl import *\n" + textwrap.dedent(text))
+
+    def read(self, name: str) -> str:
+        """The text of a file of the project."""
+        return (self.path / name).read_text()
+
+    def popen(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start merkl."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "merkl", *arguments],
+            **{"cwd": self.path, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+               "text": True, **options},
+        )  # fmt: skip
+
+    def merkl(
+        self, *arguments: str, code: int | None = 0, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run merkl to its end and check its exit code (None: any)."""
+        process = self.popen(*arguments, **options)
+        out, err = process.communicate(timeout=120)
+        assert code is None or process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def events(self, *arguments: str, code: int | None = 0, **options: Any) -> list[dict[str, Any]]:
+        """The events of ``merkl build``."""
+        done = self.merkl("build", "--json", *arguments, code=code, **options)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def build(self, *arguments: str, code: int | None = 0, **options: Any) -> list[str]:
+        """Build, and return the names of the tasks that really ran, in the order in which they ended."""
+        return [e["task"] for e in self.events(*arguments, code=code, **options) if e["event"] == "ran"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ProjectDir:
+    """An empty project."""
+    (tmp_path / "project").mkdir()
+    return ProjectDir(tmp_path / "project")
