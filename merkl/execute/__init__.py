@@ -1,0 +1,1 @@
+"""Running jobs: child processes, worker processes, or here."""

@@ -1,0 +1,159 @@
+"""The contract of an executor: it takes jobs, runs them, and says how each ended.
+
+It knows no graph, no key and no cache.  The invariant: every job that was started ends in exactly one ``Ended``, and
+after ``close`` no process of any job is alive (where the system has no subreapers: except one that left its session).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessJob:
+    """A command.  ``argv[0]`` is an absolute path; it runs in a session of its own, in directory ``cwd``.
+
+    ``log`` gets stdout and stderr; with ``stdout`` only stderr goes to the log.  A relative ``log`` or ``stdout`` is
+    taken from the coordinator's current directory.  ``timeout`` in seconds.  When the command has ended, what it left
+    running in its session's first process group is ended too, before the job counts as ended.
+
+    stdin is /dev/null.  With ``interactive`` the command has the coordinator's own stdin, stdout, stderr, session and
+    process group instead, and ``log`` and ``stdout`` are left alone.
+    """
+
+    argv: Sequence[bytes]
+    env: Mapping[bytes, bytes]
+    cwd: bytes
+    log: bytes
+    stdout: bytes | None = None
+    timeout: float | None = None
+    interactive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallJob:
+    """A Python call: ``payload`` is a cloudpickled ``(function, args)``, the result is pickled.
+
+    It runs with ``cwd`` as its directory and with fds 1 and 2 on ``log``; both paths may be relative, like those of a
+    command.  Inline the payload is made and read in one process, so both kinds see the same thing.  stdin is /dev/null.
+    With ``interactive`` it runs inline, whatever the slots, with the coordinator's own stdin, stdout and stderr.
+    A call with a ``timeout`` never runs inline: there is no way to stop it there.
+    """
+
+    payload: bytes
+    log: bytes
+    cwd: bytes
+    timeout: float | None = None
+    interactive: bool = False
+
+
+Job: TypeAlias = ProcessJob | CallJob
+
+
+class Unportable(Exception):
+    """Stands for an exception that cannot be sent from one process to another; its text is ``type: text``."""
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(type_name, text)
+        self.type_name = type_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.text}" if self.text else self.type_name
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A command ended: exit code, or negative signal number; ``timed_out`` if it was stopped for that."""
+
+    code: int
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A call returned; the pickled result."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A call raised.
+
+    ``error`` is a copy of the exception if it can be pickled and read back, else an ``Unportable``; ``trace`` is the
+    traceback from the user's first frame on, as text.  A result that cannot be pickled is a ``SerializationError``.
+    """
+
+    error: BaseException
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """The process a call ran in is gone: exit code, or negative signal number; ``timed_out`` if it was stopped for that."""
+
+    code: int
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The job could not be started: no such program, no processes left, no memory.
+
+    ``error.filename`` says what could not be used.  ``ECANCELED``: it was stopped while it waited for a slot.
+    ``ECHILD``: how it ended cannot be known, since somebody else has waited for its process.
+    """
+
+    error: OSError
+
+
+How: TypeAlias = Exited | Returned | Raised | WorkerDied | NotStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the job with that ``ticket`` ended.
+
+    Times: seconds of wall clock, ns since the epoch at the start.  ``peak_memory`` in bytes, 0 where it is not known: a
+    command's is hidden below the coordinator's own, a call's below that of earlier calls in its process.
+    ``interrupted`` if it had got a SIGINT before it ended.
+    """
+
+    ticket: int
+    how: How
+    started_ns: int
+    seconds: float
+    peak_memory: int = 0
+    interrupted: bool = False
+
+
+class Executor(Protocol):
+    """Runs up to ``slots`` jobs at once; more are kept waiting, in order.  Used from one thread only."""
+
+    slots: int
+
+    def start(self, job: Job) -> int:
+        """Start a job and return its ticket.  Never blocks on the job, except inline calls, which end in here.
+
+        An inline call that must wait for a slot runs in a later ``wait``.
+        """
+
+    def wait(self, timeout: float | None) -> list[Ended]:
+        """Wait until at least one job has ended, ``wake`` was called or ``timeout`` seconds have passed; all that ended.
+
+        With no job and no timeout it returns at once.
+        """
+
+    def wake(self) -> None:
+        """Make ``wait`` return early, or the next one if none is going on.  May be called from a signal handler."""
+
+    def interrupt(self) -> None:
+        """Send SIGINT to every running job; those that wait for a slot end as ``NotStarted``."""
+
+    def kill(self, tickets: Sequence[int] | None = None, grace: float = 1.0) -> None:
+        """SIGTERM now, and SIGKILL in the ``wait`` after ``grace`` seconds, to the whole process groups of those jobs
+        (None: of all).  Those that wait for a slot end as ``NotStarted``."""
+
+    def close(self) -> None:
+        """End what runs, stop the workers and wait for them.  Idempotent; what ended is still there for ``wait``."""

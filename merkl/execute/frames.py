@@ -1,0 +1,52 @@
+"""What goes over the two pipes between the coordinator and a worker.
+
+It decides the layout of a frame, nothing about its contents.  One request, one reply: never two in flight, so whatever
+is read beyond the length of a frame is a fault.
+"""
+
+import os
+import struct
+from typing import Final
+
+# Bytes of payload, of log path and of directory; then the log path, the directory and the payload.
+REQUEST: Final = struct.Struct("!QII")
+# Outcome, start (ns since the epoch), duration (ns), peak memory (bytes), bytes of payload; then the payload.
+REPLY: Final = struct.Struct("!BQQQQ")
+CHUNK: Final = 1 << 20  # Bytes: as much as a pipe may hold without privileges.
+SMALL: Final = (
+    1 << 15
+)  # Bytes to ask for first: making room for a whole chunk takes longer than a small call.
+
+RETURNED: Final = 0  # The payload is the pickled result.
+RAISED: Final = 1  # The payload is a packed error.
+NOT_STARTED: Final = 2  # The payload is a pickled (errno, text, path).
+
+
+def widen(fd: int) -> None:
+    """Let a pipe hold more, where that can be done: fewer switches for large payloads."""
+    import fcntl
+
+    try:
+        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ"), CHUNK)  # noqa: B009 - not on every system
+    except (AttributeError, OSError):
+        pass
+
+
+def write_all(fd: int, parts: list[bytes]) -> None:
+    """Write ``parts`` to a blocking descriptor, small ones in a single call.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
+    views = [memoryview(part) for part in parts if part]
+    while views:
+        written = os.writev(fd, views)
+        views = rest(views, written)
+
+
+def rest(views: list[memoryview], written: int) -> list[memoryview]:
+    """What is left of ``views`` once their first ``written`` bytes are gone."""
+    while views and written >= len(views[0]):
+        written -= len(views[0])
+        views = views[1:]
+    return [views[0][written:], *views[1:]] if views and written else views

@@ -1,0 +1,131 @@
+"""A call run right here, in the coordinator's process, so that a debugger sees it.
+
+It decides what of this process a call may change for good: nothing that a worker would not share with its next call
+either.  It knows no other jobs.
+
+The invariant: afterwards stdin, stdout, stderr, the directory, the umask and the handler of SIGINT are what they were.
+"""
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeAlias
+
+from merkl.execute.base import CallJob, Ended, NotStarted
+from merkl.execute.call import flush, new_file, perform, text_on
+from merkl.execute.pool import understood
+from merkl.execute.process import RSS_UNIT
+
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
+
+
+def run_inline(ticket: int, job: CallJob) -> Ended:
+    """Run a call to its end."""
+    started_ns, started = time.time_ns(), time.monotonic()
+    interrupts = _Interrupts()
+    peak = 0
+    try:
+        with _redirected(job), _own_place(job.cwd):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            outcome, payload = perform(job.payload, interrupts.enter, interrupts.leave)
+            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            peak = after * RSS_UNIT if after > before else 0
+        how = understood(outcome, payload)
+    except OSError as error:
+        how = NotStarted(error)
+    return Ended(ticket, how, started_ns, time.monotonic() - started, peak, interrupts.came)
+
+
+class _Interrupts:
+    """SIGINT during a call: the handler that was there hears of it, and then it is a ``KeyboardInterrupt`` in the call.
+
+    In another thread than the main one there is nothing to do: Python raises it elsewhere.
+    """
+
+    __slots__ = ("_before", "_inside", "came")
+
+    def __init__(self) -> None:
+        self.came = False
+        self._inside = False
+        self._before: Handler = None
+
+    def enter(self) -> None:
+        try:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        except ValueError:
+            return
+        self._inside = True
+
+    def leave(self) -> None:
+        if self._inside:
+            self._inside = False
+            # None: a handler that was not set from Python cannot be set again from here.
+            signal.signal(signal.SIGINT, signal.default_int_handler if self._before is None else self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if callable(self._before) and self._before is not signal.default_int_handler:
+            self._before(number, frame)
+        if self._inside:
+            self.came = True
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _redirected(job: CallJob) -> Iterator[None]:
+    """stdin from /dev/null, stdout and stderr to the log, for C libraries and child processes too.
+
+    Raises:
+        OSError: the log cannot be written.
+    """
+    log = new_file(job.log)
+    if job.interactive:
+        os.close(log)
+        yield
+        return
+    flush()
+    saved: list[int] = []
+    streams = sys.stdin, sys.stdout, sys.stderr
+    null = -1
+    try:
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        for fd in (0, 1, 2):
+            saved.append(os.dup(fd))
+        for fd, target in enumerate((null, log, log)):
+            os.dup2(target, fd)
+        sys.stdin = open(0, closefd=False, encoding="utf-8", errors="surrogateescape")
+        sys.stdout, sys.stderr = text_on(1), text_on(2)
+        yield
+        flush()
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        flush()  # What went to a stream that somebody had kept belongs to the log too.
+        for fd, copy in enumerate(saved):
+            os.dup2(copy, fd)
+            os.close(copy)
+        os.close(log)
+        if null >= 0:
+            os.close(null)
+
+
+@contextmanager
+def _own_place(cwd: bytes) -> Iterator[None]:
+    """The call's directory, and ours and our umask again afterwards.
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    umask = os.umask(0)
+    os.umask(umask)
+    try:
+        os.chdir(cwd)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        os.umask(umask)

@@ -1,0 +1,350 @@
+"""Jobs on this machine: child processes and worker processes, or calls right here if there is one slot.
+
+It decides who runs when, who has had enough time, and when a job has really ended.  It knows no graph and no cache.
+
+The invariant: every step of a job is taken in ``start``, ``wait`` or ``close``.  There are no threads here, and nothing
+happens behind the engine's back.
+"""
+
+import errno
+import itertools
+import math
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from merkl.execute.base import CallJob, Ended, Job, NotStarted
+from merkl.execute.inline import run_inline
+from merkl.execute.leaving import Leaving
+from merkl.execute.orphans import Adoption
+from merkl.execute.pool import Worker, new_lifeline, start_worker
+from merkl.execute.process import (
+    Child,
+    Death,
+    become_parent,
+    has_ended,
+    reap,
+    signal_group,
+    start_command,
+)
+from merkl.execute.running import GRACE, Running
+
+_TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
+_LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
+_BURY_EVERY: Final = 256  # Processes between two looks for orphans that have ended.
+
+
+class Local:
+    """The executor of this machine.  A context manager that closes itself.
+
+    ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.
+    """
+
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            raise ValueError(f"{slots} slots can run nothing")
+        become_parent()
+        self.slots = slots
+        self._tickets = itertools.count(1)
+        self._queue: deque[tuple[int, Job]] = deque()
+        self._running: dict[int, Running] = {}  # By ticket.
+        self._idle: list[Worker] = []
+        self._leaving: list[Leaving] = []
+        self._ended: list[Ended] = []
+        self._watched: dict[int, Running | Worker] = {}  # By pidfd.
+        self._replies: dict[int, Running] = {}  # By descriptor, as is the next.
+        self._requests: dict[int, Worker] = {}
+        self._lifeline: tuple[int, int] | None = None
+        self._adoption: Adoption | None = None
+        self._reaped = 0
+        self._poll = select.poll()
+        self._woken, self.wake_fd = os.pipe()
+        for fd in (self._woken, self.wake_fd):
+            os.set_blocking(fd, False)
+        self._poll.register(self._woken, select.POLLIN)
+        self._closed = False
+
+    def __enter__(self) -> "Local":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ---- starting ---------------------------------------------------------------------------------------------------
+
+    def start(self, job: Job) -> int:
+        """See ``Executor``."""
+        if self._closed:
+            raise RuntimeError("the executor is closed")
+        ticket = next(self._tickets)
+        if not self._queue and self._has_room():
+            self._launch(ticket, job)
+        else:
+            self._queue.append((ticket, job))
+        return ticket
+
+    def _has_room(self) -> bool:
+        return len(self._running) + sum(leaving.ended is not None for leaving in self._leaving) < self.slots
+
+    def _is_inline(self, job: Job) -> bool:
+        return isinstance(job, CallJob) and (job.interactive or (self.slots == 1 and job.timeout is None))
+
+    def _launch(self, ticket: int, job: Job) -> None:
+        if isinstance(job, CallJob) and self._is_inline(job):
+            self._ended.append(run_inline(ticket, job))
+            return
+        if self._adoption is None:
+            self._adoption = Adoption()
+        started_ns, started = time.time_ns(), time.monotonic()
+        try:
+            worker = self._hand_over(job) if isinstance(job, CallJob) else None
+            child = worker.child if worker is not None else start_command(job)  # type: ignore[arg-type]
+        except OSError as error:
+            self._ended.append(Ended(ticket, NotStarted(error), started_ns, time.monotonic() - started))
+            return
+        due = math.inf if job.timeout is None else started + job.timeout
+        running = self._running[ticket] = Running(ticket, child, worker, started_ns, started, due)
+        self._watch(child, running)
+        if worker is not None:
+            self._replies[worker.replies] = running
+            self._poll.register(worker.replies, select.POLLIN)
+            if worker.unsent:
+                self._requests[worker.requests] = worker
+                self._poll.register(worker.requests, select.POLLOUT)
+
+    def _hand_over(self, job: CallJob) -> Worker:
+        """Send a call to an idle worker, or to a new one if there is none alive.
+
+        Raises:
+            OSError: no worker could be started.
+        """
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                if not has_ended(worker.child):
+                    worker.send(job)
+                    return worker
+            except (BrokenPipeError, ChildProcessError):
+                pass
+            self._dismiss(worker)
+        if self._lifeline is None:
+            self._lifeline = new_lifeline()
+        worker = start_worker(job.log, self._lifeline[0])
+        try:
+            worker.send(job)
+        except BrokenPipeError:
+            pass  # Dead already; that is how the job will end.
+        return worker
+
+    def _watch(self, child: Child, owner: Running | Worker) -> None:
+        if child.pidfd >= 0:
+            if child.pidfd not in self._watched:
+                self._poll.register(child.pidfd, select.POLLIN)
+            self._watched[child.pidfd] = owner
+
+    def _unwatch(self, child: Child) -> None:
+        if self._watched.pop(child.pidfd, None) is not None:
+            self._poll.unregister(child.pidfd)
+
+    # ---- waiting ----------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None) -> list[Ended]:
+        """See ``Executor``."""
+        limit = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._closed:
+            if limit == math.inf and not self._busy() and not self._ended:
+                break
+            woken = self._look(limit)
+            if woken or self._ended or time.monotonic() >= limit:
+                break
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _busy(self) -> bool:
+        return bool(self._running or self._queue or any(leaving.ended for leaving in self._leaving))
+
+    def _look(self, limit: float) -> bool:
+        """Wait for one round of news until ``limit`` (monotonic) and act on it; whether ``wake`` was called."""
+        woken = False
+        deaths = []
+        self._fill()
+        for fd, _ in self._poll.poll(0 if self._ended else self._patience(limit)):
+            if fd in self._replies:
+                self._heard(self._replies[fd])
+            elif fd in self._requests:
+                self._push(self._requests[fd])
+            elif fd in self._watched:
+                deaths.append(fd)  # After the replies: a worker may have answered before it died.
+            elif fd == self._woken:
+                woken = bool(os.read(self._woken, 4096))
+        for fd in deaths:
+            if (owner := self._watched.get(fd)) is not None:
+                self._check(owner)
+        for running in [r for r in self._running.values() if r.child.pidfd < 0]:
+            self._check(running)
+        now = time.monotonic()
+        for running in self._running.values():
+            running.on_time(now)
+        self._see_off()
+        self._fill()
+        return woken
+
+    def _fill(self) -> None:
+        """Start what waits for a slot, but only one inline call before ``wait`` returns."""
+        while self._queue and self._has_room():
+            if self._ended and self._is_inline(self._queue[0][1]):
+                return
+            self._launch(*self._queue.popleft())
+
+    def _patience(self, limit: float) -> float | None:
+        """How long poll may wait, in ms; None for ever."""
+        if self._leaving or any(running.child.pidfd < 0 for running in self._running.values()):
+            limit = min(limit, time.monotonic() + _TICK)
+        for running in self._running.values():
+            if running.due < limit:
+                limit = running.due
+        if limit == math.inf:
+            return None
+        return min(max(limit - time.monotonic(), 0.0), _LONGEST) * 1000
+
+    def _push(self, worker: Worker) -> None:
+        try:
+            worker.push()
+        except BrokenPipeError:
+            worker.unsent = []
+        if not worker.unsent:
+            self._poll.unregister(worker.requests)
+            del self._requests[worker.requests]
+
+    def _heard(self, running: Running) -> bool:
+        """Read from a busy worker; whether its call has ended."""
+        worker = running.worker
+        assert worker is not None
+        reply = worker.listen()
+        if reply is None:
+            if worker.silent:  # Its end is closed: what becomes of it is for the pidfd to tell.
+                self._poll.unregister(worker.replies)
+                del self._replies[worker.replies]
+            return False
+        self._free(running)
+        self._ended.append(running.answered(reply))
+        # A SIGINT that came too late for this call must not meet the next one.
+        if running.interrupted or running.told or self._closed:
+            self._dismiss(worker)
+        else:
+            self._watch(worker.child, worker)
+            self._idle.append(worker)
+        return True
+
+    def _free(self, running: Running) -> None:
+        """Empty the slot of a job."""
+        del self._running[running.ticket]
+        worker = running.worker
+        if worker is None:
+            return
+        if self._replies.pop(worker.replies, None) is not None:
+            self._poll.unregister(worker.replies)
+        if self._requests.pop(worker.requests, None) is not None:
+            self._poll.unregister(worker.requests)
+
+    def _dismiss(self, worker: Worker) -> None:
+        """Let an idle worker go; it ends by itself."""
+        self._unwatch(worker.child)
+        worker.hang_up()
+        self._leaving.append(Leaving(worker.child, None, time.monotonic() + GRACE))
+
+    def _check(self, owner: Running | Worker) -> None:
+        """Act on the end of a process, if it has ended."""
+        if isinstance(owner, Worker):
+            self._idle.remove(owner)
+            self._dismiss(owner)
+            return
+        worker = owner.worker
+        if worker is not None and worker.replies in self._replies and self._heard(owner):
+            return  # It had answered.  Idle now, and dead: the next look finds it.
+        death: Death | ChildProcessError | None
+        try:
+            death = reap(owner.child)
+        except ChildProcessError as error:
+            death = error
+        if death is None:
+            return
+        self._free(owner)
+        self._unwatch(owner.child)
+        if worker is not None:
+            worker.hang_up()
+        self._reaped += 1
+        if self._adoption is not None and self._reaped % _BURY_EVERY == 0:
+            self._adoption.bury()
+        now = time.monotonic()
+        leaving = Leaving(owner.child, owner.died(death), now)
+        leaving.leave_rest(now)
+        self._leaving.append(leaving)
+
+    def _see_off(self) -> None:
+        """Pass on the ends of those whose groups are gone."""
+        if not self._leaving:
+            return
+        now = time.monotonic()
+        still = []
+        for leaving in self._leaving:
+            if not leaving.is_gone(now):
+                still.append(leaving)
+            elif leaving.ended is not None:
+                self._ended.append(leaving.ended)
+        self._leaving = still
+
+    def wake(self) -> None:
+        """See ``Executor``."""
+        try:
+            os.write(self.wake_fd, b"\0")
+        except OSError:
+            pass  # Full, so it is awake; or closed.
+
+    # ---- ending -----------------------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """See ``Executor``."""
+        for running in self._running.values():
+            running.interrupted = True
+            # One that shares our terminal has heard of a Ctrl-C by itself.
+            if running.child.leads or not os.isatty(0):
+                signal_group(running.child, signal.SIGINT)
+        self._cancel(None, interrupted=True)
+
+    def kill(self, tickets: Sequence[int] | None = None, grace: float = GRACE) -> None:
+        """See ``Executor``."""
+        for ticket in list(self._running) if tickets is None else tickets:
+            if (running := self._running.get(ticket)) is not None:
+                running.tell(grace)
+        self._cancel(tickets)
+
+    def _cancel(self, tickets: Sequence[int] | None, interrupted: bool = False) -> None:
+        kept: deque[tuple[int, Job]] = deque()
+        for ticket, job in self._queue:
+            if tickets is not None and ticket not in tickets:
+                kept.append((ticket, job))
+                continue
+            error = OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+            self._ended.append(Ended(ticket, NotStarted(error), time.time_ns(), 0.0, interrupted=interrupted))
+        self._queue = kept
+
+    def close(self) -> None:
+        """See ``Executor``."""
+        if self._closed:
+            return
+        self._closed = True
+        self.kill()
+        while self._idle:
+            self._dismiss(self._idle.pop())
+        while self._running or self._leaving:
+            self._look(math.inf)
+        if self._adoption is not None:
+            self._adoption.end()
+        for fd in (self._woken, self.wake_fd, *(self._lifeline or ())):
+            os.close(fd)
+        self.wake_fd = -1

@@ -1,0 +1,276 @@
+"""Child processes: started by ``posix_spawn``, awaited by a descriptor, signalled by group.
+
+It decides how a process is set up and what its end is called.  It knows no slots and no tickets.
+
+The invariant: a process is reaped only here, and only after its group was told to end; so a signal never reaches a
+stranger that got the number of a process long gone.
+"""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from merkl.execute.base import ProcessJob
+
+# exec keeps "ignored"; a task must not inherit that from Python (SIGPIPE, SIGXFSZ), from nohup or from a shell's ``&``.
+_RESET: Final = sorted(
+    {
+        getattr(signal, name)
+        for name in [
+            "SIGINT",
+            "SIGQUIT",
+            "SIGTERM",
+            "SIGHUP",
+            "SIGPIPE",
+            "SIGXFSZ",
+            "SIGXFZ",
+            "SIGCHLD",
+            "SIGTSTP",
+            "SIGTTIN",
+            "SIGTTOU",
+            "SIGUSR1",
+            "SIGUSR2",
+            "SIGALRM",
+        ]
+        if hasattr(signal, name)
+    }
+)
+RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024  # Bytes per unit of ru_maxrss.
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+alive: Final[set[int]] = set()  # Process ids that were started here and are not reaped yet.
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process started here.  ``pidfd`` is readable once it has ended; -1 where there is no such thing.
+
+    ``leads`` if it leads a session and a process group of its own.
+    """
+
+    pid: int
+    pidfd: int
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended: exit code, or negative signal number.  ``peak_memory`` in bytes, 0 if it is not known."""
+
+    code: int
+    peak_memory: int
+
+
+def become_parent() -> None:
+    """Make this process one that children can be started from, whoever started it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:  # Started with stdin, stdout or stderr closed: a pipe of ours must not take their place.
+        os.set_inheritable(null, True)
+        null = os.dup(null)
+    os.close(null)
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Else the kernel reaps, and no exit code is left.
+        except ValueError:
+            pass  # Not the main thread; each end will be one that cannot be known.
+
+
+def start_command(job: ProcessJob) -> Child:
+    """Start the process of a job.
+
+    Raises:
+        OSError: it could not be started; ``filename`` is the file that was the reason, if one was.
+    """
+    if job.interactive:
+        return spawn(job.argv, job.env, (), job.cwd, leads=False)
+    if os.getcwdb() == job.cwd:
+        log, stdout = job.log, job.stdout
+    else:
+        log, stdout = os.path.abspath(job.log), job.stdout and os.path.abspath(job.stdout)
+    actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0)]
+    if stdout is None:
+        actions.append((os.POSIX_SPAWN_OPEN, 1, log, _NEW_FILE | os.O_APPEND, 0o666))
+        actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
+    else:
+        actions.append((os.POSIX_SPAWN_OPEN, 1, stdout, _NEW_FILE, 0o666))
+        actions.append((os.POSIX_SPAWN_OPEN, 2, log, _NEW_FILE | os.O_APPEND, 0o666))
+    try:
+        return spawn(job.argv, job.env, actions, job.cwd)
+    except OSError as error:
+        _blame(error, job, log, stdout)
+        raise
+
+
+def spawn(
+    argv: Sequence[bytes],
+    env: Mapping[bytes, bytes],
+    actions: Sequence[tuple[Any, ...]],
+    cwd: bytes | None = None,
+    *,
+    leads: bool = True,
+    blocked: Sequence[signal.Signals] = (),
+) -> Child:
+    """Start ``argv`` with the file ``actions`` of ``posix_spawn``, in directory ``cwd`` (None: the current one).
+
+    Raises:
+        OSError: it could not be started.
+    """
+    here = None
+    if cwd is not None and os.getcwdb() != cwd:
+        # posix_spawn cannot change the directory, so we go there and come back.
+        here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if here is not None and cwd is not None:
+            os.chdir(cwd)
+        try:
+            pid = os.posix_spawn(
+                argv[0],
+                list(argv),
+                env,
+                file_actions=actions,
+                setsid=leads,
+                setsigdef=_RESET,
+                setsigmask=blocked,
+            )
+        except NotImplementedError:  # macOS before 10.15: a group has to do.
+            pid = os.posix_spawn(
+                argv[0],
+                list(argv),
+                env,
+                file_actions=actions,
+                setpgroup=0,
+                setsigdef=_RESET,
+                setsigmask=blocked,
+            )
+    finally:
+        if here is not None:
+            os.fchdir(here)
+            os.close(here)
+    alive.add(pid)
+    return Child(pid, _open_pidfd(pid), leads)
+
+
+def _open_pidfd(pid: int) -> int:
+    """-1 without Linux, or with an old one, or with no descriptor left: such a process is asked for now and then."""
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None:
+        return -1
+    try:
+        return int(opener(pid))
+    except OSError:
+        return -1
+
+
+def _blame(error: OSError, job: ProcessJob, log: bytes, stdout: bytes | None) -> None:
+    """posix_spawn blames the program for whatever failed; find out who it was."""
+    import errno
+
+    if error.errno not in (
+        errno.ENOENT,
+        errno.EACCES,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EROFS,
+        errno.ENOSPC,
+    ):
+        return
+    for path in (log, stdout):
+        if path is not None:
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            except OSError as reason:
+                error.filename = reason.filename
+                return
+    if not os.path.isdir(job.cwd):
+        error.filename = job.cwd
+        return
+    error.filename = job.argv[0]
+    if error.errno == errno.ENOENT and os.path.exists(job.argv[0]):
+        with open(job.argv[0], "rb") as file:
+            first = file.readline(4096)
+        if first.startswith(b"#!") and (words := first[2:].split()):
+            error.filename = words[0]  # The script is there, its interpreter is not.
+
+
+def signal_group(child: Child, number: int) -> None:
+    """Send a signal to the process and whatever is left in its group; to it alone if it leads none.
+
+    Only until it is reaped, or while something of its group is left: till then its number belongs to nobody else.
+    """
+    try:
+        if child.leads:
+            os.killpg(child.pid, number)
+        else:
+            os.kill(child.pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # Gone, or set-user-id and none of our business.
+
+
+def terminate(child: Child) -> None:
+    """SIGTERM to the group, also to those in it that are stopped."""
+    signal_group(child, signal.SIGTERM)
+    signal_group(child, signal.SIGCONT)
+
+
+def has_ended(child: Child) -> bool:
+    """Whether it has ended; it is not reaped by this.
+
+    Raises:
+        ChildProcessError: somebody else has reaped it.
+    """
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def reap(child: Child) -> Death | None:
+    """How the process ended, or None if it still runs.  To be asked until it has told, then no more.
+
+    Before that, what it left in its group is told to end.
+
+    Raises:
+        ChildProcessError: somebody else has reaped it.
+    """
+    try:
+        if not has_ended(child):
+            return None
+        if child.leads:
+            terminate(child)  # Now, while the zombie keeps the group's number.
+        _, status, usage = os.wait4(child.pid, 0)
+    except ChildProcessError:
+        _forget(child)
+        raise
+    _forget(child)
+    # From fork to exec the child borrows our memory, and Linux counts that as its own.
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = usage.ru_maxrss * RSS_UNIT if usage.ru_maxrss > ours else 0
+    return Death(os.waitstatus_to_exitcode(status), peak)
+
+
+def _forget(child: Child) -> None:
+    """Let go of a process that is reaped.  Idempotent, since a ``KeyboardInterrupt`` may come just after it."""
+    if child.pid not in alive:
+        return
+    alive.remove(child.pid)
+    if child.pidfd >= 0:
+        os.close(child.pidfd)
+
+
+def group_is_gone(child: Child) -> bool:
+    """Whether nothing of a reaped process's group is left; reaps those of it that fell to us."""
+    if not child.leads:
+        return True
+    try:
+        while os.waitpid(-child.pid, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass  # None of them is ours.
+    try:
+        os.killpg(child.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

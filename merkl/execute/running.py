@@ -1,0 +1,73 @@
+"""A job in a slot, from its start to the end of its process or of its call.
+
+It decides when a job is told to end and how its end is reported.  It knows no other jobs.
+
+The invariant: SIGTERM comes before SIGKILL, with the grace between them that was asked for last and is shorter.
+"""
+
+import math
+import signal
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from merkl.execute.base import Ended, Exited, NotStarted, WorkerDied
+from merkl.execute.pool import Reply, Worker
+from merkl.execute.process import Child, Death, signal_group, terminate
+
+GRACE: Final = (
+    1.0  # Seconds between SIGTERM and SIGKILL for a job that took too long, or that ``close`` ends.
+)
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A job that runs: in a process of its own, or in a worker.
+
+    ``due``: when (monotonic) its next signal is, SIGTERM or, if it was told to end, SIGKILL.
+    """
+
+    ticket: int
+    child: Child
+    worker: Worker | None
+    started_ns: int
+    started: float
+    due: float
+    told: bool = False
+    timed_out: bool = False
+    interrupted: bool = False
+
+    def on_time(self, now: float) -> None:
+        """Send the signal that is due, if one is."""
+        if now < self.due:
+            return
+        if self.told:
+            signal_group(self.child, signal.SIGKILL)
+            self.due = math.inf
+        else:
+            self.timed_out = True
+            self.tell(GRACE)
+
+    def tell(self, grace: float) -> None:
+        """Tell it to end, and have it killed after ``grace`` seconds."""
+        due = time.monotonic() + grace
+        if self.told:
+            self.due = min(self.due, due)
+            return
+        self.told, self.due = True, due
+        terminate(self.child)
+
+    def died(self, death: Death | ChildProcessError) -> Ended:
+        """What to say once its process has ended: of a command, or of a worker without an answer."""
+        seconds = time.monotonic() - self.started
+        if isinstance(death, ChildProcessError):
+            return Ended(self.ticket, NotStarted(death), self.started_ns, seconds, 0, self.interrupted)
+        kind = Exited if self.worker is None else WorkerDied
+        how = kind(death.code, self.timed_out)
+        return Ended(self.ticket, how, self.started_ns, seconds, death.peak_memory, self.interrupted)
+
+    def answered(self, reply: Reply) -> Ended:
+        """What to say once its call has ended."""
+        return Ended(
+            self.ticket, reply.how, reply.started_ns, reply.seconds, reply.peak_memory, self.interrupted
+        )

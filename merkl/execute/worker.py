@@ -1,0 +1,171 @@
+"""A worker process: takes calls from one pipe, answers on another, until the first is closed.
+
+It decides how a call is set up inside the process.  It knows only one coordinator and one call at a time.
+
+The invariant: what is written to fds 1 and 2 during a call is in that call's log, and the pipes are known to nobody else.
+"""
+
+import fcntl
+import os
+import pickle
+import resource
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Final
+
+from merkl.execute.call import flush, new_file, perform, text_on
+from merkl.execute.frames import CHUNK, NOT_STARTED, REPLY, REQUEST, SMALL, widen, write_all
+
+_PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call gets the usual low ones.
+_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024  # Bytes per unit of ru_maxrss.
+
+
+def main() -> None:
+    """Serve calls.
+
+    fd 0 is the pipe of requests, fd 1 that of replies, fd 2 the first call's log, fd 3 a pipe that the coordinator holds
+    open as long as it lives.
+    """
+    if not _die_with_coordinator():
+        return
+    requests, replies = _take_pipes()
+    widen(replies)
+    import faulthandler
+
+    faulthandler.enable()  # The stack of a crash goes to fd 2, the log.
+    worker = _Worker()
+    signal.signal(signal.SIGINT, worker.note)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    while (request := _read_request(requests)) is not None:
+        try:
+            write_all(replies, worker.serve(*request))
+        except BrokenPipeError:
+            return
+
+
+def _take_pipes() -> tuple[int, int]:
+    """Move the pipes out of the way and put /dev/null and the log where they were."""
+    requests, replies = _move(0), _move(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null == 0:
+        os.set_inheritable(0, True)
+    else:
+        os.dup2(null, 0)
+        os.close(null)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _read_request(fd: int) -> tuple[bytes, bytes, bytes] | None:
+    """The log, directory and payload of the next call; None once the coordinator is gone or has closed the pipe."""
+    data = os.read(fd, SMALL)
+    if len(data) < REQUEST.size:
+        return None
+    payload, log, cwd = REQUEST.unpack_from(data)
+    missing = REQUEST.size + log + cwd + payload - len(data)
+    if missing:
+        chunks = [data]
+        while missing:
+            chunk = os.read(fd, min(missing, CHUNK))
+            if not chunk:
+                return None
+            chunks.append(chunk)
+            missing -= len(chunk)
+        data = b"".join(chunks)
+    middle = REQUEST.size + log
+    return data[REQUEST.size : middle], data[middle : middle + cwd], data[middle + cwd :]
+
+
+class _Worker:
+    """What lasts from call to call: the streams, the umask and an interrupt that came before its call had begun."""
+
+    __slots__ = ("_interrupted", "_stderr", "_stdout", "_umask")
+
+    def __init__(self) -> None:
+        self._interrupted = False
+        self._stdout, self._stderr = text_on(1), text_on(2)
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+
+    def serve(self, log: bytes, cwd: bytes, payload: bytes) -> list[bytes]:
+        """Run one call and return the parts of the reply."""
+        started_ns, started = time.time_ns(), time.perf_counter_ns()
+        try:
+            self._set_up(log, cwd)
+        except OSError as error:
+            data = pickle.dumps((error.errno, error.strerror, error.filename))
+            return [REPLY.pack(NOT_STARTED, started_ns, 0, 0, len(data)), data]
+        before = _peak_memory()
+        outcome, data = perform(payload, self._enter, self._leave)
+        flush()
+        peak = _peak_memory()
+        duration = time.perf_counter_ns() - started
+        return [REPLY.pack(outcome, started_ns, duration, peak if peak > before else 0, len(data)), data]
+
+    def _set_up(self, log: bytes, cwd: bytes) -> None:
+        fd = new_file(log)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        os.close(fd)
+        if os.getcwdb() != cwd:
+            os.chdir(cwd)
+        os.umask(self._umask)
+        if self._stdout.closed or self._stderr.closed:
+            self._stdout, self._stderr = text_on(1), text_on(2)
+        sys.stdout, sys.stderr = self._stdout, self._stderr
+
+    def note(self, _number: int, _frame: FrameType | None) -> None:
+        """Outside of a call: remember the interrupt for the one that is about to begin."""
+        self._interrupted = True
+
+    def _enter(self) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _leave(self) -> None:
+        signal.signal(signal.SIGINT, self.note)
+
+
+def _peak_memory() -> int:
+    """In bytes: the most that this process, or the largest of its children that have ended, ever had."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(own, children) * _RSS_UNIT
+
+
+def _die_with_coordinator() -> bool:
+    """Get a SIGTERM as soon as the coordinator is gone, however it went; whether it is still there.
+
+    Nobody ever writes to the pipe on fd 3, so that its other end was closed is the only news there can be.  (The pipe of
+    requests would not do: its writer may raise the signal after we have read.)
+    """
+    try:
+        # Opened anew, because who gets the signal belongs to the open file, which all workers share.
+        pipe = os.open("/proc/self/fd/3", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        pipe = -1  # No Linux: then it ends after the call.
+    os.close(3)
+    if pipe < 0:
+        return True
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    try:
+        gone = os.read(pipe, 1) == b""
+    except BlockingIOError:
+        gone = False
+    _move(pipe)
+    return not gone
+
+
+def _move(fd: int) -> int:
+    """A copy of ``fd`` that is out of the way of a call and unknown to its children; ``fd`` is closed."""
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _PRIVATE)
+    except OSError:  # A low limit on open files.
+        moved = os.dup(fd)
+    os.close(fd)
+    return moved

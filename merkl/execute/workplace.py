@@ -1,0 +1,62 @@
+"""Where one attempt of one node runs, and what it leaves there.
+
+It decides nothing: the engine makes a workplace, the task's package prepares a job in it and collects the outputs.
+Paths of ``stage`` and ``run`` are relative to the project's root, which is the job's current directory, and have the same
+length for every attempt, so that commands that embed an output's path in it give files of one size.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from merkl.digest import Digest
+from merkl.nodes import Artifact, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Directories and openings to the store for one attempt.
+
+    ``stage`` is empty and gets the outputs; ``run`` gets the script, the log and ``tmp``.  ``view`` makes an artifact
+    readable under a file name and returns its path, relative to the root; ``load`` reads a value.  ``store`` is the store's
+    directory; ``modules`` are those that count as the project's own besides what is in it.
+    """
+
+    root: bytes
+    stage: bytes
+    run: bytes
+    environ: Mapping[bytes, bytes]
+    view: Callable[[Artifact, bytes], bytes]
+    load: Callable[[Artifact], Any]
+    store: str = ""
+    modules: tuple[str, ...] = ()
+
+    @property
+    def log(self) -> bytes:
+        """The file that stdout and stderr go to."""
+        return self.run + b"/log"
+
+    @property
+    def tmp(self) -> bytes:
+        """The attempt's own TMPDIR, as an absolute path."""
+        return os.path.join(self.root, self.run, b"tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One output of an attempt that ended well, not yet in the store.
+
+    Either ``data`` holds the bytes, or ``path`` is a file or directory, absolute or relative to the root, that may be
+    moved away.  ``digest`` is given if it is known already.
+    """
+
+    name: str
+    kind: Kind
+    filename: str = ""
+    data: bytes | None = None
+    path: bytes | None = None
+    executable: bool = False
+    serializer: str = ""
+    digest: Digest | None = None
+    size: int = 0
