@@ -1,0 +1,91 @@
+"""Bytes from one open file into another, as cheaply as the file system allows.
+
+It decides nothing about names.  The invariant: a clone or a copy, never a hard link, so that writing to one later leaves
+the other as it was.
+"""
+
+import errno
+import fcntl
+import io
+import os
+from typing import BinaryIO, Final
+
+_FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_CHUNK: Final = 1 << 20  # bytes
+_UNABLE: Final = frozenset(
+    {
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EOPNOTSUPP,
+        errno.ENOTTY,
+        errno.EPERM,
+        errno.EBADF,
+        errno.ETXTBSY,
+    }
+)
+
+
+def copy_into(source: BinaryIO | bytes | int, target: int) -> int:
+    """Write all bytes of ``source`` to the empty file ``target``; how many there were.
+
+    A descriptor, and a plain file object that has not been read from, is cloned or copied inside the kernel; any other
+    reader (which may check or unpack what it reads) is read.
+    """
+    if isinstance(source, bytes):
+        return _write_all(target, memoryview(source))
+    if isinstance(source, int):
+        return copy_descriptor(source, target)
+    # Only these two: a reader that unpacks has the descriptor of what is packed.
+    if type(source) in (io.BufferedReader, io.FileIO) and source.tell() == 0:
+        return copy_descriptor(source.fileno(), target)
+    count = 0
+    while chunk := source.read(_CHUNK):
+        count += _write_all(target, memoryview(chunk))
+    return count
+
+
+def copy_descriptor(source: int, target: int) -> int:
+    """Copy a whole open file to the empty file ``target``; how many bytes it had."""
+    if clone(source, target):
+        return os.fstat(target).st_size
+    count = 0
+    try:
+        while done := _copy_range(source, target, count):
+            count += done
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+    os.lseek(target, count, os.SEEK_SET)
+    # Also after a range that says it is at the end: files of /proc and some network file systems say so at once.
+    while chunk := os.pread(source, _CHUNK, count):
+        count += _write_all(target, memoryview(chunk))
+    return count
+
+
+def clone(source: int, target: int) -> bool:
+    """Let ``target`` share the blocks of ``source`` until one is written to; False where that cannot be had."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:  # Whatever the reason is, a copy meets it again and says so.
+        return False
+    return True
+
+
+def _copy_range(source: int, target: int, at: int) -> int:
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    return os.copy_file_range(source, target, 1 << 30, offset_src=at, offset_dst=at)
+
+
+def _write_all(target: int, data: memoryview) -> int:
+    left = data
+    while left:
+        left = left[os.write(target, left) :]
+    return len(data)
+
+
+def make_executable(fd: int) -> None:
+    """Give the right to execute to whoever may read."""
+    mode = os.fstat(fd).st_mode & 0o777
+    os.fchmod(fd, mode | (mode & 0o444) >> 2)

@@ -1,0 +1,232 @@
+"""The project's ``index.db``: how it is opened, read and written, and what happens when it cannot be.
+
+It decides nothing about what its tables mean.  The database is only memory: a damaged one is moved aside and begun anew
+(keeping what can still be read of what cannot be learnt again), and where none can be written it lives in memory.
+
+The invariant: a fault of the database is a note for the user and less memory, never an error and never a wrong answer;
+save that one made by a newer merkl is refused, since throwing it away would lose what that one remembers.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from merkl.errors import SchemaTooNew
+from merkl.events import Note
+
+VERSION: Final = 1
+_APPLICATION: Final = 0x6D6B6C69  # "mkli", in the file's header.
+_BUSY: Final = 60.0  # seconds to wait for another process to finish its transaction
+_SCHEMA: Final = """
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE stamp (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE placement (
+        path BLOB PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, executable INTEGER NOT NULL,
+        key BLOB NOT NULL, output TEXT NOT NULL, target TEXT NOT NULL, sidecar INTEGER NOT NULL, placed_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE saved (
+        path BLOB NOT NULL, saved_ns INTEGER NOT NULL, digest BLOB NOT NULL, kind TEXT NOT NULL,
+        size INTEGER NOT NULL, executable INTEGER NOT NULL, PRIMARY KEY (path, saved_ns, digest)
+    ) WITHOUT ROWID;
+    CREATE TABLE step (
+        label BLOB PRIMARY KEY, key BLOB NOT NULL, content_key BLOB, seconds REAL NOT NULL, parts TEXT NOT NULL,
+        log BLOB NOT NULL, state TEXT NOT NULL
+    ) WITHOUT ROWID;
+"""
+_PRECIOUS: Final = ("placement", "saved")  # What cannot be learnt again from the files.
+
+Row = Sequence[Any]
+
+
+class Database:
+    """One ``index.db``.  Writes are kept until ``flush``, which makes them one transaction.
+
+    Safe for several processes, and for several threads of one; a process that was forked opens its own.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.notes: list[Note] = []
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = 0
+        self._inode = 0
+        self._in_memory = False
+        self._queue: list[tuple[str, Row]] = []
+
+    def write(self, sql: str, row: Row) -> None:
+        """Remember to execute ``sql``, which must be idempotent, with ``row``."""
+        with self._lock:
+            self._queue.append((sql, row))
+
+    def rows(self, sql: str, row: Row = ()) -> list[Any]:
+        """What a query answers, with all that was written before."""
+        with self._lock:
+            if self._queue:
+                self.flush()
+            try:
+                return self._open().execute(sql, row).fetchall()
+            except (sqlite3.Error, OverflowError) as error:
+                self._recover(error)
+                return self._open().execute(sql, row).fetchall()
+
+    def flush(self, *, durable: bool = False) -> None:
+        """Commit what was written; ``durable`` also survives a loss of power."""
+        with self._lock:
+            if not self._queue:
+                return
+            queue, self._queue = self._queue, []
+            try:
+                self._commit(queue, durable)
+            except sqlite3.Error as error:
+                self._recover(error)
+                self._commit(queue, durable)
+
+    def close(self) -> None:
+        """Commit and let go of the file."""
+        with self._lock:
+            self.flush()
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _commit(self, queue: list[tuple[str, Row]], durable: bool) -> None:
+        connection = self._open()
+        if durable:
+            connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            start = 0
+            for at in range(1, len(queue) + 1):
+                if at == len(queue) or queue[at][0] is not queue[start][0]:
+                    connection.executemany(queue[start][0], [row for _, row in queue[start:at]])
+                    start = at
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        if durable:
+            connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and self._process == os.getpid():
+            return self._connection
+        # After a fork the parent's connection is left alone: closing it here would drop the parent's locks.
+        self._process = os.getpid()
+        if not self._in_memory:
+            try:
+                self._connection = self._opened()
+                return self._connection
+            except sqlite3.Error as error:
+                self._recover(error)
+                if self._connection is not None:
+                    return self._connection
+        self._connection = _prepared(":memory:")
+        return self._connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if not os.path.isdir(os.path.dirname(self.path)):
+            raise sqlite3.OperationalError("its directory does not exist")
+        connection = _prepared(self.path)
+        self._inode = _inode(self.path)
+        return connection
+
+    def _recover(self, error: Exception) -> None:
+        """Begin anew after ``error``: with a fresh file if this one is damaged, in memory if there can be none."""
+        old, self._connection = self._connection, None
+        if old is not None:
+            old.close()
+        if self._in_memory:
+            raise error
+        if _is_damage(error):
+            try:
+                self._move_aside()
+                self._connection, self._process = self._opened(), os.getpid()
+                return
+            except (OSError, sqlite3.Error) as worse:
+                error = worse
+        self._in_memory = True
+        self.notes.append(
+            Note(
+                f"{self.path} cannot be used ({error}); what is learnt of the files is not kept",
+                "check that the directory is there and can be written to",
+            )
+        )
+
+    def _move_aside(self) -> None:
+        if self._inode and _inode(self.path) not in (self._inode, 0):
+            return  # Another process has done it already.
+        aside = f"{self.path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+        for tail in ("", "-wal", "-shm"):
+            if os.path.exists(self.path + tail):
+                os.replace(self.path + tail, aside + tail)
+        self._queue[:0] = _salvaged(aside)
+        self.notes.append(Note(f"{self.path} was damaged; it was moved to {aside} and is made anew"))
+
+
+def _prepared(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if _version(connection, path) == 0:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version(connection, path) == 0:  # Still, now that nobody else can be making it.
+                for statement in _SCHEMA.split(";")[:-1]:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO meta VALUES ('seed', ?)", (os.urandom(8),))
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    """Which version of the schema the file has; 0 for a new one."""
+    [(version,)] = connection.execute("PRAGMA user_version").fetchall()
+    [(application,)] = connection.execute("PRAGMA application_id").fetchall()
+    if version and application != _APPLICATION:
+        raise sqlite3.DatabaseError("it is not merkl's")
+    if version > VERSION:
+        raise SchemaTooNew(
+            f"{path} has format {version}, and this merkl knows up to {VERSION}",
+            hint="upgrade merkl, or remove the file: merkl then hashes all files again",
+        )
+    return int(version)
+
+
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such" in str(error) or "already exists" in str(error) or "malformed" in str(error)
+    return isinstance(error, (sqlite3.DatabaseError, OverflowError))
+
+
+def _salvaged(path: str) -> list[tuple[str, Row]]:
+    """What can still be read of the precious tables of a damaged database, as writes for a new one."""
+    writes: list[tuple[str, Row]] = []
+    for table in _PRECIOUS:
+        try:
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                for row in connection.execute(f"SELECT * FROM {table}"):
+                    marks = ", ".join("?" * len(row))
+                    writes.append((f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row))
+            finally:
+                connection.close()
+        except sqlite3.Error:
+            continue
+    return writes
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,35 @@
+"""Two names of one directory change places.
+
+At once where the kernel can (Linux, since 3.15), so that neither is ever missing; else by three renames.
+"""
+
+import os
+from typing import Final
+
+from merkl.workspace.paths import temporary_name
+
+_EXCHANGE: Final = 2  # linux/fs.h: RENAME_EXCHANGE
+
+
+def exchange(directory: int, one: bytes, other: bytes) -> None:
+    """Give what is called ``one`` the name ``other``, and the reverse; ``directory`` is a descriptor."""
+    if _at_once(directory, one, other):
+        return
+    aside = temporary_name(other)
+    os.rename(other, aside, src_dir_fd=directory, dst_dir_fd=directory)
+    try:
+        os.rename(one, other, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.rename(aside, other, src_dir_fd=directory, dst_dir_fd=directory)
+        raise
+    os.rename(aside, one, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _at_once(directory: int, one: bytes, other: bytes) -> bool:
+    import ctypes  # Rarely needed, and slow to load.
+
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError):
+        return False
+    return int(renameat2(directory, one, directory, other, _EXCHANGE)) == 0

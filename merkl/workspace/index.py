@@ -1,0 +1,289 @@
+"""The memory of the workspace's files: which bytes each had when it was last read, and whether it still has them.
+
+It decides when a remembered digest may be used without reading the file.  It is only memory, and can be lost at any time.
+
+The invariant: a remembered digest is used without reading only if the file's stamp is the same and was settled when
+the file was read: so old, by the file system's own clock, that any later write must have changed it.  An unsettled
+stamp means that the file is read once more.
+"""
+
+import os
+import stat
+import struct
+import time
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import xxhash
+from blake3 import blake3
+
+from merkl.digest import Digest
+from merkl.errors import InputMissing, TaskFailed
+from merkl.nodes import Artifact, Source
+from merkl.stamp import Absent, Stamp
+from merkl.tree import Tree
+from merkl.workspace.hashing import fast_hash, hash_file
+from merkl.workspace.ignore import MERKLIGNORE, rules_above
+from merkl.workspace.ledger import Ledger
+from merkl.workspace.missing import unreadable, what_is, wrong_kind
+from merkl.workspace.paths import absolute
+from merkl.workspace.trees import Reading, read_tree
+
+_STAMP: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
+_LIMIT: Final = 1 << 63
+_ENTRY: Final = struct.Struct(f"<{_STAMP.size}s?16s32s8s")  # stamp, settled, fast, digest, check
+_UNKNOWN_FAST: Final = bytes(16)
+_FEW: Final = 16  # So many files are looked up one by one before the whole table is read.
+_CLOCK_FRESH_NS: Final = 5_000_000  # The clock is not asked again sooner.
+_WRITE_NS: Final = (
+    10  # A write call stamps the file when it begins; per byte, this is as long as it may then take.
+)
+_LONGEST_WRITE: Final = 1 << 31  # bytes
+_ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Something is there that can be neither an input nor an output; ``what`` says what."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was remembered of a file besides its stamp; ``fast`` is all zeros if it was never computed."""
+
+    settled: bool
+    fast: bytes
+    digest: Digest
+
+
+class FileIndex(Ledger):
+    """The files of the project at ``root``, an absolute path; remembered in ``state_dir``, which must exist.
+
+    Paths are normalised: relative to the project, or absolute.  ``rehash`` reads every file once more.
+    """
+
+    def __init__(self, root: str, state_dir: str, *, rehash: bool = False) -> None:
+        super().__init__(state_dir)
+        self.root: Final = root
+        self._rehash: Final = rehash
+        self._clock_file: Final = os.path.join(state_dir, "clock")
+        self._prefix: Final = os.fsencode(root.rstrip("/")) + b"/"
+        self._device: int | None = None
+        self._clock = (0, 0)  # The file system's time, and our monotonic time when it was asked; both in ns.
+        self._memory: dict[bytes, bytes] | None = None
+        self._single: dict[bytes, bytes | None] = {}
+        self._fresh: set[bytes] = set()  # Read by this process, so that ``rehash`` reads them once.
+        self._directories: dict[str, tuple[Digest, bytes]] = {}
+        self._seed_value: int | None = None
+
+    def source(self, path: str | bytes, kind: Literal["file", "dir", "any"] = "any") -> Source:
+        """Stamp and hash a file or directory that is named as an input; links are followed.
+
+        Raises:
+            InputMissing: it is not there, cannot be read, or is of another kind; or something in it is no file.
+        """
+        path = os.fsdecode(path)
+        where = absolute(path, self.root)
+        try:
+            found = os.stat(where)
+        except OSError as error:
+            self._forget(os.fsencode(path))
+            raise unreadable(path, where, error) from None
+        if stat.S_ISREG(found.st_mode):
+            if kind == "dir":
+                raise wrong_kind(path, found.st_mode, "a directory")
+            stamp, digest = self._digest(os.fsencode(path), os.fsencode(where), found)
+            return Source(path, "file", digest, stamp.executable, stamp)
+        if not stat.S_ISDIR(found.st_mode) or kind == "file":
+            raise wrong_kind(path, found.st_mode, "a file" if kind == "file" else "a file or a directory")
+        tree, stamps = self._read_tree(path, "source")
+        self._directories[path] = tree.digest, stamps
+        return Source(path, "dir", tree.digest, False, Stamp.of(found))
+
+    def still(self, source: Source) -> bool:
+        """Whether a source is what it was: not even touched since, let alone edited.
+
+        A file that was edited and edited back counts as changed, since a task may have read it in between.
+        """
+        try:
+            if source.kind == "dir":
+                tree, stamps = self._read_tree(source.path, "source")
+                known = self._directories.get(source.path)
+                untouched = known is None or known[0] != tree.digest or known[1] == stamps
+                return tree.digest == source.digest and untouched
+            path = os.fsencode(source.path)
+            where = absolute(source.path, self.root)
+            found = os.stat(where)
+            if Stamp.of(found) != source.stamp:
+                return False
+            return self._digest(path, os.fsencode(where), found)[1] == source.digest
+        except (OSError, InputMissing):
+            return False
+
+    def look(self, path: str | bytes) -> Artifact | Absent | Other:
+        """What is at a path now.  A link to a file counts as the file; in a directory, as a link."""
+        path = os.fsdecode(path)
+        where = absolute(path, self.root)
+        try:
+            found = os.stat(where)
+            if stat.S_ISREG(found.st_mode):
+                stamp, digest = self._digest(os.fsencode(path), os.fsencode(where), found)
+                return Artifact("file", digest, stamp.size, stamp.executable)
+            if stat.S_ISDIR(found.st_mode):
+                tree, _ = self._read_tree(path, "look")
+                return Artifact("dir", tree.digest, tree.size)
+            return Other(f"{path} is {what_is(found.st_mode)}")
+        except (FileNotFoundError, NotADirectoryError):
+            self._forget(os.fsencode(path))
+            return Absent()
+        except OSError as error:
+            return Other(f"{path} cannot be read: {error.strerror}")
+        except (InputMissing, TaskFailed) as error:
+            return Other(error.headline)
+
+    def tree(self, path: str) -> Tree:
+        """The directory at ``path``, read as an input is.
+
+        Raises:
+            InputMissing: as for ``source``.
+        """
+        return self._read_tree(path, "source")[0]
+
+    def seen(self, path: str | bytes, stamp: Stamp, digest: Digest) -> None:
+        """Remember the digest of a file just written; ``stamp`` was read from its open descriptor after all else."""
+        # Never settled: it was written just now, and a write after that may have left the stamp as it is.
+        self._remember(os.fsencode(path), _packed(stamp), False, _UNKNOWN_FAST, digest)
+
+    def clock_ns(self) -> int:
+        """The time by the file system's own clock: what a file written now gets as its mtime.
+
+        Where none can be written, our clock two seconds ago.
+        """
+        fs, asked = self._clock
+        now = time.monotonic_ns()
+        if fs and now - asked < _CLOCK_FRESH_NS:
+            return fs
+        try:
+            fd = os.open(self._clock_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            try:
+                os.utime(fd)
+                found = os.fstat(fd)
+            finally:
+                os.close(fd)
+            fs, self._device = found.st_mtime_ns, found.st_dev
+        except OSError:
+            fs = time.time_ns() - _ELSEWHERE_NS
+        self._clock = fs, now
+        return fs
+
+    def _digest(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
+        """The digest of the file at ``where``, from memory if its stamp allows that, and its stamp then."""
+        stamp = Stamp.of(found)
+        packed = _packed(stamp)
+        value = self._value(path)
+        if value is None or not value.startswith(packed) or (self._rehash and path not in self._fresh):
+            return self._hash(path, where, found)
+        known = self._intact(path, value)
+        if known is None:
+            return self._hash(path, where, found)
+        if known.settled:
+            return stamp, known.digest
+        if known.fast == _UNKNOWN_FAST:
+            return self._hash(path, where, found)
+        settled = self._settled(stamp, found.st_dev)  # Asked before the bytes are read.
+        fast, now = fast_hash(where, self._seed(), os.fsdecode(path), found)
+        if fast != known.fast or now != stamp:
+            return self._hash(path, where, found)
+        if settled:
+            self._remember(path, packed, True, fast, known.digest)
+        return stamp, known.digest
+
+    def _hash(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
+        self._settled(Stamp.of(found), found.st_dev)  # The clock is read before the bytes are.
+        clock = self._clock
+        hashed = hash_file(where, self._seed(), os.fsdecode(path), found)
+        settled = self._settled_by(hashed.stamp, found.st_dev, clock[0])
+        self._remember(path, _packed(hashed.stamp), settled, hashed.fast, hashed.digest)
+        self._fresh.add(path)
+        return hashed.stamp, hashed.digest
+
+    def _settled(self, stamp: Stamp, device: int) -> bool:
+        # The last time we know of will do if it is late enough: asking costs more than a small file.
+        return self._settled_by(stamp, device, self._clock[0]) or self._settled_by(
+            stamp, device, self.clock_ns()
+        )
+
+    def _settled_by(self, stamp: Stamp, device: int, clock: int) -> bool:
+        elsewhere = 0 if device == self._device else _ELSEWHERE_NS
+        return stamp.settled(clock - elsewhere - min(stamp.size, _LONGEST_WRITE) * _WRITE_NS)
+
+    def _read_tree(self, path: str, reading: Reading) -> tuple[Tree, bytes]:
+        """A directory, and a digest of the stamps of all files it takes in."""
+        stamps = blake3()
+
+        def take(where: bytes, found: os.stat_result) -> Digest:
+            name = where[len(self._prefix) :] if where.startswith(self._prefix) else where
+            stamp, digest = self._digest(name, where, found)
+            stamps.update(_packed(stamp))
+            return digest
+
+        rules = rules_above(self.root, path, (MERKLIGNORE,)) if reading == "source" else None
+        tree = read_tree(os.fsencode(absolute(path, self.root)), take, reading, rules, path)
+        return tree, stamps.digest()
+
+    def _intact(self, path: bytes, value: bytes) -> _Known | None:
+        """What was remembered, unless a page of the database has been damaged without SQLite's noticing."""
+        if xxhash.xxh3_64_digest(path + value[:-8], seed=self._seed()) != value[-8:]:
+            return None
+        _, settled, fast, digest, _ = _ENTRY.unpack(value)
+        return _Known(settled, fast, Digest(digest))
+
+    def _value(self, path: bytes) -> bytes | None:
+        if self._memory is not None:
+            return self._memory.get(path)
+        if path in self._single:
+            return self._single[path]
+        if len(self._single) >= _FEW:
+            self._memory = dict(self._database.rows("SELECT path, value FROM stamp"))
+            return self._memory.get(path)
+        rows = self._database.rows("SELECT value FROM stamp WHERE path = ?", (path,))
+        self._single[path] = rows[0][0] if rows else None
+        return self._single[path]
+
+    def _remember(self, path: bytes, stamp: bytes, settled: bool, fast: bytes, digest: Digest) -> None:
+        body = _ENTRY.pack(stamp, settled, fast, digest, b"")[:-8]
+        value = body + xxhash.xxh3_64_digest(path + body, seed=self._seed())
+        if self._memory is not None:
+            self._memory[path] = value
+        else:
+            self._single[path] = value
+        self._database.write(_SET_STAMP, (path, value))
+
+    def _forget(self, path: bytes) -> None:
+        if self._value(path) is not None:
+            (self._single if self._memory is None else self._memory).pop(path, None)
+            self._database.write("DELETE FROM stamp WHERE path = ?", (path,))
+
+    def _seed(self) -> int:
+        """This project's secret, so that nobody can prepare two files with one fast hash."""
+        if self._seed_value is None:
+            rows = self._database.rows("SELECT value FROM meta WHERE name = 'seed'")
+            usable = rows and isinstance(rows[0][0], bytes) and len(rows[0][0]) == 8
+            raw = rows[0][0] if usable else os.urandom(8)
+            if not usable:
+                self._database.write("INSERT OR REPLACE INTO meta VALUES ('seed', ?)", (raw,))
+            self._seed_value = int.from_bytes(raw, "little")
+        return self._seed_value
+
+
+_SET_STAMP: Final = "INSERT OR REPLACE INTO stamp VALUES (?, ?)"
+
+
+def _packed(stamp: Stamp) -> bytes:
+    try:
+        return _STAMP.pack(stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, stamp.mode)
+    except struct.error:  # Some file systems take years that 64 bits of nanoseconds do not.
+        mtime, ctime = (ns % _LIMIT for ns in (stamp.mtime_ns, stamp.ctime_ns))
+        return _STAMP.pack(stamp.size, mtime, ctime, stamp.inode, stamp.mode)

@@ -1,0 +1,221 @@
+"""What merkl remembers of its own doings in the workspace: outputs placed, edits saved, targets listed, steps judged.
+
+It decides nothing.  The invariant: what it answers includes all that this process has told it, and what other processes
+had committed when it was asked.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from merkl.digest import Digest, Key
+from merkl.events import Note
+from merkl.nodes import Kind, Part
+from merkl.workspace.database import Database
+
+_AT_ONCE: Final = 500  # Names in one query.
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What merkl last put at a path, or saw there in agreement: ``target`` is who asked for it."""
+
+    kind: Kind
+    digest: Digest
+    executable: bool
+    key: Key
+    output: str
+    target: str = ""
+    sidecar: bool = False
+    placed_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SavedEdit:
+    """Something that merkl did not make, put into the store before it was replaced; ``size`` in bytes."""
+
+    path: str
+    digest: Digest
+    kind: Kind
+    size: int
+    saved_ns: int
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LastStep:
+    """How a step was judged the last time: ``state`` is how it ended, ``log`` the path of what it printed."""
+
+    key: Key
+    content_key: Key | None
+    seconds: float
+    parts: Sequence[Part]
+    log: str
+    state: str
+
+
+class Ledger:
+    """The tables of the project's ``index.db`` that are about merkl's doings.
+
+    Paths are normalised.  Writing is cheap, and lasting only after ``flush``.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        self._database: Final = Database(os.path.join(state_dir, "index.db"))
+        self._placed: dict[bytes, Placement | None] = {}  # Written here and not yet flushed.
+
+    @property
+    def notes(self) -> list[Note]:
+        """What the user should know of the state of the database; the reader may empty it."""
+        return self._database.notes
+
+    def flush(self) -> None:
+        """Commit everything in one transaction."""
+        self._database.flush()
+        self._placed.clear()
+
+    def close(self) -> None:
+        """Commit everything and close the database."""
+        self.flush()
+        self._database.close()
+
+    def placed(self, path: str) -> Placement | None:
+        """What merkl put at ``path``."""
+        raw = os.fsencode(path)
+        if raw in self._placed:
+            return self._placed[raw]
+        found = _well_formed(self._database.rows(f"{_PLACEMENTS} WHERE path = ?", (raw,)))
+        return found.get(path)
+
+    def all_placed(self) -> dict[str, Placement]:
+        """Everything that merkl put somewhere, by path."""
+        return _well_formed(self._database.rows(_PLACEMENTS))
+
+    def set_placed(self, path: str, placement: Placement) -> None:
+        """Remember that ``placement`` is now at ``path``."""
+        raw = os.fsencode(path)
+        self._placed[raw] = placement
+        row = (raw, placement.kind, bytes(placement.digest), placement.executable, bytes(placement.key))
+        more = (placement.output, placement.target, placement.sidecar, placement.placed_ns or time.time_ns())
+        self._database.write(_SET_PLACEMENT, row + more)
+
+    def forget_placed(self, path: str) -> None:
+        """Remember that what is at ``path``, if anything, is not merkl's."""
+        raw = os.fsencode(path)
+        self._placed[raw] = None
+        self._database.write("DELETE FROM placement WHERE path = ?", (raw,))
+
+    def saved(self, path: str | None = None) -> list[SavedEdit]:
+        """The edits saved from ``path``, or from anywhere, the latest first."""
+        query = "SELECT path, digest, kind, size, saved_ns, executable FROM saved"
+        order = " ORDER BY saved_ns DESC, path"
+        if path is None:
+            rows = self._database.rows(query + order)
+        else:
+            rows = self._database.rows(f"{query} WHERE path = ?{order}", (os.fsencode(path),))
+        return [
+            SavedEdit(os.fsdecode(raw), Digest(digest), kind, size, when, bool(executable))
+            for raw, digest, kind, size, when, executable in rows
+            if _is_name(digest)
+        ]
+
+    def add_saved(self, edit: SavedEdit) -> None:
+        """Remember a saved edit, at once and through a loss of power: the original is about to be replaced."""
+        row = (
+            os.fsencode(edit.path),
+            edit.saved_ns,
+            bytes(edit.digest),
+            edit.kind,
+            edit.size,
+            edit.executable,
+        )
+        self._database.write("INSERT OR REPLACE INTO saved VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._database.flush(durable=True)
+
+    def targets(self) -> list[dict[str, Any]]:
+        """The last list of targets; empty if there has been none."""
+        rows = self._database.rows("SELECT value FROM meta WHERE name = 'targets'")
+        try:
+            found = json.loads(rows[0][0]) if rows else []
+        except (ValueError, TypeError):
+            return []
+        return found if isinstance(found, list) else []
+
+    def set_targets(self, targets: Sequence[Mapping[str, Any]]) -> None:
+        """Remember the list of targets: JSON values, as ``status`` and completion want them."""
+        text = json.dumps([dict(target) for target in targets], sort_keys=True)
+        self._database.write("INSERT OR REPLACE INTO meta VALUES ('targets', ?)", (text,))
+
+    def steps(self, labels: Iterable[str]) -> dict[str, LastStep]:
+        """The last judgement of each step, by label; one that there is none of is left out."""
+        names = [os.fsencode(label) for label in labels]
+        found: dict[str, LastStep] = {}
+        for at in range(0, len(names), _AT_ONCE):
+            some = names[at : at + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            for label, *rest in self._database.rows(f"{_STEPS} WHERE label IN ({marks})", some):
+                step = _step(*rest)
+                if step is not None:
+                    found[os.fsdecode(label)] = step
+        return found
+
+    def failed_logs(self) -> list[str]:
+        """The logs of the steps that failed the last time they were tried."""
+        rows = self._database.rows("SELECT log FROM step WHERE state = 'failed'")
+        return [os.fsdecode(log) for (log,) in rows if log]
+
+    def set_steps(self, steps: Mapping[str, LastStep]) -> None:
+        """Remember how steps were judged, by label."""
+        for label, step in steps.items():
+            content_key = None if step.content_key is None else bytes(step.content_key)
+            parts = json.dumps([[part.group, part.name, part.text, part.digest] for part in step.parts])
+            row = (
+                os.fsencode(label),
+                bytes(step.key),
+                content_key,
+                step.seconds,
+                parts,
+                os.fsencode(step.log),
+                step.state,
+            )
+            self._database.write(_SET_STEP, row)
+
+
+_PLACEMENTS: Final = (
+    "SELECT path, kind, digest, executable, key, output, target, sidecar, placed_ns FROM placement"
+)
+_SET_PLACEMENT: Final = "INSERT OR REPLACE INTO placement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_STEPS: Final = "SELECT label, key, content_key, seconds, parts, log, state FROM step"
+_SET_STEP: Final = "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == 32
+
+
+def _well_formed(rows: Iterable[Sequence[Any]]) -> dict[str, Placement]:
+    """Placements by path, without rows that a damaged page has spoiled."""
+    found = {}
+    for path, kind, digest, executable, key, output, target, sidecar, placed_ns in rows:
+        if (
+            _is_name(digest)
+            and _is_name(key)
+            and kind in ("file", "dir", "value")
+            and isinstance(path, bytes)
+        ):
+            found[os.fsdecode(path)] = Placement(
+                kind, Digest(digest), bool(executable), Key(key), output, target, bool(sidecar), placed_ns
+            )
+    return found
+
+
+def _step(key: Any, content_key: Any, seconds: Any, parts: Any, log: Any, state: Any) -> LastStep | None:
+    try:
+        read = tuple(Part(*each) for each in json.loads(parts))
+        other = None if content_key is None else Key(content_key)
+        return LastStep(Key(key), other, float(seconds), read, os.fsdecode(log), str(state))
+    except (ValueError, TypeError):
+        return None
