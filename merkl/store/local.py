@@ -1,0 +1,236 @@
+"""The store in a directory of this machine: SQLite and files.
+
+It joins the parts that know records, blobs and locks; it decides only what is one transaction.  Of its directory:
+
+    store-N.db          records, names, small blobs; only the newest N counts
+    blobs/ab/<digest>   large blobs
+    incoming/           blobs being written, each locked by its writer
+    quarantine/         what did not have its digest        trash/      what gc removes
+    locks               the run locks                       holders/    who holds them, for messages
+
+The invariant: blobs are stored before the record that names them, and what a read returns is what was stored or
+nothing.  Only a store that cannot be used at all raises.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
+
+from merkl.digest import Digest, Key
+from merkl.errors import StoreError
+from merkl.events import Note
+from merkl.nodes import Artifact
+from merkl.store import records
+from merkl.store.base import Record
+from merkl.store.blobs import Blobs
+from merkl.store.database import Database
+from merkl.store.faults import store_error
+from merkl.store.intake import Intake, store_small
+from merkl.store.locks import RunLock as RunLock
+from merkl.store.locks import RunLocks
+
+
+class LocalStore:
+    """A ``Store`` in ``directory``, which is made if it is not there.
+
+    Raises:
+        StoreError: the directory cannot be made or read.
+        SchemaTooNew: on first use, if a newer merkl wrote it.
+    """
+
+    def __init__(self, directory: str | bytes) -> None:
+        self.directory = os.path.abspath(os.fsdecode(directory))
+        try:
+            os.makedirs(self.directory, exist_ok=True)
+        except OSError as error:
+            raise store_error(error, self.directory) from error
+        self._mutex = threading.Lock()
+        self._notes: list[Note] = []
+        self._told: set[str] = set()
+        self._used: set[bytes] = set()
+        self._views: dict[tuple[bytes, bytes], tuple[Digest, bytes]] = {}
+        self.database = Database(self.directory, self.note)
+        self.blobs = Blobs(self.directory, self.database, self.note)
+        self._intake = Intake(self.blobs)
+        self._locks = RunLocks(self.directory)
+
+    # Records.
+
+    def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        """The records filed under those keys."""
+        found, old, bad = self.database.read(lambda connection: records.by_key(connection, keys))
+        self._after_read(old, bad)
+        return found
+
+    def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
+        """All records filed under those content keys, oldest first."""
+        found, old, bad = self.database.read(lambda connection: records.by_content_key(connection, keys))
+        self._after_read(old, bad)
+        return found
+
+    def file(self, record: Record, *, under_key: bool = True) -> Record:
+        """File a record whose blobs are here; the one that counts is returned."""
+        return self.publish([(record, under_key)], {})[0]
+
+    def publish(self, results: Sequence[tuple[Record, bool]], blobs: Mapping[Digest, bytes]) -> list[Record]:
+        """Store small blobs, then file records, in one transaction."""
+        now = int(time.time())
+
+        def transaction(connection: sqlite3.Connection) -> list[Record]:
+            for digest, data in blobs.items():
+                store_small(connection, digest, data, now)
+            return [
+                records.file_record(connection, record, under_key, now, self.blobs.read_file)[0]
+                for record, under_key in results
+            ]
+
+        return self.database.write(transaction)
+
+    def alias(self, key: Key, record: Record) -> None:
+        """File a record under one more key; if it was removed meanwhile, it is filed again."""
+        now = int(time.time())
+
+        def transaction(connection: sqlite3.Connection) -> None:
+            large = self.blobs.read_file
+            _, seal = records.file_record(connection, record, False, now, large)
+            records.add_name(connection, key, seal, large)
+
+        self.database.write(transaction)
+
+    def forget(self, keys: Iterable[Key]) -> int:
+        """Remove the records of those keys or content keys, with every other name they have."""
+        asked = list(keys)
+        return self.database.write(lambda connection: records.forget(connection, asked))
+
+    # Contents.
+
+    def put(self, chunks: Iterable[bytes], *, durable: bool = False) -> Digest:
+        """Store bytes as they come, hashing them while they are written."""
+        return self._intake.put(chunks, durable)
+
+    def put_file(
+        self, path: str | bytes, *, move: bool = False, digest: Digest | None = None, durable: bool = False
+    ) -> Digest:
+        """Store the bytes of a file; ``move`` takes it away once they are here."""
+        return self._intake.put_file(os.fsencode(path), move, digest, durable)
+
+    def make_durable(self, digest: Digest) -> bool:
+        """Let a blob that is here outlive a loss of power."""
+        return self._intake.make_durable(digest)
+
+    def has(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are here, by name only."""
+        return self.blobs.has(digests)
+
+    def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
+        """The digests of those that are here, by name only; a directory with all its files."""
+        asked = {artifact.digest: artifact for artifact in artifacts}
+        here = self.blobs.has(asked)
+        inside: dict[Digest, list[Digest]] = {
+            digest: records.leaves(self.blobs.read(digest) or b"")
+            for digest in here
+            if asked[digest].kind == "dir"
+        }
+        known = self.blobs.has({leaf for leaves in inside.values() for leaf in leaves})
+        return {digest for digest in here if known.issuperset(inside.get(digest, ()))}
+
+    def open(self, digest: Digest) -> BinaryIO | None:
+        """A reader of the bytes, checked; None if they are not here.
+
+        Raises:
+            StoreCorrupt: they do not have that digest, and have been set aside.
+        """
+        return self.blobs.open(digest)
+
+    def fetch(self, digest: Digest) -> BinaryIO | None:
+        """As ``open``, but a damaged blob is a miss, with a note."""
+        return self.blobs.fetch(digest)
+
+    def reader(self, digest: Digest) -> BinaryIO:
+        """As ``open``, where the blob must be here.
+
+        Raises:
+            StoreCorrupt: it is gone or damaged.
+        """
+        return self.blobs.reader(digest)
+
+    def read(self, digest: Digest) -> bytes | None:
+        """All bytes at once, as ``fetch``."""
+        return self.blobs.read(digest)
+
+    def size(self, digest: Digest) -> int | None:
+        """How many bytes a blob has, or None if it is not here."""
+        return self.blobs.size(digest)
+
+    # The rest.
+
+    def try_lock(self, content_key: Key, task: str) -> RunLock | None:
+        """The lock to run that node, or None if somebody has it."""
+        return self._locks.try_lock(content_key, task)
+
+    def holder(self, content_key: Key) -> str:
+        """Who has the lock, for a message."""
+        return self._locks.holder(content_key)
+
+    def note(self, note: Note) -> None:
+        """Keep something for the user, once."""
+        with self._mutex:
+            if note.text not in self._told:
+                self._told.add(note.text)
+                self._notes.append(note)
+
+    def take_notes(self) -> list[Note]:
+        """What was noticed since the last call, each thing once."""
+        with self._mutex:
+            notes, self._notes = self._notes, []
+        return notes
+
+    def remember_view(self, directory: bytes, path: bytes, digest: Digest, evidence: bytes) -> None:
+        """Note that a view was believed, for the next flush."""
+        with self._mutex:
+            self._views[directory, path] = (digest, evidence)
+
+    def flush(self) -> None:
+        """Write down which records were used, so that gc by age keeps them, and which views are believed.
+
+        The end of a build is soon enough: what is not written is found out again.
+        """
+        with self._mutex:
+            used, self._used = self._used, set()
+            views, self._views = self._views, {}
+        if not used and not views:
+            return
+        now = int(time.time())
+
+        def transaction(connection: sqlite3.Connection) -> None:
+            update = "UPDATE record SET used_at = ? WHERE seal = ?"
+            connection.executemany(update, [(now, seal) for seal in used])
+            rows = [(*name, *belief) for name, belief in views.items()]
+            connection.executemany("INSERT OR REPLACE INTO view VALUES (?, ?, ?, ?)", rows)
+
+        try:
+            self.database.write(transaction)
+        except StoreError:
+            pass  # The store may not be written, or is full; a read must not fail for it.
+
+    def close(self) -> None:
+        """Let go of files and locks; the next use opens them again."""
+        self.flush()
+        self._locks.close()
+        self.database.close()
+
+    def _after_read(self, old: list[bytes], bad: list[bytes]) -> None:
+        if old:
+            with self._mutex:
+                self._used.update(old)
+        if bad:
+            self.note(
+                Note("a damaged record was found in the store and removed", "`merkl fsck` checks the rest")
+            )
+            try:
+                self.database.write(lambda connection: records.remove(connection, bad))
+            except StoreError:
+                pass  # It is not believed the next time either.

@@ -1,0 +1,185 @@
+"""Records in the database: found, filed, named, forgotten.
+
+It decides what makes two records the same one, and which of two stays.  It opens no transaction: every function takes
+the connection of one.
+
+The invariant: a record is known by its content key and the digest of what it discovered; the first one wins, and the
+first name of a key, unless blobs of it are lost.  A row that does not fit its seal is no record.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from merkl.digest import Digest, Key
+from merkl.nodes import Artifact
+from merkl.store.base import Record
+from merkl.store.rows import INSERT, SELECT, Row, record_of, row_of
+from merkl.tree import Tree
+
+DAY_S: Final = 86_400
+_CHUNK: Final = 500  # Parameters of one query.
+
+ReadLarge = Callable[[Digest], bytes | None]  # How to read a blob that lies in a file.
+ReadTree = Callable[[Digest], bytes | None]  # How to read any blob.
+
+
+def _chunks(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(names), _CHUNK):
+        yield names[start : start + _CHUNK]
+
+
+def by_key(
+    connection: sqlite3.Connection, keys: Sequence[Key]
+) -> tuple[dict[Key, Record], list[bytes], list[bytes]]:
+    """The records under those keys; the seals of those whose use is to be noted; the seals of those to remove."""
+    found: dict[Key, Record] = {}
+    old: list[bytes] = []
+    bad: list[bytes] = []
+    asked = frozenset(keys)
+    yesterday = int(time.time()) - DAY_S
+    for chunk in _chunks(keys):
+        query = (
+            f"SELECT name.key, name.record, {SELECT} FROM name JOIN record ON record.seal = name.record "
+            f"WHERE name.key IN ({','.join('?' * len(chunk))})"
+        )
+        for key, seal, *row in connection.execute(query, chunk):
+            if key not in asked or seal != row[0]:
+                continue  # A damaged index leads anywhere.
+            record = record_of(tuple(row))
+            if record is None:
+                bad.append(row[0])
+                continue
+            found[Key(key)] = record
+            if row[1] < yesterday:
+                old.append(row[0])
+    return found, old, bad
+
+
+def by_content_key(
+    connection: sqlite3.Connection, keys: Sequence[Key]
+) -> tuple[dict[Key, list[Record]], list[bytes], list[bytes]]:
+    """As ``by_key``, with every record of a content key, oldest first."""
+    found: dict[Key, list[Record]] = {}
+    old: list[bytes] = []
+    bad: list[bytes] = []
+    asked = frozenset(keys)
+    yesterday = int(time.time()) - DAY_S
+    for chunk in _chunks(keys):
+        query = f"SELECT {SELECT} FROM record WHERE content_key IN ({','.join('?' * len(chunk))}) ORDER BY record.id"
+        for row in connection.execute(query, chunk):
+            record = record_of(row)
+            if record is None:
+                bad.append(row[0])
+                continue
+            if record.content_key not in asked:
+                continue
+            found.setdefault(record.content_key, []).append(record)
+            if row[1] < yesterday:
+                old.append(row[0])
+    return found, old, bad
+
+
+def file_record(
+    connection: sqlite3.Connection, record: Record, under_key: bool, now: int, large: ReadLarge
+) -> tuple[Record, bytes]:
+    """File ``record`` unless one of the same identity is there and whole; the one that is there now, and its seal."""
+    row = row_of(record, now)
+    kept, seal = record, row[0]
+    if not connection.execute(INSERT, row).rowcount:
+        first = connection.execute(
+            f"SELECT {SELECT} FROM record WHERE content_key = ? AND found = ?", (row[2], row[3])
+        ).fetchone()
+        known = record_of(first) if first and first[2:4] == row[2:4] else None
+        if known and (known.outputs == record.outputs or is_whole(connection, known, large)):
+            kept, seal = known, first[0]
+            connection.execute("UPDATE record SET used_at = ? WHERE seal = ?", (now, seal))
+        else:
+            _replace(connection, first and first[0], row)
+    if under_key:
+        add_name(connection, record.key, seal, large)
+    return kept, seal
+
+
+def _replace(connection: sqlite3.Connection, old: bytes | None, row: Row) -> None:
+    connection.execute("DELETE FROM record WHERE content_key = ? AND found = ?", (row[2], row[3]))
+    connection.execute(INSERT.replace("OR IGNORE", "OR REPLACE"), row)
+    if old is not None:
+        connection.execute("UPDATE name SET record = ? WHERE record = ?", (row[0], old))
+
+
+def add_name(connection: sqlite3.Connection, key: Key, seal: bytes, large: ReadLarge) -> None:
+    """Let ``key`` name the record; the first name of a key stays, unless it leads to nothing that is whole."""
+    if connection.execute("INSERT OR IGNORE INTO name VALUES (?, ?)", (key, seal)).rowcount:
+        return
+    (other,) = connection.execute("SELECT record FROM name WHERE key = ?", (key,)).fetchone()
+    if other == seal:
+        return
+    first = connection.execute(f"SELECT {SELECT} FROM record WHERE seal = ?", (other,)).fetchone()
+    known = record_of(first) if first and first[0] == other else None
+    if not known or not is_whole(connection, known, large):
+        connection.execute("UPDATE name SET record = ? WHERE key = ?", (seal, key))
+
+
+def is_whole(connection: sqlite3.Connection, record: Record, large: ReadLarge) -> bool:
+    """Whether every blob of its outputs is here, by name; those inside directories too."""
+    return not missing_blobs(connection, record.outputs.values(), large)
+
+
+def missing_blobs(
+    connection: sqlite3.Connection, outputs: Iterable[Artifact], large: ReadLarge
+) -> list[Digest]:
+    """The blobs that those outputs need and the database does not know."""
+    lost = []
+    for artifact in outputs:
+        row = connection.execute("SELECT bytes FROM blob WHERE digest = ?", (artifact.digest,)).fetchone()
+        if row is None:
+            lost.append(artifact.digest)
+        elif artifact.kind == "dir":
+            tree = large(artifact.digest) if row[0] is None else row[0]
+            lost += [digest for digest in leaves(tree or b"") if not _knows(connection, digest)]
+    return lost
+
+
+def _knows(connection: sqlite3.Connection, digest: Digest) -> bool:
+    return connection.execute("SELECT 1 FROM blob WHERE digest = ?", (digest,)).fetchone() is not None
+
+
+def needs(record: Record, read: ReadTree) -> set[Digest]:
+    """Every blob that a record promises: outputs, what is in directories, and what it printed."""
+    needed = {artifact.digest for artifact in record.outputs.values()}
+    for artifact in record.outputs.values():
+        if artifact.kind == "dir":
+            needed.update(leaves(read(artifact.digest) or b""))
+    if record.log is not None:
+        needed.add(record.log)
+    return needed
+
+
+def leaves(tree: bytes) -> list[Digest]:
+    """The digests that an encoded directory names; none if it is no such encoding."""
+    try:
+        return [entry.digest for entry in Tree.decode(tree).entries if entry.kind == "file" and entry.digest]
+    except ValueError:
+        return []
+
+
+def forget(connection: sqlite3.Connection, keys: Sequence[Key]) -> int:
+    """Remove the records of those keys or content keys, and all their names; how many records went."""
+    seals: set[bytes] = set()
+    for chunk in _chunks(keys):
+        marks = ",".join("?" * len(chunk))
+        for (seal,) in connection.execute(f"SELECT record FROM name WHERE key IN ({marks})", chunk):
+            seals.add(seal)
+        for (seal,) in connection.execute(f"SELECT seal FROM record WHERE content_key IN ({marks})", chunk):
+            seals.add(seal)
+    return remove(connection, seals)
+
+
+def remove(connection: sqlite3.Connection, seals: Iterable[bytes]) -> int:
+    """Remove records by seal, with all their names; how many were there."""
+    gone = connection.executemany("DELETE FROM record WHERE seal = ?", [(seal,) for seal in seals]).rowcount
+    if gone > 0:
+        connection.execute("DELETE FROM name WHERE record NOT IN (SELECT seal FROM record)")
+    return max(gone, 0)

@@ -1,0 +1,254 @@
+"""Records as rows of a table: how each column is written and read back.
+
+It decides how a row shows that it is as it was written.  It runs no query.
+
+The invariant: a row is believed only if its seal, a digest of all its other columns, fits.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from blake3 import blake3
+
+from merkl.digest import Digest, Key
+from merkl.nodes import Artifact
+from merkl.store.base import Discovered, Record
+
+V = TypeVar("V")
+
+_FIELDS: Final = (
+    "content_key, found, key, task, builder, exit_code, started_ns, seconds, log, "
+    "outputs, inputs, discovered, arguments, dependencies, metadata"
+)
+_TEXTS: Final = (
+    "task",
+    "builder",
+    "outputs",
+    "inputs",
+    "discovered",
+    "arguments",
+    "dependencies",
+    "metadata",
+)
+# What is in no seal may have any type after damage.
+_COLUMNS: Final = ", ".join(f"record.{name}" for name in _FIELDS.split(", "))
+SELECT: Final = f"record.seal, CAST(record.used_at AS INTEGER), {_COLUMNS}"
+_VALUES: Final = ", ".join("CAST(? AS TEXT)" if name in _TEXTS else "?" for name in _FIELDS.split(", "))
+INSERT: Final = f"INSERT OR IGNORE INTO record (seal, used_at, {_FIELDS}) VALUES (?, ?, {_VALUES})"
+_MOST: Final = 2**4096  # Python refuses to write larger integers in decimal.
+_NOTHING: Final = bytes(32)
+_NUMBERS: Final = struct.Struct(">qqd")
+
+Row = tuple[Any, ...]
+
+
+def to_json(value: object) -> str:
+    """Write a value that is there to be looked at: what JSON does not know becomes its ``repr``.
+
+    Only ASCII, so that names that are not UTF-8 survive as the escapes Python gave them.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, default=repr, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_plain(value, 0), separators=(",", ":"))
+
+
+def _plain(value: object, depth: int) -> object:
+    if isinstance(value, int) and not -_MOST < value < _MOST:
+        return hex(value)
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if depth < 50 and isinstance(value, Mapping):
+        return {str(name): _plain(item, depth + 1) for name, item in value.items()}
+    if depth < 50 and isinstance(value, list | tuple):
+        return [_plain(item, depth + 1) for item in value]
+    return repr(value)[:1000]
+
+
+def row_of(record: Record, now: int) -> Row:
+    """The columns of ``record``, seal first; texts as bytes, as they are read back."""
+    discovered = None if record.discovered is None else _discovered_text(record.discovered)
+    fields = (
+        bytes(record.content_key),
+        b"" if discovered is None else bytes(Digest.of(discovered.encode())),
+        bytes(record.key),
+        record.task.encode("utf-8", "backslashreplace"),
+        record.builder.encode("utf-8", "backslashreplace"),
+        record.exit_code,
+        record.started_ns,
+        float(record.seconds) if math.isfinite(record.seconds) else 0.0,
+        None if record.log is None else bytes(record.log),
+        _outputs_text(record.outputs).encode(),
+        to_json([digest.hex() for digest in record.inputs]).encode(),
+        None if discovered is None else discovered.encode(),
+        _text_of(record.arguments),
+        _text_of(record.dependencies),
+        _text_of(record.metadata),
+    )
+    return (_seal(fields), now, *fields)
+
+
+def _seal(fields: Row) -> bytes:
+    content_key, found, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
+    numbers = _NUMBERS.pack(exit_code, started_ns, seconds)
+    texts = [text or b"" for text in texts]
+    # Fixed widths first, then texts without NUL.
+    head = content_key + key + (found or _NOTHING) + (log or _NOTHING) + numbers
+    return blake3(b"\0".join((head, task, builder, *texts))).digest()
+
+
+def _outputs_text(outputs: Mapping[str, Artifact]) -> str:
+    return json.dumps(
+        [
+            {
+                "name": name,
+                "kind": made.kind,
+                "digest": made.digest.hex(),
+                "size": made.size,
+                "executable": made.executable,
+                "serializer": made.serializer,
+                "filename": made.filename,
+            }
+            for name, made in outputs.items()
+        ],
+        separators=(",", ":"),
+    )
+
+
+def _discovered_text(discovered: Discovered) -> str:
+    """Canonical, because its digest tells two records of one content key apart."""
+    files = {path: None if digest is None else digest.hex() for path, digest in discovered.files.items()}
+    listings = {path: digest.hex() for path, digest in discovered.listings.items()}
+    return json.dumps({"files": files, "listings": listings}, sort_keys=True, separators=(",", ":"))
+
+
+def _text_of(value: object) -> bytes:
+    if isinstance(value, _LazyMapping | _LazySequence):
+        return value.text  # A record that came from a store goes into another as it is.
+    return to_json(value).encode()
+
+
+def record_of(row: Row) -> Record | None:
+    """Read a row of ``SELECT``, or None if it is not what was written."""
+    seal, _, *fields = row
+    try:
+        if _seal(tuple(fields)) != seal:
+            return None
+    except (TypeError, ValueError, struct.error):
+        return None
+    content_key, _, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
+    outputs, inputs, discovered, arguments, dependencies, metadata = texts
+    return Record(
+        key=_new(Key, key),  # The seal has vouched for their lengths.
+        content_key=_new(Key, content_key),
+        task=task.decode(),
+        outputs=_LazyMapping(outputs, _outputs_of),
+        inputs=_LazySequence(inputs, _digest),
+        seconds=seconds,
+        started_ns=started_ns,
+        log=None if log is None else Digest(log),
+        exit_code=exit_code,
+        discovered=None if discovered is None else _discovered_of(discovered),
+        arguments=_LazyMapping(arguments, _object),
+        dependencies=_LazySequence(dependencies, _same),
+        metadata=_LazyMapping(metadata, _object),
+        builder=builder.decode(),
+    )
+
+
+_new: Final = bytes.__new__
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(text.decode())
+    return value
+
+
+def _outputs_of(text: bytes) -> dict[str, Artifact]:
+    return {each["name"]: _artifact(each) for each in json.loads(text.decode())}
+
+
+def _artifact(each: dict[str, Any]) -> Artifact:
+    digest = Digest(bytes.fromhex(each["digest"]))
+    return Artifact(
+        each["kind"], digest, each["size"], each["executable"], each["serializer"], each["filename"]
+    )
+
+
+def _discovered_of(text: bytes) -> Discovered:
+    both = json.loads(text.decode())
+    return Discovered(
+        files={path: digest and _digest(digest) for path, digest in both["files"].items()},
+        listings={path: _digest(digest) for path, digest in both["listings"].items()},
+    )
+
+
+def _digest(text: str) -> Digest:
+    return Digest(bytes.fromhex(text))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+class _LazyMapping(Mapping[str, V], Generic[V]):
+    """A JSON text that is read into a mapping when it is first looked at: few parts of most records ever are."""
+
+    __slots__ = ("_parse", "_value", "text")
+
+    def __init__(self, text: bytes, parse: Callable[[bytes], dict[str, V]]) -> None:
+        self.text = text
+        self._parse = parse
+        self._value: dict[str, V] | None = None
+
+    def _read(self) -> dict[str, V]:
+        if self._value is None:
+            self._value = self._parse(self.text)
+        return self._value
+
+    def __getitem__(self, name: str) -> V:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+
+class _LazySequence(Sequence[V], Generic[V]):
+    """As ``_LazyMapping`` for an array; equal to any list or tuple of the same items."""
+
+    __slots__ = ("_read_item", "_value", "text")
+
+    def __init__(self, text: bytes, read_item: Callable[[Any], V]) -> None:
+        self.text = text
+        self._read_item = read_item
+        self._value: list[V] | None = None
+
+    def _read(self) -> list[V]:
+        if self._value is None:
+            self._value = [self._read_item(item) for item in json.loads(self.text.decode())]
+        return self._value
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, list | tuple | _LazySequence) and self._read() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._read())

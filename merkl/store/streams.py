@@ -1,0 +1,83 @@
+"""Bytes on their way into and out of files: hashed, cloned, copied; and the clock of a file system.
+
+It decides how a file's bytes are read and how a copy is made as cheaply as the file system can.  It knows no store.
+
+The invariant: a copy is made to a descriptor that the caller will rename into place or throw away, so nothing here
+leaves half a file under a final name.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Final
+
+from blake3 import blake3
+
+from merkl.digest import Digest
+
+_CHUNK: Final = 4 << 20  # Bytes read at once: enough for BLAKE3 to use several threads.
+_SMALL: Final = 64 << 10
+_FICLONE: Final = 0x40049409  # linux/fs.h
+
+
+def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tuple[Digest, int]:
+    """The digest and size of what ``fd`` holds, read from its start; each piece is also given to ``sink``.
+
+    Reads, never maps: a file that is cut short meanwhile must not be a crash.
+    """
+    size = os.fstat(fd).st_size
+    buffer = memoryview(bytearray(min(max(size + 1, _SMALL), _CHUNK)))
+    hasher = blake3(max_threads=blake3.AUTO if size > _CHUNK else 1)
+    offset = 0
+    while count := os.preadv(fd, [buffer], offset):
+        hasher.update(buffer[:count])
+        if sink is not None:
+            sink(buffer[:count])
+        offset += count
+    return Digest(hasher.digest()), offset
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write every byte at the descriptor's place."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def clone(source: int, target: int) -> bool:
+    """Let the empty file ``target`` share the bytes of ``source``, if the file system can; whether it did."""
+    if not hasattr(os, "copy_file_range"):  # Not Linux.
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        return False
+    return True
+
+
+class FileClock:
+    """The clock of a file system: it stamps files, and may differ from ours by days and in grain."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, directory: str | bytes) -> None:
+        self._path = os.path.join(os.fsencode(directory), b".clock")
+
+    def now_ns(self) -> int:
+        """What a change made now would be stamped with; 0, with which nothing is settled, if nothing may be written."""
+        try:
+            os.utime(self._path)
+            return os.stat(self._path).st_ctime_ns
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return 0
+        try:
+            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+            return os.stat(self._path).st_ctime_ns
+        except OSError:
+            return 0
