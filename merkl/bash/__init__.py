@@ -1,0 +1,1 @@
+"""Bash tasks: command templates, how they are compiled, and how they run."""
