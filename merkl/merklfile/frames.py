@@ -1,0 +1,120 @@
+"""Errors of the user's code, told in the user's own lines.
+
+It decides which frames of a traceback are the user's: those in files of the project.  merkl's own, Python's and other
+packages' are left out.
+
+The invariant: an exception that is no ``MerklError`` stays the cause of the one that is shown, and what ends a process
+(``SystemExit``, ``KeyboardInterrupt``) is not touched.
+"""
+
+import contextlib
+import linecache
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+from merkl.errors import MerklError, MerklfileError
+from merkl.merklfile.registry import Merklfile, shown_path
+from merkl.nodes import Place
+from merkl.python.project import Project
+
+MOST: Final = 20  # Frames that are shown of a deep recursion.
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One line of the user's that was running."""
+
+    file: str
+    line: int
+    function: str
+
+    def shown(self, root: str) -> str:
+        """File, line and function, and the line itself below."""
+        where = f"{shown_path(self.file, root)}:{self.line}"
+        text = linecache.getline(self.file, self.line).strip()
+        return f"{where}, in {self.function}" + (f"\n  {text}" if text else "")
+
+
+@contextlib.contextmanager
+def user_code(what: str, merklfile: Merklfile) -> Iterator[None]:
+    """Turn an exception of the code inside into one to show; ``what`` names the code, as in "the target train".
+
+    Raises:
+        MerklError: one that came out of the code, of the same class, with the frames in its details.
+        MerklfileError: for any other exception.
+    """
+    try:
+        yield
+    except MerklError as error:
+        _add_frames(error, _shown(user_frames(error.__traceback__, merklfile), merklfile.root))
+        raise
+    except SyntaxError as error:
+        raise _syntax_error(error, merklfile) from error
+    except Exception as error:
+        raise _raised(error, what, merklfile) from error
+
+
+def user_frames(trace: TracebackType | None, merklfile: Merklfile) -> list[Frame]:
+    """The user's own frames of a traceback, the innermost last."""
+    project = Project(merklfile.root, merklfile.session.project_modules)
+    frames = []
+    while trace is not None:
+        code, names = trace.tb_frame.f_code, trace.tb_frame.f_globals
+        file = code.co_filename
+        if project.owns(file, str(names.get("__name__", "?"))):
+            frames.append(Frame(file, trace.tb_lineno, code.co_name))
+        trace = trace.tb_next
+    return frames
+
+
+def _shown(frames: list[Frame], root: str) -> str:
+    lines = [frame.shown(root) for frame in frames]
+    if len(lines) > MOST:
+        half = MOST // 2
+        lines[half:-half] = [f"… {len(lines) - 2 * half} more …"]
+    return "\n".join(lines)
+
+
+def _add_frames(error: MerklError, frames: str) -> None:
+    if not frames or "called from" in error.details:
+        return
+    # A place is the innermost of the frames, so nothing is lost with it.
+    name = "at" if isinstance(error.details.get("at", Place("", 0)), Place) else "called from"
+    error.details[name] = frames
+
+
+def _raised(error: Exception, what: str, merklfile: Merklfile) -> MerklfileError:
+    import traceback
+
+    text = "".join(traceback.format_exception_only(error)).strip()
+    first, _, rest = text.partition("\n")
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+        hint = f"is it installed in this environment? merkl runs with {sys.executable}"
+    return MerklfileError(
+        f"{what} raised {first}",
+        hint=hint,
+        message=text if rest else None,
+        at=_shown(user_frames(error.__traceback__, merklfile), merklfile.root) or None,
+    )
+
+
+def _syntax_error(error: SyntaxError, merklfile: Merklfile) -> MerklfileError:
+    where = shown_path(error.filename or "?", merklfile.root)
+    if error.lineno is not None:
+        where += f":{error.lineno}"
+    source = None
+    if error.text is not None:
+        line = error.text.rstrip("\n")
+        left = line.lstrip()
+        column = max((error.offset or 1) - 1 - (len(line) - len(left)), 0)
+        width = 1
+        if error.end_lineno == error.lineno and error.end_offset and error.offset:
+            width = max(error.end_offset - error.offset, 1)
+        source = f"{left}\n{' ' * column}{'^' * min(width, max(len(left) - column, 1))}"
+    frames = _shown(user_frames(error.__traceback__, merklfile), merklfile.root)
+    kind = "" if type(error) is SyntaxError else f"{type(error).__name__}: "
+    return MerklfileError(f"{where}: {kind}{error.msg}", source=source, at=frames or None)
