@@ -25,7 +25,7 @@ LAYERS = """
     tree
     nodes config
     events
-    files store
+    workspace store
     execute
     bash python
     merklfile
@@ -42,7 +42,16 @@ PURE = (
     "merkl.tree",
     "merkl.nodes",
     "merkl.events",
+    "merkl.bash.binding",
+    "merkl.bash.cursor",
+    "merkl.bash.dollar",
+    "merkl.bash.grammar",
+    "merkl.bash.hazards",
+    "merkl.bash.heredoc",
     "merkl.bash.placeholders",
+    "merkl.bash.pythontext",
+    "merkl.bash.script",
+    "merkl.bash.spelling",
     "merkl.bash.template",
     "merkl.bash.lexer",
     "merkl.bash.expression",

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import appears, collect, finish, is_alive, log_of
+from executor_bench import appears, collect, finish, is_alive, log_of
 
 from merkl.execute.base import Exited, NotStarted
 from merkl.execute.local import Local

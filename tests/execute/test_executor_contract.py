@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import appears, collect, finish, log_of
+from executor_bench import appears, collect, finish, log_of
 
 from merkl.execute.base import Exited, NotStarted, Raised, Returned, Unportable
 from merkl.execute.local import Local

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from conftest import collect, finish, log_of
+from executor_bench import collect, finish, log_of
 
 from merkl.execute.base import Raised, Returned
 from merkl.execute.local import Local

@@ -1,6 +1,6 @@
 """What starting up may import."""
 
-from conftest import finish, log_of
+from executor_bench import finish, log_of
 
 from merkl.execute.local import Local
 

@@ -1,0 +1,188 @@
+"""A whole build: judge, schedule, place, remember.
+
+It decides how the parts are put together.  The invariant: whatever happens, locks are released, processes ended and what
+was learned is written back before it returns.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from merkl import events
+from merkl.engine.attempt import Attempts
+from merkl.engine.judge import Judge, State
+from merkl.engine.placing import Workspace
+from merkl.engine.project import Project
+from merkl.engine.schedule import Outcome, Schedule
+from merkl.engine.select import Selection, labels, select
+from merkl.errors import Interrupted, TaskFailed
+from merkl.events import BuildDone, Reporter
+from merkl.execute.base import Executor
+from merkl.nodes import Future, walk
+from merkl.python.run import load_value
+from merkl.store.builds import register_build, sweep_stale
+from merkl.workspace.refs import DirRef, FileRef
+
+
+def judge(project: Project, selection: Selection, *, force: bool = False) -> Judge:
+    """Plan: judge every node the selection needs, as far as can be known before anything runs."""
+    planned = Judge(
+        project.store, project.first_change, force_all=force, forced=selection.forced, after=selection.after
+    )
+    planned.want(selection.roots)
+    return planned
+
+
+def build(
+    project: Project,
+    selection: Selection,
+    reporter: Reporter,
+    *,
+    force: bool = False,
+    needs_bytes: Sequence[Future[Any]] = (),
+) -> tuple[BuildDone, Judge]:
+    """Build a selection; what happened is in the last event, which is also returned, with what is known of each node.
+
+    ``needs_bytes`` are Futures whose values the caller is going to read.  A failed task does not raise.
+    """
+    began = time.monotonic()
+    everything = list(walk(selection.roots))
+    names = labels(everything, selection.placements)
+    lease = register_build(project.config.state)
+    project.hold(lease)
+    try:
+        sweep_stale(project.config.state, keep=_kept(project))
+        planned = judge(project, selection, force=force)
+        if needs_bytes:
+            planned.require_bytes([future.node for future in needs_bytes])
+            planned.want([])
+        to_run = sum(step.state is not State.KNOWN for step in planned.steps.values())
+        reporter.report(events.BuildStarted(lease.id, len(planned.steps), to_run, selection.targets))
+        workspace = Workspace(project, selection.placements, reporter, names)
+        attempts = Attempts(project, lease.id, workspace.placed_by)
+        executor = _executor(project.config.jobs)
+        schedule = Schedule(
+            project,
+            planned,
+            executor,
+            workspace,
+            attempts,
+            reporter,
+            names,
+            keep_going=project.config.keep_going,
+        )
+        try:
+            with _signals(schedule, executor):
+                outcome = schedule.run()
+        finally:
+            executor.close()
+            workspace.close()
+        for note in project.take_notes():
+            reporter.report(note)
+        done = _done(outcome, time.monotonic() - began)
+        reporter.report(done)
+        return done, planned
+    finally:
+        project.hold(None)
+        lease.close()
+
+
+def _executor(jobs: int) -> Executor:
+    from merkl.execute.local import Local
+
+    return Local(jobs)
+
+
+def _kept(project: Project) -> set[str]:
+    """The names of workplaces that failed steps left for inspection."""
+    return {os.path.basename(os.path.dirname(log)) for log in project.index.failed_logs()}
+
+
+def _done(outcome: Outcome, seconds: float) -> BuildDone:
+    return BuildDone(
+        ran=outcome.ran,
+        cached=outcome.cached,
+        cutoff=outcome.cutoff,
+        failed=outcome.failed,
+        skipped=outcome.skipped,
+        seconds=seconds,
+        saved=outcome.saved,
+        interrupted=tuple(outcome.interrupted),
+        errors=tuple(outcome.errors),
+    )
+
+
+@contextmanager
+def _signals(schedule: Schedule, executor: Executor) -> Iterator[None]:
+    """Count Ctrl-C, and treat SIGTERM and SIGHUP as two of them; put the handlers back afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def asked(number: int, _: object) -> None:
+        schedule.signals += 1 if number == signal.SIGINT else 2
+        executor.wake()
+
+    before = {
+        number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Quiet:
+    """A reporter that keeps the errors and says nothing."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+
+    def report(self, event: events.Event) -> None:
+        """Keep what failed."""
+        if isinstance(event, events.Failed):
+            self.errors.append(event.error)
+
+    def tick(self) -> None:
+        """Nothing to draw."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def evaluate(
+    project: Project, futures: Sequence[Future[Any]], *, make_reporter: Callable[[], Reporter] = Quiet
+) -> list[Any]:
+    """Build what is missing for ``futures`` and return their values, in order: the meaning of ``Future.eval``.
+
+    Raises:
+        TaskFailed: a task they need failed.
+        Interrupted: the user pressed Ctrl-C.
+    """
+    nodes = {node.key for node in walk(futures)}
+    placements = [placement for placement in project.placements if placement.future.node.key in nodes]
+    selection = select(futures, placements)
+    reporter = make_reporter()
+    done, judged = build(project, selection, reporter, needs_bytes=futures)
+    if done.interrupted:
+        raise Interrupted("interrupted")
+    if done.errors:
+        raise done.errors[0]
+    return [_value(project, future, judged) for future in futures]
+
+
+def _value(project: Project, future: Future[Any], judged: Judge) -> Any:
+    artifact = judged.artifact(future)
+    if artifact is None:
+        raise TaskFailed(f"{future.node.name} left no result that could be kept", at=future.node.place)
+    if artifact.kind == "value":
+        return load_value(project.store, artifact)
+    name = os.fsencode(artifact.filename or future.output or future.node.name)
+    if artifact.kind == "dir":
+        return DirRef(project.views.tree(artifact.digest, name))
+    return FileRef(project.views.path(artifact.digest, name, artifact.executable))

@@ -1,0 +1,479 @@
+"""Which nodes must run: the two keys, early cutoff and the open-node rule, as far as can be known at each moment.
+
+It decides for every node that something needs whether the store answers for it, and when it may start.  It runs nothing
+and touches no file: the store is asked through ``Lookup``, and the schedule says what has ended.
+
+The invariant: a node is known only with artifacts that follow from those its dependencies have in this build; a key record
+made from other inputs never answers.
+
+A plan is a judge to which nothing has been reported yet; a build is the same judge, told what happens.
+"""
+
+import enum
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from merkl.digest import Digest, Key
+from merkl.nodes import Artifact, Future, Node, content_key
+from merkl.store.base import Discovered, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """The store answered the key."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """The store answered the content key: what changed upstream made no difference."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class NeverRan:
+    """No record answers: never ran with this code, these arguments and these inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChanged:
+    """A record answers, but ``path``, an input it discovered, is no longer what it was."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGone:
+    """A record answers, but the store has lost the bytes of ``output``, and something needs them."""
+
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """It was asked to run whatever the store knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAlways:
+    """It is declared with ``cache=False``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Not known before ``first``, a dependency that will or may run, has ended."""
+
+    first: Node
+
+
+Runs: TypeAlias = NeverRan | FoundChanged | OutputGone | Forced | RunsAlways
+Verdict: TypeAlias = Cached | CutOff | Runs | Waits
+
+
+class State(enum.Enum):
+    """Each node moves down this list; ``KNOWN`` goes back to ``WAITING`` only for lost bytes."""
+
+    WAITING = enum.auto()  # Some dependency is not known, or its bytes are not here.
+    READY = enum.auto()  # Could start now.
+    RUNNING = enum.auto()  # Handed to the executor, or to another build.
+    KNOWN = enum.auto()  # Its artifacts are known: from a record, or because it ran.
+    FAILED = enum.auto()  # It raised, or exited with a code that is not allowed.
+    SKIPPED = enum.auto()  # Never started: something it needs failed.
+
+
+ENDED = (State.KNOWN, State.FAILED, State.SKIPPED)
+
+
+class Step:
+    """A node in one build: where it stands and why."""
+
+    __slots__ = (
+        "artifacts",
+        "by_key",
+        "content",
+        "missing",
+        "needs_bytes",
+        "node",
+        "ran",
+        "record",
+        "rerun",
+        "state",
+        "verdict",
+        "waiters",
+    )
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.state = State.WAITING
+        self.verdict: Verdict | None = None
+        self.record: Record | None = None  # What answers, or what running it gave.
+        self.artifacts: Mapping[str, Artifact] = {}
+        self.content: Key | None = None
+        self.missing: set[Key] = set()  # The nodes that must end before this can be judged or started.
+        self.waiters: list[Step] = []
+        self.needs_bytes = False  # Whether somebody needs the bytes, not only the digests.
+        self.by_key = False  # Whether the record came by the key, so that its inputs must still agree.
+        self.rerun: Runs | None = None  # Runs whatever the content key says, for this reason.
+        self.ran = False
+
+
+class Lookup(Protocol):
+    """What the judge asks of a store."""
+
+    def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]: ...
+    def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]: ...
+    def present(self, artifacts: Iterable[Artifact]) -> set[Digest]: ...
+
+
+FindChange: TypeAlias = Callable[[Discovered], str | None]
+"""The first path of a discovered set that is no longer what it was, or None."""
+
+
+class Judge:
+    """The steps of one build.
+
+    ``roots`` must become known; those in ``placed`` with their bytes.  ``forced`` run whatever the store knows.  ``after``
+    maps a node to others that must have ended well before it starts, without data.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        find_change: FindChange,
+        *,
+        force_all: bool = False,
+        forced: frozenset[Key] = frozenset(),
+        after: Mapping[Key, Sequence[Node]] | None = None,
+    ) -> None:
+        self._lookup = lookup
+        self._find_change = find_change
+        self._force_all = force_all
+        self._forced = forced
+        self._after = after or {}
+        self.steps: dict[Key, Step] = {}
+        self._readers: dict[Key, list[Step]] = {}  # By node, the steps that name it as a dependency.
+        self._judgeable: list[Step] = []
+        self._ready: list[tuple[int, Key]] = []
+        self.newly_known: dict[Key, Step] = {}  # For whoever places and reports; emptied by them.
+        self.newly_skipped: list[tuple[Step, Node]] = []  # With what failed; likewise.
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+
+    def want(self, nodes: Iterable[Node], *, needs_bytes: bool = False) -> None:
+        """Make ``nodes`` needed, and judge as much as can be judged."""
+        nodes = list(nodes)
+        fresh = self._demand(nodes)
+        self._recheck(fresh)
+        if needs_bytes:
+            self.require_bytes(nodes)
+        self._settle()
+
+    def require_bytes(self, nodes: Iterable[Node]) -> None:
+        """Say that the bytes of ``nodes``' outputs are needed here."""
+        steps = [self.steps[node.key] for node in nodes]
+        known = [step for step in steps if step.state is State.KNOWN and not step.needs_bytes]
+        for step in steps:
+            step.needs_bytes = True
+        self._check_bytes(known)
+
+    def _demand(self, nodes: Iterable[Node]) -> list[Step]:
+        """Ask the store for the keys of ``nodes``, and of the dependencies of those it cannot answer, wave by wave."""
+        fresh: list[Step] = []
+        wave = self._new_steps(nodes)
+        while wave:
+            fresh += wave
+            asked = [s for s in wave if not s.node.open and not self._must_run(s.node)]
+            records = self._lookup.by_key([step.node.key for step in asked]) if asked else {}
+            unanswered: list[Step] = []
+            for step in wave:
+                record = records.get(step.node.key)
+                if record is not None and _complete(step.node, record):
+                    step.record, step.by_key = record, True
+                    self._know(step, Cached(record), record.outputs)
+                else:
+                    unanswered.append(step)
+            wave = self._new_steps(dep.future.node for step in unanswered for dep in step.node.deps)
+            for step in unanswered:
+                self._wait_for_deps(step)
+        return fresh
+
+    def _new_steps(self, nodes: Iterable[Node]) -> list[Step]:
+        made = []
+        for node in nodes:
+            if node.key not in self.steps:
+                step = self.steps[node.key] = Step(node)
+                made.append(step)
+                for dep in node.deps:
+                    self._readers.setdefault(dep.future.node.key, []).append(step)
+        return made
+
+    def runs_regardless(self, node: Node) -> bool:
+        """Whether a node runs whatever the store knows."""
+        return self._must_run(node) is not None
+
+    def _must_run(self, node: Node) -> Runs | None:
+        if self._force_all or node.key in self._forced:
+            return Forced()
+        return None if node.cache else RunsAlways()
+
+    def _wait_for_deps(self, step: Step) -> None:
+        """Make ``step`` judgeable once all its dependencies, which have steps, are known."""
+        step.state = State.WAITING
+        step.by_key = False
+        for dep in step.node.deps:
+            self._wait_for(step, self.steps[dep.future.node.key])
+        if not step.missing:
+            self._judgeable.append(step)
+
+    def _wait_for(self, step: Step, other: Step) -> None:
+        if other.state is State.KNOWN or other is step or other.node.key in step.missing:
+            return
+        if other.state in (State.FAILED, State.SKIPPED):
+            self._skip(step, other.node)
+            return
+        step.missing.add(other.node.key)
+        other.waiters.append(step)
+
+    def _recheck(self, fresh: Sequence[Step]) -> None:
+        """Hold back answers by key whose dependencies are needed by others too, and may get other digests in this build."""
+        if all(step.state is State.KNOWN for step in fresh):
+            return
+        for step in sorted(fresh, key=lambda step: step.node.serial):  # Dependencies first.
+            if step.state is State.KNOWN and step.by_key:
+                needed = [self.steps.get(dep.future.node.key) for dep in step.node.deps]
+                unsettled = [other for other in needed if other is not None and other.state not in ENDED]
+                if unsettled:
+                    self._take_back(step)
+                    for other in unsettled:
+                        self._wait_for(step, other)
+
+    def _hold_readers(self, step: Step) -> None:
+        """Take back the answers that rest on a step that is to run again, unless they have been acted on already."""
+        stack = [step]
+        while stack:
+            unsettled = stack.pop()
+            for reader in self._readers.get(unsettled.node.key, ()):
+                if reader.state is State.KNOWN and reader.node.key in self.newly_known:
+                    self._take_back(reader)
+                    self._wait_for(reader, unsettled)
+                    stack.append(reader)
+
+    def _take_back(self, step: Step) -> None:
+        step.state = State.WAITING
+        step.artifacts = {}
+        self.newly_known.pop(step.node.key, None)
+
+    # ---- judging -----------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Judge every step whose dependencies are known, until none is left."""
+        while self._judgeable:
+            batch, self._judgeable = self._judgeable, []
+            to_ask: list[Step] = []
+            for step in batch:
+                if step.state is not State.WAITING or step.missing:
+                    continue
+                if step.by_key and step.record is not None:
+                    self._confirm(step, step.record)
+                elif not self._deps_known(step):
+                    self._wait_for_deps(step)
+                else:
+                    step.content = content_key(step.node, self.inputs(step.node))
+                    reason = step.rerun or self._must_run(step.node)
+                    if reason is None:
+                        to_ask.append(step)
+                    else:
+                        self._will_run(step, reason)
+            found = self._lookup.by_content_key([s.content for s in to_ask if s.content]) if to_ask else {}
+            for step in to_ask:
+                self._judge(step, found.get(step.content, []) if step.content else [])
+
+    def _deps_known(self, step: Step) -> bool:
+        return all(self.steps[dep.future.node.key].state is State.KNOWN for dep in step.node.deps)
+
+    def _confirm(self, step: Step, record: Record) -> None:
+        """Take a held-back answer by key if the dependencies known now are those it was made from."""
+        for dep, was in zip(step.node.deps, record.inputs, strict=True):
+            other = self.steps.get(dep.future.node.key)
+            if (
+                other is not None
+                and other.state is State.KNOWN
+                and other.artifacts[dep.future.output].digest != was
+            ):
+                step.by_key, step.record = False, None
+                self._recheck(self._demand(dep.future.node for dep in step.node.deps))
+                self._wait_for_deps(step)
+                return
+        self._know(step, Cached(record), record.outputs)
+
+    def _judge(self, step: Step, records: Sequence[Record]) -> None:
+        changed = None
+        for record in records:
+            if not _complete(step.node, record):
+                continue
+            changed = self._find_change(record.discovered) if record.discovered else None
+            if changed is None:
+                self.answer(step, record)
+                return
+        self._will_run(step, NeverRan() if changed is None else FoundChanged(changed))
+
+    def answer(self, step: Step, record: Record) -> None:
+        """Let ``record``, found by content key, answer for ``step``."""
+        step.record = record
+        same = step.node.open or record.key == step.node.key
+        self._know(step, Cached(record) if same else CutOff(record), record.outputs)
+
+    def _will_run(self, step: Step, reason: Runs) -> None:
+        step.verdict = reason
+        needed = [dep.future.node for dep in step.node.deps]
+        self.require_bytes(needed)
+        for node in (*needed, *self._after.get(step.node.key, ())):
+            if node.key in self.steps:
+                self._wait_for(step, self.steps[node.key])
+        if step.state is State.WAITING and not step.missing:
+            self._make_ready(step)
+
+    def _make_ready(self, step: Step) -> None:
+        step.state = State.READY
+        heapq.heappush(self._ready, (step.node.serial, step.node.key))
+
+    def _check_bytes(self, known: Sequence[Step]) -> None:
+        """Send steps whose bytes are needed and gone back to run."""
+        known = [step for step in known if not step.ran]
+        if not known:
+            return
+        present = self._lookup.present(a for step in known for a in step.artifacts.values())
+        for step in known:
+            for name, artifact in step.artifacts.items():
+                if artifact.digest not in present:
+                    self.lost(step, name)
+                    break
+
+    def lost(self, step: Step, output: str) -> None:
+        """Take back an answer whose bytes turned out to be gone, or damaged; the node runs again."""
+        step.rerun = step.verdict = OutputGone(output)
+        step.ran = False
+        self._take_back(step)
+        self._hold_readers(step)
+        self._recheck(self._demand(dep.future.node for dep in step.node.deps))
+        self._wait_for_deps(step)
+
+    # ---- being told --------------------------------------------------------------------------------------------
+
+    def next_ready(self) -> Step | None:
+        """Take the ready step that is first in the order of the code."""
+        while self._ready:
+            step = self.steps[heapq.heappop(self._ready)[1]]
+            if step.state is not State.READY:
+                continue
+            if self._deps_known(step):
+                step.state = State.RUNNING
+                return step
+            self._wait_for_deps(step)
+        return None
+
+    def has_ready(self) -> bool:
+        """Whether some step could start now."""
+        while self._ready and self.steps[self._ready[0][1]].state is not State.READY:
+            heapq.heappop(self._ready)
+        return bool(self._ready)
+
+    def put_back(self, step: Step) -> None:
+        """Judge a step again that was taken and not started."""
+        step.state = State.WAITING
+        self._wait_for_deps(step)
+        self._settle()
+
+    def finished(self, step: Step, record: Record) -> None:
+        """A step ran, with these outputs."""
+        step.record, step.ran, step.by_key, step.rerun = record, True, False, None
+        verdict = step.verdict
+        assert verdict is not None
+        self._know(step, verdict, record.outputs)
+        self._settle()
+
+    def answered_elsewhere(self, step: Step, record: Record) -> None:
+        """Another build ran the node while this one waited."""
+        self.answer(step, record)
+        self._settle()
+
+    def interrupted(self, step: Step) -> None:
+        """A running step was stopped: what needs it is skipped."""
+        self.failed(step)
+
+    def failed(self, step: Step) -> None:
+        """A step ended badly: what needs it is skipped."""
+        step.state = State.FAILED
+        self._skip_waiters(step, step.node)
+        self._settle()
+
+    def skip_rest(self, because: Node) -> None:
+        """Nothing more will be started."""
+        for step in list(self.steps.values()):
+            if step.state in (State.WAITING, State.READY):
+                self._skip(step, because)
+
+    def _skip(self, step: Step, because: Node) -> None:
+        if step.state in (State.WAITING, State.READY):
+            step.state = State.SKIPPED
+            self.newly_skipped.append((step, because))
+            self._skip_waiters(step, because)
+
+    def _skip_waiters(self, step: Step, because: Node) -> None:
+        stack = [step]
+        while stack:
+            ended = stack.pop()
+            waiters, ended.waiters = ended.waiters, []
+            for waiter in waiters:
+                waiter.missing.discard(ended.node.key)
+                if waiter.state not in (State.WAITING, State.READY):
+                    continue
+                if waiter.by_key:  # Held back only in case this one gave other bytes; it gave none.
+                    if not waiter.missing:
+                        self._judgeable.append(waiter)
+                    continue
+                waiter.state = State.SKIPPED
+                self.newly_skipped.append((waiter, because))
+                stack.append(waiter)
+
+    def _know(self, step: Step, verdict: Verdict, artifacts: Mapping[str, Artifact]) -> None:
+        step.state = State.KNOWN
+        step.verdict = verdict
+        step.artifacts = artifacts
+        self.newly_known[step.node.key] = step
+        waiters, step.waiters = step.waiters, []
+        for waiter in waiters:
+            waiter.missing.discard(step.node.key)
+            if not waiter.missing and waiter.state is State.WAITING:
+                self._judgeable.append(waiter)
+        if step.needs_bytes and not step.ran:
+            self._check_bytes([step])
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+
+    def inputs(self, node: Node) -> list[Artifact]:
+        """What the dependencies of ``node`` really produced, in their order; all must be known."""
+        return [self.steps[dep.future.node.key].artifacts[dep.future.output] for dep in node.deps]
+
+    def artifact(self, future: "Future[Any]") -> Artifact | None:
+        """What is known of a Future that was asked for, or None."""
+        step = self.steps.get(future.node.key)
+        return step.artifacts.get(future.output) if step is not None and step.state is State.KNOWN else None
+
+    def verdict(self, step: Step) -> Verdict:
+        """Why a step will or will not run, or what has to be known first."""
+        if step.verdict is not None and not isinstance(step.verdict, Waits):
+            return step.verdict
+        first = min(
+            (self.steps[key].node for key in step.missing), key=lambda node: node.serial, default=step.node
+        )
+        return Waits(first)
+
+
+def _complete(node: Node, record: Record) -> bool:
+    """Whether a record has every output that the node declares; a foreign or damaged one may not."""
+    return len(record.inputs) == len(node.deps) and all(o.name in record.outputs for o in node.outputs)

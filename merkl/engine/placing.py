@@ -1,0 +1,307 @@
+"""Outputs in the workspace: putting them where they were asked for, and never losing what lies there.
+
+It decides whether what is at a path may be replaced.
+
+The invariant: bytes are replaced or removed only if merkl put them there, or if they are safe in the store.
+"""
+
+import io
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
+
+from merkl import events
+from merkl.digest import Digest, Key
+from merkl.engine.explain import all_parts
+from merkl.engine.judge import Judge, State, Step
+from merkl.engine.project import Placement, Project
+from merkl.errors import PlacementError, SerializationError, StoreCorrupt
+from merkl.events import Reporter
+from merkl.nodes import Artifact
+from merkl.python.run import load_value
+from merkl.stamp import Absent, Stamp
+from merkl.store.serializers import for_extension
+from merkl.tree import Tree
+from merkl.workspace import ledger
+from merkl.workspace.index import Other
+from merkl.workspace.place import place_file, place_tree, remove_placed
+from merkl.workspace.sidecar import Sidecar, write_sidecar
+from merkl.workspace.trees import read_tree
+
+
+class Workspace:
+    """The placed outputs of one build, and what is remembered of its steps."""
+
+    def __init__(
+        self, project: Project, placements: Iterable[Placement], reporter: Reporter, labels: Mapping[Key, str]
+    ) -> None:
+        self.project = project
+        self.reporter = reporter
+        self.labels = labels
+        self._wanted: dict[Key, list[Placement]] = {}
+        self._by_path: dict[str, Placement] = {}
+        for placement in placements:
+            self._wanted.setdefault(placement.future.node.key, []).append(placement)
+            self._by_path[placement.path] = placement
+        self._steps: dict[str, ledger.LastStep] = {}
+        self._unchanged: list[tuple[str, Step]] = []
+
+    def placed_by(self, path: str) -> str | None:
+        """The label of the node of this build that places ``path``, or a directory above it."""
+        while path:
+            placement = self._by_path.get(path)
+            if placement is not None:
+                return self.labels.get(placement.future.node.key, placement.future.node.name)
+            path = os.path.dirname(path)
+        return None
+
+    # ---- placing -------------------------------------------------------------------------------------------------
+
+    def place(self, step: Step, judge: Judge) -> bool:
+        """Place the outputs of a step that has become known; False if its bytes are gone, so that it runs again.
+
+        Raises:
+            PlacementError: something that merkl may not replace is in the way.
+            WorkspaceError: the system refused.
+        """
+        for placement in self._wanted.get(step.node.key, ()):
+            artifact = step.artifacts[placement.future.output]
+            if not self._is_there(placement, artifact, step):
+                judge.require_bytes([step.node])
+                if step.state is not State.KNOWN:
+                    return False
+                try:
+                    self._put(placement, artifact)
+                except StoreCorrupt as error:
+                    self.reporter.report(events.Note(error.headline, error.hint))
+                    judge.lost(step, placement.future.output)
+                    return False
+            if placement.sidecar:
+                self._write_sidecar(placement, artifact)
+        return True
+
+    def _is_there(self, placement: Placement, artifact: Artifact, step: Step) -> bool:
+        """Whether the path already has the right bytes, kind and executable bit."""
+        found = self.project.index.look(placement.path)
+        if not isinstance(found, Artifact):
+            return False
+        row = self.project.index.placed(placement.path)
+        if artifact.kind == "value":
+            same_call = row is not None and row.key == step.node.key and row.output == placement.future.output
+            return same_call and not step.ran and row is not None and row.digest == found.digest
+        agrees = (found.kind, found.digest, found.executable) == (
+            artifact.kind,
+            artifact.digest,
+            artifact.executable,
+        )
+        if agrees and (row is None or row.digest != found.digest or row.key != step.node.key):
+            self._remember(placement, found)
+        return agrees
+
+    def _put(self, placement: Placement, artifact: Artifact) -> None:
+        path = placement.path
+        if artifact.kind == "value":
+            self._put_value(placement, artifact)
+            return
+        replace = self._make_replaceable(path)
+        if artifact.kind == "dir":
+            tree = self._tree(artifact.digest)
+            place_tree(self.project.root, path, tree, self._open, replace=replace)
+        else:
+            with self._open(artifact.digest) as content:
+                stamp = place_file(
+                    self.project.root, path, content, executable=artifact.executable, replace=replace
+                )
+            self.project.index.seen(path, stamp, artifact.digest)
+        self._remember(placement, artifact)
+        self.reporter.report(
+            events.Placed(placement.future.node, self.labels[placement.future.node.key], path)
+        )
+
+    def _put_value(self, placement: Placement, artifact: Artifact) -> None:
+        """Write a plain value in the form that the path's extension asks for."""
+        value = load_value(self.project.store, artifact)
+        if isinstance(value, bytes):
+            data = value
+        else:
+            buffer = io.BytesIO()
+            try:
+                for_extension(os.path.splitext(placement.path)[1]).dump(value, buffer)
+            except SerializationError as error:
+                error.details.setdefault(
+                    "output", f"{placement.future.node.name}, placed at {placement.place}"
+                )
+                raise
+            data = buffer.getvalue()
+        digest = Digest.of(data)
+        written = Artifact("file", digest, len(data))
+        found = self.project.index.look(placement.path)
+        if not (isinstance(found, Artifact) and found.kind == "file" and found.digest == digest):
+            replace = self._make_replaceable(placement.path)
+            stamp = place_file(self.project.root, placement.path, data, replace=replace)
+            self.project.index.seen(placement.path, stamp, digest)
+            label = self.labels[placement.future.node.key]
+            self.reporter.report(events.Placed(placement.future.node, label, placement.path))
+        self._remember(placement, written)
+
+    def _make_replaceable(self, path: str) -> bool:
+        """Make sure that what is at a path may go; whether even a full directory may.
+
+        Raises:
+            PlacementError: it is something that cannot be kept, such as a socket.
+        """
+        return make_replaceable(self.project, path, self.reporter)
+
+    def _open(self, digest: Digest) -> BinaryIO:
+        return self.project.store.reader(digest)
+
+    def _tree(self, digest: Digest) -> Tree:
+        with self._open(digest) as content:
+            return Tree.decode(content.read())
+
+    def _remember(self, placement: Placement, artifact: Artifact) -> None:
+        node = placement.future.node
+        self.project.index.set_placed(
+            placement.path,
+            ledger.Placement(
+                artifact.kind, artifact.digest, artifact.executable, node.key, placement.future.output,
+                placement.target, placement.sidecar, time.time_ns(),
+            ),
+        )  # fmt: skip
+
+    def _write_sidecar(self, placement: Placement, artifact: Artifact) -> None:
+        where = os.path.join(self.project.root, placement.path)
+        found = self.project.index.look(placement.path)
+        kind, digest, size = artifact.kind, artifact.digest, artifact.size
+        if isinstance(found, Artifact):
+            digest, size = found.digest, found.size
+            kind = found.kind
+        node = placement.future.node
+        modified = os.stat(where).st_mtime_ns
+        sidecar = Sidecar(
+            kind, digest, size, modified, artifact.executable, node.key, placement.future.output, node.name,
+            artifact.serializer,
+        )  # fmt: skip
+        kept = write_sidecar(self.project.root, placement.path, sidecar)
+        if kept.modified_ns != modified:
+            os.utime(where, ns=(kept.modified_ns, kept.modified_ns))
+            self.project.index.seen(placement.path, Stamp.of(os.stat(where)), digest)
+
+    # ---- remembering ---------------------------------------------------------------------------------------------
+
+    def done(self, step: Step, label: str) -> None:
+        """Remember a step that is known, for ``why`` and ``log``."""
+        if step.ran:
+            self._steps[label] = self._last(step, "ran", "")
+        else:
+            self._unchanged.append((label, step))
+
+    def failed(self, step: Step, label: str, log: str) -> None:
+        """Remember a step that failed; its parts stay those of the last time it did not."""
+        self._steps[label] = self._last(step, "failed", log)
+
+    def _last(self, step: Step, state: str, log: str) -> ledger.LastStep:
+        seconds = step.record.seconds if step.record is not None else 0.0
+        parts = all_parts(step.node, self.labels)
+        return ledger.LastStep(step.node.key, step.content, seconds, parts, log, state)
+
+    def close(self) -> None:
+        """Write back what is to be remembered."""
+        index = self.project.index
+        known = index.steps(label for label, _ in self._unchanged)
+        for label, step in self._unchanged:
+            last = known.get(label)
+            if last is None or last.key != step.node.key or last.state != "ran":
+                self._steps[label] = self._last(step, "ran", "")
+        index.set_steps(self._steps)
+        index.flush()
+
+
+def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
+    """Make sure that what is at ``path`` may be replaced or removed: save it unless it is merkl's; True if it is safe.
+
+    Raises:
+        PlacementError: it is something that cannot be kept, such as a socket.
+    """
+    found = project.index.look(path)
+    if isinstance(found, Absent):
+        return False
+    if isinstance(found, Other):
+        raise PlacementError(
+            f"cannot place an output: {found.what}", hint="remove it, or choose another path"
+        )
+    row = project.index.placed(path)
+    if row is not None and row.digest == found.digest and row.executable == found.executable:
+        return True
+    if found.kind == "dir" and not _has_entries(project, path):
+        return True
+    save_edit(project, path, found)
+    reporter.report(events.Saved(path))
+    return True
+
+
+def _has_entries(project: Project, path: str) -> bool:
+    with os.scandir(os.path.join(project.root, path)) as entries:
+        return next(entries, None) is not None
+
+
+def save_edit(project: Project, path: str, found: Artifact) -> None:
+    """Put what is at ``path`` into the store so that it outlives a loss of power, and remember that it is there."""
+    where = os.fsencode(os.path.join(project.root, path))
+    store = project.store
+    if found.kind == "dir":
+        tree = read_tree(where, lambda file, _: store.put_file(file, durable=True), "save", shown=path)
+        digest = store.put([tree.encode()], durable=True)
+    else:
+        digest = store.put_file(where, durable=True)
+    project.index.add_saved(
+        ledger.SavedEdit(path, digest, found.kind, found.size, time.time_ns(), found.executable)
+    )
+
+
+def clean(project: Project, paths: Sequence[str], reporter: Reporter, *, dry_run: bool) -> list[str]:
+    """Remove placed outputs; what was edited since is saved first.  The paths that were, or would be, removed."""
+    removed = []
+    for path in paths:
+        found = project.index.look(path)
+        if isinstance(found, (Absent, Other)):
+            if isinstance(found, Absent) and not dry_run:
+                project.index.forget_placed(path)
+            continue
+        removed.append(path)
+        if not dry_run:
+            make_replaceable(project, path, reporter)
+            remove_placed(project.root, path)
+            project.index.forget_placed(path)
+    project.index.flush()
+    return removed
+
+
+def restore(project: Project, path: str, edit: ledger.SavedEdit, reporter: Reporter) -> None:
+    """Bring back an edit that was saved; what is at the path now is saved first if it is not merkl's.
+
+    Raises:
+        StoreCorrupt: its bytes are gone.
+    """
+    replace = make_replaceable(project, path, reporter)
+    content = project.store.open(edit.digest)
+    if content is None:
+        raise StoreCorrupt(
+            f"the saved {path} is no longer in the store", hint="`merkl fsck` says what else is gone"
+        )
+    with content:
+        if edit.kind == "dir":
+            tree = Tree.decode(content.read())
+
+            def opened(digest: Digest) -> BinaryIO:
+                blob = project.store.open(digest)
+                if blob is None:
+                    raise StoreCorrupt(f"a file of the saved {path} is no longer in the store")
+                return blob
+
+            place_tree(project.root, path, tree, opened, replace=replace)
+        else:
+            place_file(project.root, path, content, executable=edit.executable, replace=replace)
+    project.index.forget_placed(path)
+    project.index.flush()

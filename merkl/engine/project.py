@@ -1,0 +1,232 @@
+"""A project and its state: what stands behind every Future, and what the commands work on.
+
+It decides how paths, tools and variables that user code names become parts of keys.  It knows no schedule: a build is
+given to it by ``set_builder``.
+
+The invariant: index and store are opened when something first needs them, so that loading a Merklfile that names no file
+touches neither.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from merkl.config import Config
+from merkl.digest import Digest, Key
+from merkl.errors import InputMissing, SidecarError
+from merkl.events import Note
+from merkl.nodes import Artifact, Future, Node, PathLike, Place, Source, calling_place, scope
+from merkl.store.base import Discovered
+from merkl.store.builds import BuildLease
+from merkl.store.local import LocalStore
+from merkl.store.views import Views
+from merkl.workspace.index import FileIndex
+from merkl.workspace.paths import normalise, placeable
+from merkl.workspace.refs import DirRef, FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A wish that a Future's output appear at ``path``, relative to the project; ``target`` is the one that placed it."""
+
+    future: Future[Any]
+    path: str
+    sidecar: bool
+    target: str
+    place: Place
+
+
+Builder = Callable[["Project", Sequence[Future[Any]]], list[Any]]
+
+
+class Project:
+    """One project of one process; implements ``nodes.Session``."""
+
+    def __init__(self, config: Config, *, base: str = "") -> None:
+        self.config = config
+        self.root = config.root
+        self.project_modules = config.project_modules
+        self.placements: list[Placement] = []
+        self.effects: dict[
+            str, list[Node]
+        ] = {}  # By target: nodes that are run for what they do, not for an output.
+        self.base = base or config.root  # Where relative paths begin outside a Merklfile.
+        self.builder: Builder | None = None
+        self.lease: BuildLease | None = None
+        self._tools: dict[str, str] = {}
+        self._callbacks: dict[Key, list[tuple[Future[Any], Callable[[Future[Any]], object]]]] = {}
+
+    # ---- state ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def index(self) -> FileIndex:
+        """What is remembered of the workspace's files."""
+        self._make_state()
+        return FileIndex(self.root, self.config.state, rehash=self.config.rehash)
+
+    @cached_property
+    def store(self) -> LocalStore:
+        """Records and blobs."""
+        self._make_state()
+        return LocalStore(self.config.store)
+
+    @cached_property
+    def views(self) -> Views:
+        """Read-only paths to blobs; those made during a build are safe from gc while it lives."""
+        return Views(self.store, os.path.join(self.config.state, "view"), self.lease)
+
+    def hold(self, lease: BuildLease | None) -> None:
+        """Say which build uses the project from now on."""
+        self.lease = lease
+        self.__dict__.pop("views", None)
+
+    def _make_state(self) -> None:
+        state = self.config.state
+        try:
+            os.makedirs(state, exist_ok=True)
+            ignore = os.path.join(state, ".gitignore")
+            if not os.path.exists(ignore):
+                with open(ignore, "w", encoding="ascii") as file:
+                    file.write("*\n")
+        except OSError:
+            pass  # A read-only project: the index and the store say what follows from it.
+
+    def close(self) -> None:
+        """Write back what is remembered and close the databases.  Idempotent."""
+        for name in ("index", "store"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.close()
+        self.__dict__.pop("views", None)
+
+    def take_notes(self) -> list[Note]:
+        """What index and store have to say to the user since the last call."""
+        notes: list[Note] = []
+        if "index" in self.__dict__:
+            notes += self.index.notes
+            self.index.notes.clear()
+        if "store" in self.__dict__:
+            notes += self.store.take_notes()
+        return notes
+
+    # ---- nodes.Session -------------------------------------------------------------------------------------------
+
+    def made(self, node: Node) -> None:
+        """Remember nodes that are run for what they do: those without declared outputs, made inside a target."""
+        target = scope().target
+        effect = not node.cache or all(output.kind == "value" and output.form for output in node.outputs)
+        if target and effect:
+            self.effects.setdefault(target, []).append(node)
+
+    def source(self, path: PathLike, kind: Literal["file", "dir", "any"] = "any") -> Source:
+        """Stamp and hash a named input."""
+        return self.index.source(self.path(path), kind)
+
+    def path(self, path: PathLike) -> str:
+        """The one spelling of a path: relative to the project, or absolute outside it."""
+        if isinstance(path, (FileRef, DirRef)):
+            return normalise(path, self.root, self.root)  # It was made relative to the project already.
+        base = scope().base
+        return normalise(path, os.path.join(self.root, base) if base else self.base, self.root)
+
+    def place(self, future: Future[Any], path: PathLike, sidecar: bool) -> None:
+        """Remember that an output is to appear at a path."""
+        where = self.path(path)
+        placeable(where)
+        self.placements.append(Placement(future, where, sidecar, scope().target, calling_place()))
+
+    def environment(self, name: str) -> str | None:
+        """A variable of the environment merkl was started in."""
+        return os.environ.get(name)
+
+    def tool(self, spec: str) -> str:
+        """A program's digest, or what a command line that asks for its version prints."""
+        known = self._tools.get(spec)
+        if known is None:
+            known = self._tools[spec] = self._look_at_tool(spec)
+        return known
+
+    def _look_at_tool(self, spec: str) -> str:
+        words = spec.split()
+        found = shutil.which(words[0]) if words else None
+        if found is None:
+            raise InputMissing(
+                f"the tool {words[0] if words else spec!r} is not on PATH",
+                hint="install it, or take it out of tools=",
+            )
+        if len(words) == 1:
+            return self.index.source(os.path.realpath(found), "file").digest.hex()
+        try:
+            done = subprocess.run(
+                [found, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise InputMissing(f"the tool {spec!r} did not say its version: {error}") from None
+        return (done.stdout or done.stderr).decode("utf-8", "replace").strip()
+
+    def evaluate(self, futures: Sequence[Future[Any]]) -> list[Any]:
+        """Build what is missing and return the values."""
+        assert self.builder is not None
+        return self.builder(self, futures)
+
+    def artifact(self, future: Future[Any]) -> Artifact | None:
+        """What is known without running anything; None also if the bytes are gone."""
+        from merkl.engine.judge import Judge, State
+
+        judge = Judge(self.store, self.first_change)
+        judge.want([future.node], needs_bytes=True)
+        step = judge.steps[future.node.key]
+        return step.artifacts.get(future.output) if step.state is State.KNOWN else None
+
+    def clear(self, futures: Sequence[Future[Any]]) -> None:
+        """Forget the records of these nodes, and nothing else."""
+        self.forget(future.node for future in futures)
+
+    def forget(self, nodes: Iterable[Node]) -> int:
+        """Forget what is recorded of some nodes, under all their names; how many records went."""
+        from merkl.engine.judge import Judge
+
+        nodes = list(nodes)
+        judge = Judge(self.store, self.first_change)
+        judge.want(nodes)
+        keys = [key for node in nodes for key in (node.key, judge.steps[node.key].content) if key is not None]
+        records = self.store.by_key([node.key for node in nodes])
+        return self.store.forget([*keys, *(record.content_key for record in records.values())])
+
+    def from_file(self, path: PathLike) -> Future[Any]:
+        """The Future that a sidecar describes."""
+        raise SidecarError(
+            f"{os.fsdecode(path)} was not made by a node", hint="only outputs placed with >> have a key"
+        )
+
+    def when_done(self, future: Future[Any], callback: Callable[[Future[Any]], object]) -> None:
+        """Call back once a Future is done."""
+        if future.in_cache():
+            callback(future)
+        else:
+            self._callbacks.setdefault(future.node.key, []).append((future, callback))
+
+    def call_back(self, key: Key) -> None:
+        """Tell those who asked that a node is done."""
+        for future, callback in self._callbacks.pop(key, []):
+            callback(future)
+
+    # ---- discovered inputs ---------------------------------------------------------------------------------------
+
+    def digest_at(self, path: str) -> Digest | None:
+        """The digest of the file at a normalised path now, or None if there is no regular file."""
+        try:
+            return self.index.source(path, "file").digest
+        except InputMissing:
+            return None
+
+    def first_change(self, discovered: Discovered) -> str | None:
+        """The first path of a discovered set that is no longer what it was, or None."""
+        for path, digest in discovered.files.items():
+            if self.digest_at(path) != digest:
+                return str(path)
+        return None

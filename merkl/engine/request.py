@@ -1,0 +1,201 @@
+"""From the words of a request to one build's work: load the Merklfile, call the targets, select.
+
+It decides what a target means for a build: the Futures it returns, what it and the targets it calls place, and the tasks
+it makes for what they do.
+
+The invariant: nothing is built here, and the same words give the same selection.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from merkl.config import Config
+from merkl.digest import Key
+from merkl.engine.project import Placement, Project
+from merkl.engine.select import Selection, select
+from merkl.errors import MerklfileError
+from merkl.merklfile.arguments import Request, TargetRequest, parse_request, unknown
+from merkl.merklfile.calls import Called, Calls, call
+from merkl.merklfile.loader import load
+from merkl.merklfile.registry import Merklfile
+from merkl.merklfile.targets import Target
+from merkl.nodes import Artifact, Future, Node, walk
+
+if TYPE_CHECKING:
+    from merkl.engine.judge import Judge
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a request came to.  ``own`` are the nodes that are its targets' and paths' own, without those they need."""
+
+    selection: Selection
+    own: tuple[Node, ...]
+
+
+def open_project(config: Config) -> Project:
+    """The project of a configuration, able to build what ``.eval()`` in its Merklfile asks for."""
+
+    def builder(opened: Project, futures: Sequence[Future[Any]]) -> list[Any]:
+        from merkl.engine.build import evaluate  # What runs tasks is not imported to list targets.
+
+        return evaluate(opened, futures)
+
+    project = Project(config)
+    project.builder = builder
+    return project
+
+
+def open_merklfile(project: Project, sets: Sequence[str] = ()) -> Merklfile:
+    """Run the project's Merklfile, and remember its list of targets for commands that do not.
+
+    Raises:
+        MerklError: it cannot be found, or its code is wrong.
+    """
+    merklfile = load(project.config, project, sets)
+    listed = [described(target, merklfile) for target in merklfile.targets.values()]
+    if project.index.targets() != listed:
+        project.index.set_targets(listed)
+    return merklfile
+
+
+def described(target: Target[..., Any], merklfile: Merklfile) -> dict[str, Any]:
+    """A target as JSON values."""
+    parameters = [
+        {"name": each.name, "hint": each.hint, "required": each.required}
+        | ({} if each.required else {"default": _json_value(each.default)})
+        for each in target.parameters
+    ]
+    return {
+        "name": target.name, "doc": target.doc, "default": target.declared.default, "place": merklfile.shown(target.place),
+        "parameters": parameters,
+    }  # fmt: skip
+
+
+def _json_value(value: object) -> object:
+    return value if value is None or isinstance(value, (bool, int, str)) else repr(value)
+
+
+def selected(project: Project, merklfile: Merklfile, words: Sequence[str], cwd: str) -> Chosen:
+    """What ``words``, typed in ``cwd``, ask for: targets, paths, values of parameters, and the rest after ``--``.
+
+    Raises:
+        MerklError: the words, or the code of a target, are wrong; or the outputs do not fit together.
+    """
+    request = parse_request(words, merklfile, cwd)
+    if not request.targets and not request.paths:
+        raise MerklfileError(
+            "no target was named, and none is the default",
+            hint="`merkl list` shows the targets; @target(default=True) makes one the default",
+        )
+    calls = call(request, merklfile)
+    found = [_placed_at(path, project, merklfile, calls, cwd) for path in request.paths]
+    return _chosen(project, request, calls, [placement for each in found for placement in each])
+
+
+def everything_placed(project: Project, merklfile: Merklfile) -> tuple[list[Placement], set[str]]:
+    """All outputs that some target would place, and the names of targets that cannot be asked without arguments."""
+    able = [t for t in merklfile.targets.values() if not any(each.required for each in t.parameters)]
+    calls = call(Request(others=tuple(TargetRequest(target.name) for target in able)), merklfile)
+    if calls.failures:
+        raise calls.failures[0]
+    return list(project.placements), {t.name for t in merklfile.targets.values()} - {t.name for t in able}
+
+
+def _placed_at(path: str, project: Project, merklfile: Merklfile, calls: Calls, cwd: str) -> list[Placement]:
+    """The placements at a path, or at the directory above it that is one output."""
+    above = path
+    while above:
+        found = [placement for placement in project.placements if placement.path == above]
+        if found:
+            return found
+        above = os.path.dirname(above) if above != "/" else ""
+    typed = path if path.startswith("/") else os.path.relpath(os.path.join(project.root, path), cwd)
+    raise unknown(typed, merklfile, (placement.path for placement in project.placements), calls.failures)
+
+
+def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Placement]) -> Chosen:
+    roots = {called.name: list(_roots(project, called)) for called in calls.called}
+    names = roots.keys()
+    first = [future for called in calls.called for future in called.after_futures]
+    futures = [*(f for called in calls.called for f in called.futures), *(p.future for p in asked), *first]
+    effects = [node for name in names for node in project.effects.get(name, ())]
+    placements = [placement for placement in project.placements if placement.target in names]
+    everything = {node.key for node in walk([*(f.node for f in futures), *effects])}
+    # What is placed outside any target belongs to whoever needs it.
+    placements += [p for p in project.placements if not p.target and p.future.node.key in everything]
+    selection = select(
+        futures,
+        [*placements, *asked],
+        effects=effects,
+        forced=_forced(calls, roots),
+        after=_after(calls, roots),
+        targets=[*(target.name for target in request.targets), *request.paths],
+    )
+    own = [node for called in calls.called if called.requested for node in _own(called, roots)]
+    return Chosen(selection, tuple(_once([*own, *(placement.future.node for placement in asked)])))
+
+
+def _roots(project: Project, called: Called) -> Iterator[Node]:
+    """The nodes that a target stands for, without those they need."""
+    yield from (future.node for future in called.futures)
+    yield from (placement.future.node for placement in project.placements if placement.target == called.name)
+    yield from project.effects.get(called.name, ())
+
+
+def _own(called: Called, roots: dict[str, list[Node]]) -> list[Node]:
+    """A target's nodes without those of the targets that it calls."""
+    others = {node.key for name in called.inside if name != called.name for node in roots.get(name, ())}
+    return [node for node in _once(roots[called.name]) if node.key not in others]
+
+
+def _once(nodes: Iterable[Node]) -> list[Node]:
+    return list({node.key: node for node in nodes}.values())
+
+
+def _forced(calls: Calls, roots: dict[str, list[Node]]) -> frozenset[Key]:
+    """What ``always=True`` runs whatever is known: what the target stands for, not what that needs."""
+    always = [called for called in calls.called if called.target.declared.always]
+    return frozenset(node.key for called in always for node in _own(called, roots))
+
+
+def _after(calls: Calls, roots: dict[str, list[Node]]) -> dict[Key, list[Node]]:
+    """For each node of a target with ``after=``, what must have ended well before it starts."""
+    found: dict[Key, list[Node]] = {}
+    for called in calls.called:
+        named = [node for name in called.after for node in roots.get(name, ())]
+        before = _once([*named, *(future.node for future in called.after_futures)])
+        if not before:
+            continue
+        others = [node for name in called.inside for node in roots.get(name, ())]
+        apart = {node.key for node in walk([*before, *others])}
+        for node in walk(_own(called, roots)):
+            if node.key not in apart:
+                found.setdefault(node.key, []).extend(before)
+    return found
+
+
+def plan(project: Project, selection: Selection, *, force: bool = False) -> "Judge":
+    """Judge a selection as a build would, with the bytes of outputs that would have to be placed; changes nothing."""
+    from merkl.engine.build import judge
+    from merkl.engine.judge import State
+
+    planned = judge(project, selection, force=force)
+    for placement in selection.placements:
+        step = planned.steps[placement.future.node.key]
+        if step.state is State.KNOWN and not _is_there(project, placement, step.artifacts):
+            planned.require_bytes([step.node])
+    planned.want([])
+    return planned
+
+
+def _is_there(project: Project, placement: Placement, artifacts: Any) -> bool:
+    artifact = artifacts.get(placement.future.output)
+    found = project.index.look(placement.path)
+    if artifact is None or not isinstance(found, Artifact):
+        return False
+    row = project.index.placed(placement.path)
+    expected = row.digest if artifact.kind == "value" and row is not None else artifact.digest
+    return found.digest == expected

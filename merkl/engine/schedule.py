@@ -1,0 +1,363 @@
+"""Running a build: starting what the judge calls ready, and telling it what ended.
+
+It decides when a node starts: in the order of the code, while there are slots, when no other build is running it.  Whether
+it must run at all is the judge's.
+
+The invariant: each node of the build ends in exactly one of ran, cached, cut off, failed, skipped; a run lock is held only
+while its node runs.
+"""
+
+import heapq
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from merkl import events
+from merkl.digest import Key
+from merkl.engine.attempt import Attempt, Attempts
+from merkl.engine.explain import reason
+from merkl.engine.judge import Cached, CutOff, Judge, State, Step
+from merkl.engine.placing import Workspace
+from merkl.engine.project import Project
+from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed
+from merkl.events import Reporter
+from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
+from merkl.nodes import Node
+from merkl.store.base import Record
+
+POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
+TICK: float = 0.1  # Seconds between ticks of the reporter.
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a build ended, in numbers and names."""
+
+    ran: int = 0
+    cached: int = 0
+    cutoff: int = 0
+    failed: int = 0
+    skipped: int = 0
+    saved: float = 0.0
+    interrupted: list[str] = None  # type: ignore[assignment]
+    errors: list[BaseException] = None  # type: ignore[assignment]
+
+
+class Schedule:
+    """One build in progress."""
+
+    def __init__(
+        self,
+        project: Project,
+        judge: Judge,
+        executor: Executor,
+        workspace: Workspace,
+        attempts: Attempts,
+        reporter: Reporter,
+        labels: Mapping[Key, str],
+        *,
+        keep_going: bool,
+    ) -> None:
+        self.project = project
+        self.judge = judge
+        self.executor = executor
+        self.workspace = workspace
+        self.attempts = attempts
+        self.reporter = reporter
+        self.labels = labels
+        self.keep_going = keep_going
+        self.outcome = Outcome(interrupted=[], errors=[])
+        self.running: dict[int, Attempt] = {}
+        self._tries: dict[Key, int] = {}
+        self._held: list[tuple[Step, Key]] = []  # Run by another build; looked at again every POLL seconds.
+        self._told: set[Key] = set()
+        self._delayed: list[tuple[float, int, Step]] = []
+        self._stopping: Node | None = None
+        self.signals = 0  # How many times the user asked to stop; set by a signal handler.
+        self._obeyed = 0
+
+    # ---- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Run until nothing is left to do."""
+        self._settle()
+        while True:
+            self._obey_signals()
+            self._wake_delayed()
+            self._start_ready()
+            if not self.running and not self._held and not self._delayed and not self._more():
+                break
+            for ended in self.executor.wait(self._timeout()):
+                self._ended(ended)
+            self._look_at_held()
+            self.reporter.tick()
+        self._check_nothing_left()
+        return self.outcome
+
+    def _more(self) -> bool:
+        return self._stopping is None and self.judge.has_ready()
+
+    def _timeout(self) -> float:
+        if self._held:
+            return POLL
+        if self._delayed:
+            return max(0.0, min(TICK, self._delayed[0][0] - time.monotonic()))
+        return TICK
+
+    def _start_ready(self) -> None:
+        while (
+            self._stopping is None
+            and self.signals == self._obeyed
+            and len(self.running) < self.executor.slots
+        ):
+            step = self.judge.next_ready()
+            if step is None:
+                return
+            self._start(step)
+
+    def _check_nothing_left(self) -> None:
+        if self._stopping is not None:
+            self.judge.skip_rest(self._stopping)
+            self._settle()
+        left = [step for step in self.judge.steps.values() if step.state in (State.WAITING, State.READY)]
+        assert not left or self.outcome.interrupted, (
+            f"{len(left)} nodes were left waiting, such as {left[0].node}"
+        )
+
+    # ---- starting --------------------------------------------------------------------------------------------------
+
+    def _start(self, step: Step) -> None:
+        node = step.node
+        assert step.content is not None
+        lock = self.project.store.try_lock(step.content, node.name)
+        if lock is None:
+            self._hold(step)
+            return
+        record = self._answer(step)
+        if record is not None:
+            lock.release()
+            self.judge.answered_elsewhere(step, record)
+            self._settle()
+            return
+        number = self._tries[node.key] = self._tries.get(node.key, 0) + 1
+        attempt = self.attempts.open(node, self.judge.inputs(node), step.content, number, lock)
+        try:
+            self.attempts.check_sources(node)
+            job = self.attempts.job(attempt)
+        except StoreCorrupt as error:
+            self._release(attempt, discard=True)
+            self._input_lost(step, error)
+            return
+        except MerklError as error:
+            self._release(attempt, discard=True)
+            self._fail(step, error, 0.0, "")
+            return
+        ticket = self.executor.start(job)
+        self.running[ticket] = attempt
+        self.reporter.report(
+            events.Started(node, self.labels[node.key], _text(attempt.place.log), number, reason(step))
+        )
+
+    def _answer(self, step: Step) -> Record | None:
+        """A record that another build filed since this step was judged."""
+        if step.rerun is not None or self.judge.runs_regardless(step.node) or step.content is None:
+            return None
+        for record in self.project.store.by_content_key([step.content]).get(step.content, []):
+            if record.discovered is None or self.project.first_change(record.discovered) is None:
+                return record
+        return None
+
+    def _hold(self, step: Step) -> None:
+        assert step.content is not None
+        self._held.append((step, step.content))
+        if step.node.key not in self._told:
+            self._told.add(step.node.key)
+            holder = self.project.store.holder(step.content)
+            self.reporter.report(events.Waiting(step.node, self.labels[step.node.key], holder))
+
+    def _look_at_held(self) -> None:
+        held, self._held = self._held, []
+        for step, _ in held:
+            if self._stopping is None and len(self.running) < self.executor.slots:
+                self._start(step)
+            else:
+                self._held.append((step, step.content))  # type: ignore[arg-type]
+        if self._stopping is not None:
+            for step, _ in self._held:
+                self.judge.put_back(step)
+            self._held = []
+
+    def _input_lost(self, step: Step, error: StoreCorrupt) -> None:
+        """An input's bytes were damaged: make it again, then come back."""
+        self.reporter.report(events.Note(error.headline, error.hint))
+        present = self.project.store.present(self.judge.inputs(step.node))
+        for dep, artifact in zip(step.node.deps, self.judge.inputs(step.node), strict=True):
+            if artifact.digest not in present:
+                other = self.judge.steps[dep.future.node.key]
+                if other.state is State.KNOWN:
+                    self.judge.lost(other, dep.future.output)
+        self.judge.put_back(step)
+        self._settle()
+
+    # ---- ending ----------------------------------------------------------------------------------------------------
+
+    def _ended(self, ended: Ended) -> None:
+        attempt = self.running.pop(ended.ticket)
+        step = self.judge.steps[attempt.node.key]
+        if ended.interrupted and _was_stopped(ended):
+            self._release(attempt, discard=True)
+            self.outcome.interrupted.append(self.labels[attempt.node.key])
+            self._stop(attempt.node)
+            self.judge.interrupted(step)
+            return
+        try:
+            record, blobs = self.attempts.take_in(attempt, ended)
+            kept = step.node.cache and not ended.interrupted
+            self.project.store.publish([(record, not step.node.open)] if kept else [], blobs)
+        except InputChanged as error:
+            self._release(attempt, discard=True)
+            self._fail(step, error, ended.seconds, "")
+        except TaskFailed as error:
+            self._release(attempt, discard=False)
+            self._failed_attempt(step, attempt, error, ended)
+        except MerklError as error:
+            self._release(attempt, discard=False)
+            self._fail(step, error, ended.seconds, _text(attempt.place.log))
+        else:
+            self._release(attempt, discard=True)
+            self.judge.finished(step, record)
+            self._settle()
+
+    def _release(self, attempt: Attempt, *, discard: bool) -> None:
+        if attempt.lock is not None:
+            attempt.lock.release()
+            attempt.lock = None
+        if discard:
+            self.attempts.discard(attempt)
+
+    def _failed_attempt(self, step: Step, attempt: Attempt, error: TaskFailed, ended: Ended) -> None:
+        retries = attempt.node.call.retries
+        label = self.labels[step.node.key]
+        if attempt.number <= retries and self._stopping is None and not self.signals:
+            delay = min(60.0, 0.5 * 2 ** (attempt.number - 1))
+            self.reporter.report(events.Retrying(step.node, label, attempt.number, delay, error.headline))
+            self.attempts.discard(attempt)
+            heapq.heappush(self._delayed, (time.monotonic() + delay, step.node.serial, step))
+            return
+        self._fail(step, error, ended.seconds, _text(attempt.place.log))
+
+    def _wake_delayed(self) -> None:
+        while self._delayed and self._delayed[0][0] <= time.monotonic():
+            self.judge.put_back(heapq.heappop(self._delayed)[2])
+            self._settle()
+
+    def _fail(self, step: Step, error: BaseException, seconds: float, log: str) -> None:
+        self.outcome.failed += 1
+        self.outcome.errors.append(error)
+        self.workspace.failed(step, self.labels[step.node.key], log)
+        self.reporter.report(events.Failed(step.node, self.labels[step.node.key], error, seconds, log))
+        self.judge.failed(step)
+        if not self.keep_going:
+            self._stop(step.node)
+        self._settle()
+
+    def _stop(self, because: Node) -> None:
+        """Start nothing more; what runs may end."""
+        if self._stopping is None:
+            self._stopping = because
+
+    # ---- telling ---------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Report and place what has become known, and report what is skipped."""
+        while self.judge.newly_known or self.judge.newly_skipped:
+            known, self.judge.newly_known = self.judge.newly_known, {}
+            skipped, self.judge.newly_skipped = self.judge.newly_skipped, []
+            for step, because in skipped:
+                self.outcome.skipped += 1
+                self.reporter.report(
+                    events.Skipped(step.node, self.labels[step.node.key], self.labels[because.key])
+                )
+            for step in known.values():
+                self._known(step)
+
+    def _known(self, step: Step) -> None:
+        try:
+            if not self.workspace.place(step, self.judge):
+                return  # Its bytes are gone; it will be made again.
+        except MerklError as error:
+            self._fail_placing(step, error)
+            return
+        label, node, record = self.labels[step.node.key], step.node, step.record
+        assert record is not None
+        if step.ran:
+            self.outcome.ran += 1
+            self.reporter.report(events.Ran(node, label, record.seconds, "", record.exit_code))
+        elif isinstance(step.verdict, CutOff):
+            self.outcome.cutoff += 1
+            self.outcome.saved += record.seconds
+            self.project.store.alias(node.key, record)
+            self.reporter.report(events.CutOff(node, label, record.seconds))
+        else:
+            assert isinstance(step.verdict, Cached), step.verdict
+            self.outcome.cached += 1
+            self.outcome.saved += record.seconds
+            self.reporter.report(events.Cached(node, label, record.seconds))
+        self.workspace.done(step, label)
+        self.project.call_back(node.key)
+
+    def _fail_placing(self, step: Step, error: MerklError) -> None:
+        self.outcome.failed += 1
+        self.outcome.errors.append(error)
+        self.reporter.report(events.Failed(step.node, self.labels[step.node.key], error, 0.0, ""))
+        if not self.keep_going:
+            self._stop(step.node)
+
+    # ---- signals ---------------------------------------------------------------------------------------------------
+
+    def _obey_signals(self) -> None:
+        """First Ctrl-C: SIGINT to all, and nothing starts until they have ended.  Second: stop them for good."""
+        if self.signals == 0:
+            return
+        if self._obeyed == 0:
+            self.executor.interrupt()
+            self._obeyed = 1
+            if not self.running:
+                self._end_interrupted()
+        if self.signals > 1 and self._obeyed < 2:
+            self._obeyed = 2
+            self.executor.kill()
+        if self._obeyed and not self.running:
+            if self.outcome.interrupted or self._obeyed > 1:
+                self._end_interrupted()
+            else:  # Each task caught the interrupt and returned: go on with their results.
+                self.signals = self._obeyed = 0
+
+    def _end_interrupted(self) -> None:
+        if self._stopping is None:
+            self.outcome.interrupted = self.outcome.interrupted or [""]
+            first = next(
+                (s.node for s in self.judge.steps.values() if s.state not in (State.KNOWN, State.FAILED)),
+                None,
+            )
+            if first is not None:
+                self._stop(first)
+
+
+def _was_stopped(ended: Ended) -> bool:
+    """Whether a job that got SIGINT did not simply end well: a command always counts as stopped."""
+    match ended.how:
+        case Returned():
+            return False
+        case Raised(error):
+            return isinstance(error, KeyboardInterrupt)
+        case Exited() | WorkerDied():
+            return True
+        case _:
+            return True
+
+
+def _text(path: bytes) -> str:
+    import os
+
+    return os.fsdecode(path)

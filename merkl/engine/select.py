@@ -1,0 +1,135 @@
+"""What a request asks for: the nodes to build, the outputs to place, and what conflicts.
+
+It decides which of all placements belong to a build.  It is pure: targets have been called before.
+
+The invariant: in one build a path has one writer, and no path that a node of the build writes is read as a source.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from merkl.digest import Key
+from merkl.engine.project import Placement
+from merkl.errors import PlacementError
+from merkl.nodes import Future, Node, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One build's work.  ``after`` maps a node to nodes that must have ended well before it starts."""
+
+    roots: tuple[Node, ...]
+    placements: tuple[Placement, ...]
+    forced: frozenset[Key] = frozenset()
+    after: Mapping[Key, Sequence[Node]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+
+
+def select(
+    futures: Iterable[Future[Any]],
+    placements: Iterable[Placement],
+    *,
+    effects: Iterable[Node] = (),
+    forced: frozenset[Key] = frozenset(),
+    after: Mapping[Key, Sequence[Node]] | None = None,
+    targets: Sequence[str] = (),
+) -> Selection:
+    """Put together a build of ``futures`` with ``placements`` and check that they fit.
+
+    Raises:
+        PlacementError: two outputs want one path, one path lies inside another, or a placed path is read as a source.
+    """
+    chosen = list(dict.fromkeys(placements))
+    roots: dict[Key, Node] = {}
+    for node in (*(f.node for f in futures), *effects, *(p.future.node for p in chosen)):
+        roots.setdefault(node.key, node)
+    one_each = _without_conflicts(chosen)
+    ordered = sorted(roots.values(), key=lambda node: node.serial)
+    _check_sources(ordered, one_each)
+    return Selection(tuple(ordered), tuple(one_each.values()), forced, after or {}, tuple(targets))
+
+
+def _without_conflicts(placements: Sequence[Placement]) -> dict[str, Placement]:
+    by_path: dict[str, Placement] = {}
+    for placement in placements:
+        other = by_path.get(placement.path)
+        if other is None:
+            by_path[placement.path] = placement
+        elif other.future != placement.future:
+            raise PlacementError(
+                f"two outputs would be placed at {placement.path}",
+                one=_maker(other),
+                other=_maker(placement),
+                hint="give one of them another path",
+            )
+        elif placement.sidecar and not other.sidecar:
+            by_path[placement.path] = placement
+    for path, placement in by_path.items():
+        above = os.path.dirname(path)
+        while above:
+            if above in by_path:
+                raise PlacementError(
+                    f"{path} lies inside {above}, which is an output itself",
+                    one=_maker(by_path[above]),
+                    other=_maker(placement),
+                )
+            above = os.path.dirname(above)
+    return by_path
+
+
+def _maker(placement: Placement) -> str:
+    return f"{placement.future.node.name}, placed at {placement.place}"
+
+
+def _check_sources(roots: Sequence[Node], placed: Mapping[str, Placement]) -> None:
+    """A path that is an output of one node must not be named as a plain file by another."""
+    if not placed:
+        return
+    above = {parent for path in placed for parent in _parents(path)}
+    for node in walk(roots):
+        for source in node.sources:
+            hit = placed.get(source.path)
+            if hit is not None:
+                raise PlacementError(
+                    f"{node.name} reads {source.path} as a plain file, but {hit.future.node.name} makes it",
+                    reader=node.place,
+                    maker=_maker(hit),
+                    hint="pass the Future instead of the path",
+                )
+            if source.kind == "dir" and source.path in above:
+                inside = next(path for path in placed if source.path in _parents(path))
+                raise PlacementError(
+                    f"{node.name} reads the directory {source.path}, into which {inside} is placed",
+                    reader=node.place,
+                    maker=_maker(placed[inside]),
+                    hint="place it outside, or pass the Future as an input of its own",
+                )
+
+
+def _parents(path: str) -> list[str]:
+    found = []
+    while path:
+        path = os.path.dirname(path)
+        if path:
+            found.append(path)
+    return found
+
+
+def labels(nodes: Iterable[Node], placements: Iterable[Placement]) -> dict[Key, str]:
+    """A name for each node that people recognise and that stays when its key changes: task and output, or task and subject.
+
+    Unique: a second of the same name gets ``#2``, in the order of the code.
+    """
+    where: dict[Key, str] = {}
+    for placement in placements:
+        where.setdefault(placement.future.node.key, placement.path)
+    found: dict[Key, str] = {}
+    seen: dict[str, int] = {}
+    for node in sorted(nodes, key=lambda node: node.serial):
+        what = where.get(node.key) or node.call.subject
+        label = f"{node.name} {what}".rstrip()
+        count = seen[label] = seen.get(label, 0) + 1
+        found[node.key] = label if count == 1 else f"{label} #{count}"
+    return found

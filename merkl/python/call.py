@@ -1,0 +1,116 @@
+"""One call of a Python task: arguments frozen with the Futures taken out, and put back as values when it runs.
+
+It decides what of an argument is a dependency or a source.
+
+The invariant: what is frozen cannot be changed through the caller's lists, dicts and sets.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from merkl.digest import Encoder, Hook, Unencodable, tagged
+from merkl.errors import UnhashableArgument
+from merkl.nodes import Dep, Future, Source, session
+from merkl.workspace.refs import DirRef, FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class FromDep:
+    """Stands where a Future was: the node's dependency at ``index``."""
+
+    index: int
+
+
+class Freezer:
+    """Takes one call's arguments apart; collects its dependencies and sources."""
+
+    def __init__(self, code_hook: Hook) -> None:
+        self.deps: list[Dep] = []
+        self.sources: list[Source] = []
+        self._index: dict[Future[Any], int] = {}
+        self._encoder = Encoder(self._hook)
+        self._code_hook = code_hook
+
+    def encode(self, value: object, task: str, parameter: str) -> bytes:
+        """An encoding of a frozen argument.
+
+        Raises:
+            UnhashableArgument: naming the task, the parameter, the type and the place inside.
+        """
+        try:
+            return self._encoder.value(value)
+        except Unencodable as error:
+            raise UnhashableArgument(
+                f"{task}: the argument {parameter!r} holds a value of type {error.type}, which {error.reason}",
+                inside=(parameter + error.where)[:80] if error.where else None,
+                hint="pass plain values, dataclasses, paths, a FileRef or a Future",
+            ) from None
+
+    def freeze(self, value: Any) -> Any:
+        """``value`` with its containers copied and its Futures replaced by ``FromDep``."""
+        kind = type(value)
+        if kind in (str, int, float, bool, bytes, type(None)):
+            return value
+        if isinstance(value, Future):
+            return FromDep(self._dep(value))
+        return rebuilt(value, self.freeze)
+
+    def _dep(self, future: Future[Any]) -> int:
+        if future not in self._index:
+            self._index[future] = len(self.deps)
+            self.deps.append(Dep(future))
+        return self._index[future]
+
+    def _hook(self, value: object) -> bytes | None:
+        if isinstance(value, FromDep):
+            return tagged(b"D", value.index.to_bytes(4, "big"))
+        if isinstance(value, (FileRef, DirRef)):
+            self.sources.append(session().source(value, "dir" if isinstance(value, DirRef) else "file"))
+            return tagged(b"S", len(self.sources).to_bytes(4, "big"))
+        return self._code_hook(value)
+
+
+def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A container with ``change`` applied to its members; whatever is no container as it is.
+
+    Lists, tuples, named tuples, dicts (values), sets and dataclass instances are containers.
+    """
+    kind = type(value)
+    if kind is list:
+        return [change(item) for item in value]
+    if kind is tuple:
+        return tuple(change(item) for item in value)
+    if kind is dict:
+        return {name: change(item) for name, item in value.items()}
+    if kind is set or kind is frozenset:
+        return kind(change(item) for item in value)
+    if isinstance(value, dict) and hasattr(value, "plain"):  # A section of a parameters file.
+        return {name: change(item) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return kind(*(change(item) for item in value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        changed = {name: new for name in names if (new := change(old := getattr(value, name))) is not old}
+        return _copied(value, changed) if changed else value
+    return value
+
+
+def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
+    """A shallow copy with some fields set, without running ``__init__`` or ``__post_init__`` again."""
+    import copy
+
+    new = copy.copy(value)
+    for name, item in changed.items():
+        object.__setattr__(new, name, item)
+    return new
+
+
+def filled(value: Any, values: Sequence[Any]) -> Any:
+    """The opposite of ``freeze``: with the dependencies' values put in."""
+    if isinstance(value, FromDep):
+        return values[value.index]
+    if type(value) in (str, int, float, bool, bytes, type(None)):
+        return value
+    return rebuilt(value, lambda item: filled(item, values))

@@ -1,0 +1,163 @@
+"""How many outputs a Python task has, and what they are called.
+
+It decides the shape that a call returns (one Future, a tuple, a dict) and splits a result into it.  It runs nothing.
+"""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from merkl.errors import TaskOutsError
+from merkl.nodes import Future, Node
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """A single output."""
+
+    names: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A tuple of outputs, named ``0``, ``1``, …"""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A dict of outputs."""
+
+    names: tuple[str, ...]
+
+
+Outs: TypeAlias = One | Many | Named
+
+
+def declared_outs(outs: object, task: str) -> Outs:
+    """Read ``outs=``: a number, or a list of names.
+
+    Raises:
+        TaskOutsError: it is zero, negative or no integer, or a name is no string, or stands twice.
+    """
+    if isinstance(outs, int) and not isinstance(outs, bool):
+        if outs < 1:
+            raise TaskOutsError(f"{task}: outs={outs} is no number of outputs", hint="outs is 1 or more")
+        return One() if outs == 1 else Many(tuple(str(i) for i in range(outs)))
+    if isinstance(outs, (list, tuple)) and outs:
+        for name in outs:
+            if not isinstance(name, str) or not name:
+                raise TaskOutsError(f"{task}: outs names are strings, and {name!r} is none")
+        if len(set(outs)) < len(outs):
+            raise TaskOutsError(f"{task}: a name stands twice in outs={list(outs)!r}")
+        return Named(tuple(outs))
+    raise TaskOutsError(
+        f"{task}: outs={outs!r} is neither a number nor a list of names",
+        hint="outs=3 makes a tuple of three Futures, outs=['a', 'b'] a dict of two",
+    )
+
+
+def deduced_outs(definition: ast.AST | None, task: str) -> Outs:
+    """Deduce the outputs from a function's return statements.
+
+    Tuple literals of one length give a tuple, dict literals with one set of string keys a dict, everything else one output.
+
+    Raises:
+        TaskOutsError: return statements do not agree.
+    """
+    if definition is None:
+        return One()
+    if isinstance(definition, ast.Lambda):
+        shapes = {_shape(definition.body)}
+    else:
+        shapes = {_shape(value) for value in _returned(definition)}
+    if len(shapes) > 1:
+        lines = " and ".join(sorted(_describe(shape) for shape in shapes))
+        raise TaskOutsError(
+            f"{task} returns {lines}: its outputs cannot be told from its return statements",
+            hint="make them agree, or say what they are: @task(outs=1), @task(outs=2), @task(outs=['a', 'b'])",
+        )
+    return next(iter(shapes)) if shapes else One()
+
+
+def _returned(definition: ast.AST) -> list[ast.expr]:
+    """The values of the return statements of a function, without those of functions inside it."""
+    found: list[ast.expr] = []
+    stack = list(ast.iter_child_nodes(definition))
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            continue
+        if isinstance(node, ast.Return) and node.value is not None:
+            found.append(node.value)
+        stack += ast.iter_child_nodes(node)
+    return found
+
+
+def _shape(value: ast.expr) -> Outs:
+    if (
+        isinstance(value, ast.Tuple)
+        and value.elts
+        and not any(isinstance(e, ast.Starred) for e in value.elts)
+    ):
+        return Many(tuple(str(i) for i in range(len(value.elts))))
+    if isinstance(value, ast.Dict) and value.keys:
+        names = [
+            key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+        ]
+        if len(names) == len(value.keys) == len(set(names)):
+            return Named(tuple(sorted(names)))
+    return One()
+
+
+def _describe(outs: Outs) -> str:
+    match outs:
+        case One():
+            return "one value"
+        case Many(names):
+            return f"a tuple of {len(names)}"
+        case Named(names):
+            return f"a dict of {', '.join(names)}"
+
+
+def futures_of(node: Node, outs: Outs) -> Any:
+    """The Futures of a call, in the shape that ``outs`` says."""
+    futures = [Future[Any](node, name) for name in outs.names]
+    match outs:
+        case One():
+            return futures[0]
+        case Many():
+            return tuple(futures)
+        case Named(names):
+            return dict(zip(names, futures, strict=True))
+
+
+def split_result(result: object, outs: Outs, task: str) -> Mapping[str, object]:
+    """What a function returned, by output name.
+
+    Raises:
+        TaskOutsError: it does not have the shape that ``outs`` says.
+    """
+    match outs:
+        case One():
+            return {"": result}
+        case Many(names):
+            if isinstance(result, (tuple, list)) and len(result) == len(names):
+                return dict(zip(names, result, strict=True))
+            raise TaskOutsError(f"{task} should return {len(names)} values, and returned {_seen(result)}")
+        case Named(names):
+            if isinstance(result, Mapping) and set(result) == set(names):
+                return {name: result[name] for name in names}
+            raise TaskOutsError(
+                f"{task} should return a dict of {', '.join(names)}, and returned {_seen(result)}"
+            )
+
+
+def _seen(result: object) -> str:
+    if isinstance(result, Mapping):
+        return f"a dict of {', '.join(map(str, result))}"
+    if isinstance(result, Sequence) and not isinstance(result, (str, bytes)):
+        return f"{len(result)}"
+    return f"a {type(result).__name__}"
