@@ -1,0 +1,1 @@
+"""Measurements of merkl against its peers; see `python -m benchmarks`."""

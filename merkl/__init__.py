@@ -1,0 +1,114 @@
+"""merkl, a build tool for work that is half shell commands and half Python.
+
+These are the names for Merklfiles and scripts.  Each is imported when it is first used, so that ``import merkl`` costs
+nothing; errors are in ``merkl.errors``.
+"""
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Future": "merkl.nodes",
+    "task": "merkl.python.task",
+    "HashMode": "merkl.python.code",
+    "pip_version_of": "merkl.python.versions",
+    "bash_task": "merkl.bash.task",
+    "file_arg": "merkl.bash.placeholders",
+    "files_arg": "merkl.bash.placeholders",
+    "dir_arg": "merkl.bash.placeholders",
+    "arg": "merkl.bash.placeholders",
+    "flag_arg": "merkl.bash.placeholders",
+    "out_file_arg": "merkl.bash.placeholders",
+    "out_dir_arg": "merkl.bash.placeholders",
+    "depfile_arg": "merkl.bash.placeholders",
+    "env_arg": "merkl.bash.placeholders",
+    "secret_arg": "merkl.bash.placeholders",
+    "argfile": "merkl.bash.placeholders",
+    "target": "merkl.merklfile.declare",
+    "file": "merkl.merklfile.inputs",
+    "files": "merkl.merklfile.inputs",
+    "params": "merkl.merklfile.parameters",
+    "include": "merkl.merklfile.loader",
+    "FileRef": "merkl.workspace.refs",
+    "DirRef": "merkl.workspace.refs",
+}
+
+__all__ = [
+    "DirRef",
+    "FileRef",
+    "Future",
+    "HashMode",
+    "__version__",
+    "arg",
+    "argfile",
+    "bash_task",
+    "depfile_arg",
+    "dir_arg",
+    "env_arg",
+    "file",
+    "file_arg",
+    "files",
+    "files_arg",
+    "flag_arg",
+    "include",
+    "out_dir_arg",
+    "out_file_arg",
+    "params",
+    "pip_version_of",
+    "secret_arg",
+    "target",
+    "task",
+]
+
+TYPE_CHECKING = False  # As in ``typing``, which is not imported for it.
+if TYPE_CHECKING:
+    from merkl.bash.placeholders import (
+        arg,
+        argfile,
+        depfile_arg,
+        dir_arg,
+        env_arg,
+        file_arg,
+        files_arg,
+        flag_arg,
+        out_dir_arg,
+        out_file_arg,
+        secret_arg,
+    )
+    from merkl.bash.task import bash_task
+    from merkl.merklfile.declare import target
+    from merkl.merklfile.inputs import file, files
+    from merkl.merklfile.loader import include
+    from merkl.merklfile.parameters import params
+    from merkl.nodes import Future
+    from merkl.python.code import HashMode
+    from merkl.python.task import task
+    from merkl.python.versions import pip_version_of
+    from merkl.workspace.refs import DirRef, FileRef
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'merkl' has no attribute {name!r}")
+    import importlib
+
+    value: object = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    _install_session()
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__"]
+
+
+def _install_session() -> None:
+    """Let Futures work outside a build: the engine is imported when one first needs a session."""
+    from merkl.nodes import Session, set_default_session
+
+    def make() -> Session:
+        from merkl.engine.script import script_session
+
+        return script_session()
+
+    set_default_session(make)

@@ -1,0 +1,122 @@
+"""``merkl build``: run what no cache has got.
+
+It decides the exit code of a build.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
+from merkl.cli.options import LOADS, Command, Options, options_of, shared, words_of
+from merkl.engine.build import build
+from merkl.engine.explain import describe
+from merkl.engine.judge import Judge, State, Step, Waits
+from merkl.engine.request import plan
+from merkl.events import BuildDone
+from merkl.report.json import planned
+from merkl.report.words import one_line, plural
+
+
+@click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
+@click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…] [-- ARGS…]")
+@shared("jobs keep_going dry_run force quiet verbose json progress sets rehash")
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...]) -> int:
+    """Build TARGETs, or the default target.
+
+    A TARGET is a name from `merkl list`, or the path of a file that some task makes; ./NAME is always a path.
+    NAME=VALUE sets a parameter of the targets that have it; ARGS go to the target that takes `args`.
+    This loads the Merklfile, and so runs its code.
+
+    Exit code: 0 all is there, 1 a task failed, 2 the request or the Merklfile is wrong, 3 the store cannot be used,
+    130 interrupted.
+    """
+    options = options_of(context)
+    with asked(options, words_of(context, words)) as it:
+        return run_build(options, it)
+
+
+def build_or_list(options: Options) -> int:
+    """What ``merkl`` alone does: build the default target, or list what could be built."""
+    with project_of(options) as project:
+        merklfile = loaded(options, project)
+        if not merklfile.defaults:
+            from merkl.cli.list import print_targets
+
+            print_targets(options, merklfile)
+            return 0
+        return run_build(options, Asked(project, merklfile, chosen(options, project, merklfile, ())))
+
+
+def run_build(options: Options, it: Asked) -> int:
+    """Build what was asked for, or with ``--dry-run`` say what that would run; the exit code."""
+    if options.dry_run:
+        return _preview(options, it)
+    reporter = reporter_of(options, it.project)
+    try:
+        done, _ = build(it.project, it.chosen.selection, reporter, force=options.force)
+    finally:
+        reporter.close()
+    return exit_code(done)
+
+
+def exit_code(done: BuildDone) -> int:
+    """The exit code of a build: that of its errors if they agree, else 1."""
+    if done.interrupted:
+        return 130
+    if not done.failed:
+        return 0
+    codes = {getattr(error, "exit_code", 1) for error in done.errors}
+    return codes.pop() if len(codes) == 1 else 1
+
+
+# ---- dry run -----------------------------------------------------------------------------------------------------------
+
+
+def _preview(options: Options, it: Asked) -> int:
+    judge = plan(it.project, it.chosen.selection, force=options.force)
+    names = it.labels()
+    paint = paint_of(options, sys.stdout)
+    would = may = 0
+    for step in unsettled(judge):
+        kind, why = prediction(judge, step)
+        would += kind == "would run"
+        may += kind == "may run"
+        label = names[step.node.key]
+        if options.json:
+            sys.stdout.write(json.dumps(planned(kind, step.node, label, why)) + "\n")
+        else:
+            style = "strong" if kind == "would run" else "quiet"
+            sys.stdout.write(f"{paint(kind, style)}  {one_line(label)}: {one_line(why)}\n")
+    if not options.json:
+        sys.stdout.write(_counts(len(names), would, may) + "\n")
+    tell(options, it.project.take_notes())
+    return 0
+
+
+def _counts(total: int, would: int, may: int) -> str:
+    tasks = plural(total, "task")
+    if not would and not may:
+        return f"{tasks}: nothing would run"
+    shown = [f"{would} would run"] * bool(would) + [f"{may} may run"] * bool(may)
+    return f"{tasks}: {', '.join(shown)}"
+
+
+def unsettled(judge: Judge) -> Sequence[Step]:
+    """The steps that would or may run, in the order of the code."""
+    steps = [step for step in judge.steps.values() if step.state is not State.KNOWN]
+    return sorted(steps, key=lambda step: step.node.serial)
+
+
+def prediction(judge: Judge, step: Step) -> tuple[str, str]:
+    """``would run`` or ``may run``, and why."""
+    verdict = judge.verdict(step)
+    reason = describe(verdict).partition(": ")[2]
+    if not isinstance(verdict, Waits):
+        return "would run", reason
+    if judge.runs_regardless(step.node):
+        return "would run", "it runs whatever is cached"
+    return "may run", reason

@@ -1,0 +1,76 @@
+"""``merkl list``: what can be built.
+
+It calls no target.
+"""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from merkl.cli.opening import loaded, paint_of, project_of
+from merkl.cli.options import Command, Options, options_of, shared
+from merkl.engine.request import described
+from merkl.merklfile.registry import Merklfile
+from merkl.merklfile.targets import Target
+from merkl.report.words import one_line
+
+
+@click.command(cls=Command, short_help="List the targets.")
+@shared("json")
+@click.pass_context
+def command(context: click.Context) -> int:
+    """List the targets, with their parameters and what they are for.
+
+    This loads the Merklfile, and so runs its code; it calls no target.
+    """
+    options = options_of(context)
+    with project_of(options) as project:
+        print_targets(options, loaded(options, project))
+    return 0
+
+
+def print_targets(options: Options, merklfile: Merklfile) -> None:
+    """Write the list of targets."""
+    targets = list(merklfile.targets.values())
+    if options.json:
+        sys.stdout.write(
+            json.dumps({"version": 1, "targets": [described(each, merklfile) for each in targets]}, indent=2)
+            + "\n"
+        )
+        return
+    if not targets:
+        sys.stdout.write("the Merklfile declares no targets: decorate a function with @target\n")
+        return
+    paint = paint_of(options, sys.stdout)
+    signatures = {target.name: _signature(target) for target in targets}
+    width = min(max(map(len, signatures.values())), 40)
+    for target in targets:
+        signature = signatures[target.name]
+        gap = " " * (width - len(signature))
+        doc = one_line(target.doc) + (paint("  (default)", "quiet") if target.declared.default else "")
+        sys.stdout.write(f"{paint(signature, 'strong')}{gap}  {doc}".rstrip() + "\n")
+
+
+def _signature(target: Target[..., Any]) -> str:
+    """The name and how parameters are given: ``train rate=0.1 data=…``."""
+    words = [one_line(target.name)]
+    for parameter in target.parameters:
+        if parameter.name == "args":
+            words.append("[-- ARGS…]")
+        else:
+            value = "…" if parameter.required else one_line(_typed(parameter.default))
+            words.append(f"{parameter.name}={value}")
+    return " ".join(words)
+
+
+def _typed(value: object) -> str:
+    """A default as one would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(getattr(value, "value", value))

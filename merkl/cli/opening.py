@@ -1,0 +1,110 @@
+"""What commands have in common: a project opened and closed, a request chosen, a reporter made.
+
+It decides which reporter a build gets.
+"""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO, cast
+
+from merkl.cli.options import Options
+from merkl.config import Config
+from merkl.digest import Key
+from merkl.engine.project import Project
+from merkl.engine.request import Chosen, open_merklfile, open_project, selected
+from merkl.engine.select import labels
+from merkl.events import Note, Reporter
+from merkl.merklfile.registry import Merklfile
+from merkl.nodes import Future, walk
+from merkl.report.color import Paint, When, painter, wanted
+
+
+def paint_of(options: Options, stream: TextIO) -> Paint:
+    """How to color what goes to a stream."""
+    return painter(wanted(cast(When, options.color), stream, os.environ))
+
+
+@contextlib.contextmanager
+def project_of(options: Options, config: Config | None = None) -> Iterator[Project]:
+    """The project that is meant, closed afterwards; what it has to say then is told."""
+    project = open_project(config or options.config())
+
+    project.builder = functools.partial(_evaluate, options)
+    try:
+        yield project
+    finally:
+        project.close()
+
+
+def _evaluate(options: Options, project: Project, futures: Sequence[Future[Any]]) -> list[Any]:
+    """What ``.eval()`` in a Merklfile does: a build of its own, which has no last line."""
+    from merkl.engine.build import Quiet, evaluate
+
+    def reporter() -> Reporter:
+        return Quiet() if options.json else _lines(options, project, summary=False)
+
+    return evaluate(project, futures, make_reporter=reporter)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, chosen in an open project."""
+
+    project: Project
+    merklfile: Merklfile
+    chosen: Chosen
+
+    def labels(self) -> dict[Key, str]:
+        """Every node's name for people."""
+        return labels(walk(self.chosen.selection.roots), self.chosen.selection.placements)
+
+
+@contextlib.contextmanager
+def asked(options: Options, words: Sequence[str]) -> Iterator[Asked]:
+    """Load the Merklfile and choose what the words of a request ask for."""
+    with project_of(options) as project:
+        merklfile = loaded(options, project)
+        yield Asked(project, merklfile, chosen(options, project, merklfile, words))
+
+
+def loaded(options: Options, project: Project) -> Merklfile:
+    """Run the project's Merklfile; what it prints goes to stderr, since stdout is for what the command says."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return open_merklfile(project, options.sets)
+
+
+def chosen(options: Options, project: Project, merklfile: Merklfile, words: Sequence[str]) -> Chosen:
+    """What a request asks for; what targets print goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return selected(project, merklfile, words, options.cwd)
+
+
+def reporter_of(options: Options, project: Project) -> Reporter:
+    """The reporter that the options ask for."""
+    from merkl.report.json import JsonLines
+    from merkl.report.running import Listed
+
+    inner: Reporter = JsonLines(sys.stdout) if options.json else _lines(options, project)
+    return Listed(project.config.state, inner)
+
+
+def _lines(options: Options, project: Project, *, summary: bool = True) -> Reporter:
+    """Plain lines; where there is a terminal too, until there is something livelier."""
+    from merkl.report.lines import Lines, Shown
+
+    shown = Shown(
+        quiet=options.quiet, verbose=options.verbose, endings=options.progress != "none", summary=summary
+    )
+    return Lines(sys.stdout, sys.stderr, project.root, shown, paint_of(options, sys.stdout))
+
+
+def tell(options: Options, notes: Sequence[Note]) -> None:
+    """Say what the user should know, beside the output of a command that is no build."""
+    for note in notes:
+        if not options.quiet:
+            hint = f"\n  hint: {note.hint}" if note.hint else ""
+            sys.stderr.write(f"note: {note.text}{hint}\n")

@@ -1,0 +1,161 @@
+"""The options that every command takes, before or after the command's name.
+
+It decides how they are spelt and merged: what stands after the command wins, and ``--set`` adds up.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from merkl.config import MERKLFILE, Config, find_root, load_config
+from merkl.errors import MerklfileError, UsageError
+
+_META: Final = "merkl.options"
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was given; None where nothing was.  ``directory`` and ``file`` are as typed."""
+
+    directory: str | None = None
+    file: str | None = None
+    jobs: int | None = None
+    keep_going: bool | None = None
+    dry_run: bool = False
+    force: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+    color: str = "auto"
+    progress: str = "auto"
+    sets: tuple[str, ...] = field(default=())
+    rehash: bool = False
+
+    @property
+    def cwd(self) -> str:
+        """The directory that paths of the request start from."""
+        return os.path.abspath(self.directory or ".")
+
+    def config(self) -> Config:
+        """The configuration of the project that is meant; where there is none, of the directory itself.
+
+        Raises:
+            UsageError: ``-C`` names no directory.
+            ConfigError: a setting is wrong.
+        """
+        cwd = self.cwd
+        if not os.path.isdir(cwd):
+            raise UsageError(
+                f"-C {self.directory}: there is no such directory", hint="-C takes the directory to work in"
+            )
+        root, merklfile = find_root(cwd) or cwd, None
+        if self.file is not None:
+            path = os.path.join(cwd, self.file)
+            if not (path + os.sep).startswith(root.rstrip(os.sep) + os.sep) or find_root(cwd) is None:
+                root = find_root(os.path.dirname(path)) or os.path.dirname(path)
+            merklfile = os.path.relpath(path, root)
+        return load_config(
+            root, merklfile=merklfile, jobs=self.jobs, keep_going=self.keep_going, dry_run=self.dry_run,
+            force=self.force, rehash=self.rehash,
+        )  # fmt: skip
+
+    def existing(self) -> Config:
+        """The configuration of a project that must be there.
+
+        Raises:
+            MerklfileError: no project is here or above.
+        """
+        config = self.config()
+        if find_root(config.root) is None:
+            raise MerklfileError(
+                f"no project here or above: no {MERKLFILE}, no .merkl", hint="`merkl init` makes one"
+            )
+        return config
+
+
+_SHARED: Final = (
+    click.option("-C", "--directory", metavar="DIR", help="Work as if started in DIR."),
+    click.option("-f", "--file", metavar="FILE", help="Read FILE instead of Merklfile.py."),
+    click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run N tasks at once.  [default: one for each core]"),
+    click.option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not need what failed."),
+    click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+    click.option("-B", "--force", is_flag=True, help="Run every task that is needed, whatever is cached."),
+    click.option("-q", "--quiet", is_flag=True, help="Print failures only."),
+    click.option("-v", "--verbose", is_flag=True, help="Print every decision and the reason for it."),
+    click.option("--json", is_flag=True, help="Print JSON instead of text."),
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), help="When to color.  [default: auto]"),
+    click.option("--progress", type=click.Choice(["auto", "plain", "none"]), help="How to show progress.  [default: auto]"),
+    click.option("--set", "sets", metavar="NAME=VALUE", multiple=True, help="Replace a value of a file read by params()."),
+    click.option("--rehash", is_flag=True, help="Read every input again, also those that seem unchanged."),
+)  # fmt: skip
+
+
+def shared(shown: str = "", *, without: str = "") -> Callable[[C], C]:
+    """Add the shared options to a command.
+
+    Its help shows those named in ``shown`` (or all, for ``*``); a letter that the command means otherwise is ``without``.
+    """
+    visible = shown.split()
+
+    def add(command: C) -> C:
+        for option in reversed(_SHARED):
+            command = option(command)
+        for parameter in getattr(command, "__click_params__", getattr(command, "params", [])):
+            _adopt(parameter, visible, without)
+        return command
+
+    return add
+
+
+def _adopt(parameter: click.Parameter, visible: list[str], without: str) -> None:
+    if parameter.name not in Options.__dataclass_fields__ or not isinstance(parameter, click.Option):
+        return
+    parameter.expose_value = False
+    parameter.callback = _keep
+    parameter.hidden = visible != ["*"] and parameter.name not in visible
+    parameter.opts = [option for option in parameter.opts if option != without]
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if parameter.name is None or context.get_parameter_source(parameter.name) is ParameterSource.DEFAULT:
+        return
+    given: dict[str, Any] = context.meta.setdefault(_META, {})
+    if parameter.name == "sets":
+        value = (*given.get("sets", ()), *value)  # type: ignore[misc]
+    given[parameter.name] = value
+
+
+def options_of(context: click.Context) -> Options:
+    """What was given before and after the command's name."""
+    return Options(**context.meta.get(_META, {}))
+
+
+EVERYWHERE: Final = "Options of merkl itself, such as -C DIR, may stand here too: see merkl --help."
+LOADS: Final = "This loads the Merklfile, and so runs its code."
+
+
+class Command(click.Command):
+    """A command whose help ends with where further options are; ``rest`` in ``context.meta`` is what followed ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what follows ``--`` apart: click would take it for more targets."""
+        if "--" in args:
+            index = args.index("--")
+            args, ctx.meta["merkl.rest"] = args[:index], args[index + 1 :]
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Say where the options that are not listed are described."""
+        formatter.write_paragraph()
+        formatter.write_text(EVERYWHERE)
+
+
+def words_of(context: click.Context, words: tuple[str, ...]) -> list[str]:
+    """The words of a request, with ``--`` and what followed it."""
+    rest = context.meta.get("merkl.rest")
+    return [*words] if rest is None else [*words, "--", *rest]

@@ -1,0 +1,96 @@
+"""``merkl why``: what would run, and what changed since the last time.
+
+It decides wording only; the verdicts are those that a build acts on.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from merkl.cli.build import prediction, unsettled
+from merkl.cli.opening import asked, paint_of, tell
+from merkl.cli.options import Command, options_of, shared, words_of
+from merkl.digest import Key
+from merkl.engine.explain import Change, all_parts, as_json, changes, describe, step_changes
+from merkl.engine.judge import Judge, Step, Waits
+from merkl.engine.request import plan
+from merkl.report.color import Paint
+from merkl.report.json import planned
+from merkl.report.words import harmless, one_line, plural
+from merkl.workspace.ledger import LastStep
+
+
+@click.command(cls=Command, short_help="Say what would run, and what changed.")
+@click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…]")
+@shared("force verbose json sets rehash")
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...]) -> int:
+    """Say for every task that building TARGETs would run what changed since it last ran; run nothing.
+
+    With -v, also say why the others would not run.  This loads the Merklfile, and so runs its code.
+    """
+    options = options_of(context)
+    with asked(options, words_of(context, words)) as it:
+        judge = plan(it.project, it.chosen.selection, force=options.force)
+        names = it.labels()
+        steps = unsettled(judge)
+        last = it.project.index.steps(names[step.node.key] for step in steps)
+        paint = paint_of(options, sys.stdout)
+        for step in steps:
+            label = names[step.node.key]
+            kind, why = prediction(judge, step)
+            found = _changes(step, judge, last.get(label), names)
+            if options.json:
+                item = {
+                    **planned(kind, step.node, label, why),
+                    "changes": [[c.what, *c.lines] for c in found],
+                }
+                sys.stdout.write(json.dumps(item) + "\n")
+            else:
+                _print(paint, f"{paint(kind, 'strong')}  {one_line(label)}", kind, why, found)
+        if options.verbose and not options.json:
+            _print_rest(judge, names, paint)
+        if not steps and not options.json:
+            sys.stdout.write(f"nothing would run: {plural(len(judge.steps), 'task')}, all cached\n")
+        tell(options, it.project.take_notes())
+    return 0
+
+
+def _changes(step: Step, judge: Judge, last: LastStep | None, names: dict[Key, str]) -> Sequence[Change]:
+    """What differs from the last time; for a step that waits, in itself."""
+    before = None if last is None else as_json(last.parts)
+    if isinstance(judge.verdict(step), Waits) and not judge.runs_regardless(step.node):
+        if before is None:
+            return [Change("it never ran before")]
+        now = [part for part in all_parts(step.node, names) if part.group != "input"]
+        return changes([part for part in before if part[0] != "input"], now)
+    found = step_changes(step, judge, before, names)
+    failed = last is not None and last.state == "failed"
+    return (
+        [Change("it failed the last time"), *(c for c in found if c.lines or "changed" in c.what)]
+        if failed
+        else found
+    )
+
+
+def _print(paint: Paint, head: str, kind: str, why: str, found: Sequence[Change]) -> None:
+    sys.stdout.write(head + "\n")
+    if kind == "may run":
+        sys.stdout.write(f"  {one_line(why)}\n")
+    for change in found:
+        sys.stdout.write(f"  {one_line(change.what)}\n")
+        for line in change.lines:
+            style = {"+": "added", "-": "removed", "@": "quiet"}.get(line[:1])
+            text = harmless(line).replace("\n", "\n    ")
+            sys.stdout.write(f"    {paint(text, style) if style else text}\n")
+
+
+def _print_rest(judge: Judge, names: dict[Key, str], paint: Paint) -> None:
+    going = {step.node.key for step in unsettled(judge)}
+    for key, step in judge.steps.items():
+        if key not in going:
+            sys.stdout.write(
+                paint(f"{one_line(names[key])}: {describe(judge.verdict(step))}", "quiet") + "\n"
+            )

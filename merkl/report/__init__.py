@@ -1,0 +1,1 @@
+"""Reports: what a build does, told to people and to programs."""

@@ -1,0 +1,105 @@
+"""Following what a running task prints, as it is written to its files.
+
+It decides which bytes of two growing files are new, and in what order they are told: those of the log, then those of
+``stdout`` beside it, where a command whose output is a value has a file of its own.
+
+The invariant: no byte is given twice, and neither memory nor time grows with a log: who prints more than can be read at
+one look has the middle left out, and the text says so.
+"""
+
+import codecs
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from merkl.report.words import size
+
+_AT_ONCE: Final = 1 << 16  # bytes
+_MOST: Final = 1 << 20  # Bytes in one look.
+
+
+class Tail:
+    """The output of one attempt, from its beginning.  The files may be removed while they are followed."""
+
+    def __init__(self, log: str) -> None:
+        self._paths = {"log": log, "stdout": os.path.join(os.path.dirname(log), "stdout")}
+        self._files: dict[str, _Growing] = {}
+
+    def new_text(self) -> Iterator[str]:
+        """What was printed since the last call: whole lines, in pieces of bounded size."""
+        for name in self._paths:
+            file = self._open(name)
+            if file is not None:
+                yield from file.new_text(file.size())
+
+    def rest(self) -> Iterator[str]:
+        """What is left once the attempt has ended, the line that has no end too."""
+        log, stdout = self._open("log"), self._open("stdout")
+        if log is not None:
+            yield from log.new_text(log.size() - self._appended(), final=True)
+        if stdout is not None:
+            yield from stdout.new_text(stdout.size(), final=True)
+
+    def _appended(self) -> int:
+        """How many bytes at the end of the log are a copy of ``stdout``, made when the result was taken in."""
+        log, stdout = self._files.get("log"), self._files.get("stdout")
+        if log is None or stdout is None or log.size() < stdout.size():
+            return 0
+        count = stdout.size()
+        return count if log.ends_like(stdout, count) else 0
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _open(self, name: str) -> "_Growing | None":
+        if name not in self._files:
+            try:
+                fd = os.open(self._paths[name], os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError:
+                return None
+            self._files[name] = _Growing(fd)
+        return self._files[name]
+
+
+class _Growing:
+    """One file that grows, read as text."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._at = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = ""  # A line whose end has not been seen.
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def ends_like(self, other: "_Growing", count: int) -> bool:
+        """Whether the last bytes of two files are the same, as far as one look tells."""
+        look = min(count, 4096)
+        return os.pread(self._fd, look, self.size() - look) == os.pread(other._fd, look, count - look)
+
+    def new_text(self, until: int, *, final: bool = False) -> Iterator[str]:
+        if until - self._at > _MOST:
+            yield f"… {size(until - self._at - _MOST)} are left out here\n"
+            self._at, self._begun = until - _MOST, ""
+        while self._at < until:
+            data = os.pread(self._fd, min(_AT_ONCE, until - self._at), self._at)
+            if not data:
+                break
+            self._at += len(data)
+            text = self._begun + self._decoder.decode(data)
+            whole, newline, self._begun = text.rpartition("\n")
+            if newline:
+                yield whole + newline
+            elif len(text) > _AT_ONCE:
+                yield text
+                self._begun = ""
+        if final and (last := self._begun + self._decoder.decode(b"", True)):
+            self._begun = ""
+            yield last + "\n"
+
+    def close(self) -> None:
+        os.close(self._fd)

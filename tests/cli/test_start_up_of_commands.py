@@ -1,0 +1,68 @@
+"""What starting merkl imports, since that is what it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"jinja2", "rich", "asyncio", "watchdog", "yaml", "click", "numpy", "typeguard", "cloudpickle", "multiprocessing",
+         "concurrent", "pathspec", "sqlite3", "subprocess", "tempfile", "logging", "importlib.metadata"}  # fmt: skip
+
+
+def imported(root, *words):
+    """The modules that a command line has imported when it ends."""
+    code = (
+        "import sys\n"
+        f"sys.argv = ['merkl', *{words!r}]\n"
+        "from merkl.__main__ import main\n"
+        "code = main()\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\n"
+        "raise SystemExit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_the_version_costs_no_import(merkl):
+    found = imported(merkl.root, "--version")
+
+    assert found & HEAVY == set()
+    assert {name for name in found if name.startswith("merkl")} == {"merkl", "merkl.__main__"}
+
+
+def test_help_imports_click_and_no_command(merkl):
+    found = imported(merkl.root, "--help")
+
+    assert found & HEAVY == {"click"}
+    assert {name for name in found if name.startswith("merkl.cli.")} == {
+        "merkl.cli.main",
+        "merkl.cli.options",
+    }
+    assert not [name for name in found if name.startswith(("merkl.engine", "merkl.store", "merkl.bash"))]
+
+
+def test_listing_targets_imports_nothing_that_runs_them(merkl):
+    merkl.merklfile("from merkl import target\n@target\ndef x(): pass\n")
+
+    found = imported(merkl.root, "list")
+
+    assert found & (HEAVY - {"click", "sqlite3", "subprocess"}) == set()
+    assert "merkl.cli.build" not in found
+    for name in (
+        "merkl.engine.build",
+        "merkl.engine.schedule",
+        "merkl.execute.local",
+        "merkl.bash.run",
+        "merkl.report.lines",
+    ):
+        assert name not in found
+
+
+@pytest.mark.parametrize("module", ["merkl.cli.gc", "merkl.cli.fsck"])
+def test_a_command_imports_no_other_command(merkl, module):
+    merkl.merklfile("from merkl import target\n@target\ndef x(): pass\n")
+
+    found = imported(merkl.root, module.rpartition(".")[2])
+
+    own = {name for name in found if name.startswith("merkl.cli.")}
+    assert own == {"merkl.cli.main", "merkl.cli.options", "merkl.cli.opening", module}

@@ -1,0 +1,41 @@
+"""The list of what a build runs now, as another process sees it."""
+
+import os
+
+from merkl import events
+from merkl.engine.build import Quiet
+from merkl.report.running import Listed, Running, running_tasks
+from merkl.store.builds import register_build
+
+
+def test_only_what_runs_now_in_a_live_build_is_listed(tmp_path, node, other):
+    (tmp_path / "run").mkdir()
+    lease = register_build(str(tmp_path))
+    reporter = Listed(str(tmp_path), Quiet())
+    reporter.report(events.BuildStarted(lease.id, 2, 2, []))
+    assert running_tasks(str(tmp_path)) == []
+
+    reporter.report(events.Started(node, "train", "a/log", 1, ""))
+    reporter.report(events.Started(other, "report\n2", "b/log", 1, ""))
+    assert running_tasks(str(tmp_path)) == [Running("train", "a/log"), Running("report\n2", "b/log")]
+
+    reporter.report(events.Ran(node, "train", 1.0, ""))
+    assert running_tasks(str(tmp_path)) == [Running("report\n2", "b/log")]
+
+    lease.close()
+    assert running_tasks(str(tmp_path)) == []
+    reporter.close()
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_a_build_that_cannot_write_the_list_goes_on(tmp_path, node):
+    told = Quiet()
+    reporter = Listed(str(tmp_path / "nowhere"), told)
+    error = RuntimeError("x")
+
+    reporter.report(events.BuildStarted("00000000", 1, 1, []))
+    reporter.report(events.Started(node, "train", "a/log", 1, ""))
+    reporter.report(events.Failed(node, "train", error, 1.0, ""))
+    reporter.close()
+
+    assert told.errors == [error]
