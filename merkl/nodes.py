@@ -99,6 +99,10 @@ class Place:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    def relative_to(self, root: str) -> "Place":
+        """The same place, by a path relative to ``root`` if it lies inside."""
+        return Place(self.file.removeprefix(root.rstrip(os.sep) + os.sep), self.line)
+
 
 class Call(Protocol):
     """One call of one task, as the package that made it knows it."""

@@ -60,12 +60,12 @@ def test_an_edited_helper_runs_what_calls_it(project: Any) -> None:
             other(4) > "other.txt"
     """)
     assert sorted(project.build()) == ["double", "other"]
-    assert project.read("double.txt") == "8"
+    assert project.read("double.txt") == "8\n"
 
     project.write("lib.py", "def scaled(n):\n    return n * 3\n")
 
     assert project.build() == ["double"]
-    assert project.read("double.txt") == "12"
+    assert project.read("double.txt") == "12\n"
 
 
 def test_a_comment_upstream_is_cut_off_in_the_same_run(chain: Any) -> None:

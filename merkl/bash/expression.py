@@ -126,7 +126,10 @@ def compile_expression(source: str) -> Expression:
     raw = isinstance(root, nodes.Filter) and root.name == "raw"
     inner = root.node if raw and isinstance(root, nodes.Filter) and root.node is not None else root
     walk = _Walk()
-    identity = walk.identity(inner)
+    try:
+        identity = walk.identity(inner)
+    except RecursionError:
+        raise TemplateError("this expression is nested too deep") from None
     plain = walk.found[0] if isinstance(inner, nodes.Call) else None
     if plain is None:
         walk.refuse_secrets()

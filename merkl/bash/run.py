@@ -18,7 +18,7 @@ from merkl.bash.task import BashCall, FromDep, FromSource, Plain, Slot
 from merkl.bash.template import Script
 from merkl.digest import Digest
 from merkl.errors import MerklError, SerializationError, TaskFailed
-from merkl.execute.base import Ended, Exited, NotStarted, ProcessJob
+from merkl.execute.base import SCRIPT_FD, Ended, Exited, Job, NotStarted, ProcessJob
 from merkl.execute.meaning import exit_meaning
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
@@ -31,22 +31,31 @@ PASSED_ON: Final = (
     b"NO_PROXY",
 )  # fmt: skip
 FIXED: Final = {b"LC_ALL": b"C.UTF-8", b"TZ": b"UTC", b"PYTHONHASHSEED": b"0"}
+SHELLS: Final = ("bash", "sh", "dash")
 TAIL_BYTES: Final = 16_384  # Of a failed command's output, for the message.
 TAIL_LINES: Final = 20
 
 
 def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> ProcessJob:
-    """Write what the command needs into its workplace and say how to start it."""
+    """Write what the command needs into its workplace and say how to start it.
+
+    The script of a shell is not written: the job carries it, and ``keep`` writes it if somebody will want to look at it.
+    """
     call = _call(node)
     values = _Values(node, inputs, place).all()
     script = _render(call, values, place)
     options = call.task.options
+    path = place.run + b"/script"
+    body: bytes | None = None
     if script.argv is not None:
         argv: Sequence[bytes] = [_program(script.argv[0], place), *script.argv[1:]]
-    else:
-        with open(os.path.join(place.root, place.run, b"script"), "wb") as file:
+    elif options.interpreter in SHELLS:
+        body = _head(node, call) + script.body
+        argv = _interpreter(options.interpreter, place)
+    else:  # A traceback wants to show lines of a file.
+        with open(os.path.join(place.root, path), "wb") as file:
             file.write(_head(node, call) + script.body)
-        argv = [*_interpreter(options.interpreter, place), place.run + b"/script"]
+        argv = [*_interpreter(options.interpreter, place), path]
     form = options.stdout or ("" if any(o.kind != "value" for o in node.outputs) else "str")
     return ProcessJob(
         argv=argv,
@@ -56,7 +65,16 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> Process
         stdout=os.path.join(place.root, _stdout_path(node, place)) if form else None,
         timeout=options.timeout,
         interactive=options.interactive,
+        script=body,
+        script_path=path,
     )
+
+
+def keep(job: Job, place: Workplace) -> None:
+    """Leave in the workplace what one needs to run a failed command again by hand."""
+    if isinstance(job, ProcessJob) and job.script is not None:
+        with open(os.path.join(place.root, job.script_path), "wb") as file:
+            file.write(job.script)
 
 
 def _call(node: Node) -> BashCall:
@@ -89,7 +107,8 @@ def _head(node: Node, call: BashCall) -> bytes:
         lines.append("umask 022")
     head = "\n".join(lines).encode() + b"\n"
     directory = options.cwd if options.cwd else ""
-    if options.interpreter in ("bash", "sh", "dash"):
+    if options.interpreter in SHELLS:
+        head += b"exec %d<&-\n" % SCRIPT_FD
         if directory:
             head += b"cd -- '" + os.fsencode(directory).replace(b"'", b"'\\''") + b"'\n"
         elif options.scratch:

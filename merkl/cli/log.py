@@ -16,8 +16,10 @@ import click
 
 from merkl.cli.opening import Asked, asked, paint_of, tell
 from merkl.cli.options import Command, Options, options_of, shared, words_of
+from merkl.engine.placing import last_steps
 from merkl.engine.request import plan
 from merkl.errors import StoreCorrupt
+from merkl.nodes import walk
 from merkl.report.running import Running, running_tasks
 from merkl.report.tail import Tail
 from merkl.report.words import harmless, one_line
@@ -58,11 +60,11 @@ def _contents(it: Asked) -> Iterator[tuple[str, BinaryIO]]:
     """Every task that printed something, in the order of the code, and a reader of it."""
     judge = plan(it.project, it.chosen.selection)
     names = it.labels()
-    last = it.project.index.steps(names.values())
+    last = last_steps(it.project, walk(it.chosen.selection.roots), names)
     records = it.project.store.by_key(list(names))
     for key, label in names.items():
         step = judge.steps.get(key)
-        before = last.get(label)
+        before = last.get(key)
         if before is not None and before.state == "failed" and before.log:
             try:
                 yield label, open(os.path.join(it.project.root, before.log), "rb")

@@ -60,7 +60,7 @@ class Asked:
 
     def labels(self) -> dict[Key, str]:
         """Every node's name for people."""
-        return labels(walk(self.chosen.selection.roots), self.chosen.selection.placements)
+        return labels(walk(self.chosen.selection.roots), self.project.placements)
 
 
 @contextlib.contextmanager

@@ -77,8 +77,8 @@ class _Task:
         unknown = Artifact("file", Digest(bytes(32)), 0)
         inputs = [judge.artifact(dep.future) or unknown for dep in self.node.deps]
         place = Workplace(
-            root=os.fsencode(self.root), stage=b"$STAGE", run=b"$RUN", environ={},
-            view=lambda _, name: b"$VIEW/" + name, load=lambda _: None,
+            root=os.fsencode(self.root), stage=b"STAGE", run=b"RUN", environ={},
+            view=lambda _, name: b"VIEW/" + name, load=lambda _: None,
         )  # fmt: skip
         try:
             return command_text(self.node, inputs, place)

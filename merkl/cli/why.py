@@ -15,6 +15,7 @@ from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.digest import Key
 from merkl.engine.explain import Change, all_parts, as_json, changes, describe, step_changes
 from merkl.engine.judge import Judge, Step, Waits
+from merkl.engine.placing import last_steps
 from merkl.engine.request import plan
 from merkl.report.color import Paint
 from merkl.report.json import planned
@@ -36,12 +37,12 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
         judge = plan(it.project, it.chosen.selection, force=options.force)
         names = it.labels()
         steps = unsettled(judge)
-        last = it.project.index.steps(names[step.node.key] for step in steps)
+        last = last_steps(it.project, [step.node for step in steps], names)
         paint = paint_of(options, sys.stdout)
         for step in steps:
             label = names[step.node.key]
             kind, why = prediction(judge, step)
-            found = _changes(step, judge, last.get(label), names)
+            found = _changes(step, judge, last.get(step.node.key), names)
             if options.json:
                 item = {
                     **planned(kind, step.node, label, why),
@@ -60,7 +61,7 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
 
 def _changes(step: Step, judge: Judge, last: LastStep | None, names: dict[Key, str]) -> Sequence[Change]:
     """What differs from the last time; for a step that waits, in itself."""
-    before = None if last is None else as_json(last.parts)
+    before = None if last is None or not last.parts else as_json(last.parts)
     if isinstance(judge.verdict(step), Waits) and not judge.runs_regardless(step.node):
         if before is None:
             return [Change("it never ran before")]

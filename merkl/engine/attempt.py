@@ -14,6 +14,7 @@ from typing import Any
 
 import merkl.bash.run
 import merkl.python.run
+import merkl.python.send
 from merkl.bash.task import BashCall
 from merkl.digest import Digest, Key
 from merkl.engine.project import Project
@@ -24,6 +25,7 @@ from merkl.nodes import Artifact, Node
 from merkl.python.task import PythonCall
 from merkl.store.base import Discovered, Record
 from merkl.store.local import RunLock
+from merkl.store.removal import remove_tree
 from merkl.workspace.trees import read_output_tree
 
 
@@ -37,6 +39,10 @@ class Attempt:
     place: Workplace
     number: int
     lock: RunLock | None
+    job: Job | None = None
+    staged: dict[Digest, bytes] = field(
+        default_factory=dict
+    )  # Files whose bytes are in a record; absolute paths.
     views: list[tuple[bytes, Digest]] = field(default_factory=list)
 
 
@@ -48,9 +54,13 @@ class Attempts:
         self.build = build
         self.placed_by = placed_by
         self._count = 0
+        self._spare: list[
+            tuple[bytes, bytes]
+        ] = []  # Empty directories of attempts that ended: stage and run.
         self._root = os.fsencode(project.root)
         self._environ = dict(os.environb)
         self._state = os.fsencode(project.config.state)
+        self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
         for folder in ("stage", "run"):
             os.makedirs(os.path.join(project.config.state, folder), exist_ok=True)
 
@@ -58,12 +68,7 @@ class Attempts:
         self, node: Node, inputs: Sequence[Artifact], content: Key, number: int, lock: RunLock | None
     ) -> Attempt:
         """Make the directories of a new attempt."""
-        self._count += 1
-        name = f"{self.build}-{self._count:06d}".encode()
-        stage, run = b".merkl/stage/" + name, b".merkl/run/" + name
-        os.mkdir(os.path.join(self._root, stage))
-        os.mkdir(os.path.join(self._root, run))
-        os.mkdir(os.path.join(self._root, run, b"tmp"))
+        stage, run = self._directories()
         views: list[tuple[bytes, Digest]] = []
 
         def view(artifact: Artifact, filename: bytes) -> bytes:
@@ -78,10 +83,28 @@ class Attempts:
             environ=self._environ,
             view=view,
             load=lambda artifact: merkl.python.run.load_value(self.project.store, artifact),
-            store=self.project.config.store,
+            stores=(self.project.config.store,),
             modules=self.project.project_modules,
+            texts=self._texts,
         )
-        return Attempt(node, inputs, content, place, number, lock, views)
+        return Attempt(node, inputs, content, place, number, lock, views=views)
+
+    def _directories(self) -> tuple[bytes, bytes]:
+        """A new pair of empty directories, under names never used before.
+
+        Those of an attempt that left nothing are renamed: a directory or a file costs more to make than all else here.
+        """
+        self._count += 1
+        name = f"{self.build}-{self._count:06d}".encode()
+        stage, run = b".merkl/stage/" + name, b".merkl/run/" + name
+        if self._spare:
+            for old, new in zip(self._spare.pop(), (stage, run), strict=True):
+                os.rename(os.path.join(self._root, old), os.path.join(self._root, new))
+        else:
+            os.mkdir(os.path.join(self._root, stage))
+            os.mkdir(os.path.join(self._root, run))
+            os.mkdir(os.path.join(self._root, run, b"tmp"))
+        return stage, run
 
     def _view(self, artifact: Artifact, filename: bytes) -> bytes:
         views = self.project.views
@@ -100,9 +123,19 @@ class Attempts:
         """
         call = attempt.node.call
         if isinstance(call, BashCall):
-            return merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
-        assert isinstance(call, PythonCall)
-        return merkl.python.run.prepare(attempt.node, attempt.inputs, attempt.place)
+            attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
+        else:
+            assert isinstance(call, PythonCall)
+            attempt.job = merkl.python.send.prepare(attempt.node, attempt.inputs, attempt.place)
+        return attempt.job
+
+    def keep(self, attempt: Attempt) -> None:
+        """Leave an attempt that failed as one will want to find it."""
+        if attempt.job is not None:
+            try:
+                merkl.bash.run.keep(attempt.job, attempt.place)
+            except OSError:
+                pass  # The disk is full; the message that follows says so.
 
     def check_sources(self, node: Node) -> None:
         """Compare the sources of a node with those its key was made from.
@@ -127,7 +160,7 @@ class Attempts:
         self._check_views(attempt)
         discovered = self._discover(attempt)
         blobs: dict[Digest, bytes] = {}
-        outputs = {output.name: self._artifact(output, blobs) for output in staged}
+        outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
         log = self._log(place, blobs)
         record = Record(
             key=node.key,
@@ -150,7 +183,7 @@ class Attempts:
         call = attempt.node.call
         if isinstance(call, BashCall):
             return merkl.bash.run.collect(attempt.node, attempt.inputs, ended, attempt.place)
-        return merkl.python.run.collect(attempt.node, ended, attempt.place)
+        return merkl.python.send.collect(attempt.node, ended, attempt.place)
 
     def _check_views(self, attempt: Attempt) -> None:
         if not attempt.views:
@@ -173,7 +206,7 @@ class Attempts:
             attempt.node, attempt.place, attempt.inputs, self.placed_by, self.project.digest_at
         )
 
-    def _artifact(self, staged: Staged, blobs: dict[Digest, bytes]) -> Artifact:
+    def _artifact(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
         """Put one output into the store, or among the small blobs."""
         if staged.data is not None:
             digest = Digest.of(staged.data)
@@ -186,6 +219,8 @@ class Attempts:
         if staged.kind == "dir":
             return self._tree(staged, path)
         digest, size = self._put(path, blobs)
+        if digest in blobs and staged.kind == "file":
+            attempt.staged[digest] = path
         return Artifact(staged.kind, digest, size, staged.executable, staged.serializer, staged.filename)
 
     def _put(self, path: bytes, blobs: dict[Digest, bytes]) -> tuple[Digest, int]:
@@ -220,36 +255,36 @@ class Attempts:
             return None
 
     def discard(self, attempt: Attempt) -> None:
-        """Remove an attempt's directories."""
-        for folder in (attempt.place.run, attempt.place.stage):
-            _remove(os.path.join(self._root, folder))
+        """Remove what an attempt left; directories that it left empty serve another."""
+        stage, run = attempt.place.stage, attempt.place.run
+        try:
+            for name in self._left(stage):
+                os.unlink(os.path.join(self._root, stage, name))
+            for name in self._left(run):
+                if name == b"log" and os.stat(os.path.join(self._root, run, name)).st_size == 0:
+                    continue  # It is written over by the next.
+                if name != b"tmp":
+                    os.unlink(os.path.join(self._root, run, name))
+            if self._left(os.path.join(run, b"tmp")):
+                raise OSError
+            self._spare.append((stage, run))
+        except OSError:
+            for folder in (run, stage):
+                remove_tree(os.fsdecode(os.path.join(self._root, folder)))
+
+    def _left(self, folder: bytes) -> list[bytes]:
+        return os.listdir(os.path.join(self._root, folder))
+
+    def close(self) -> None:
+        """Remove the spare directories, and what attempts had in common."""
+        remove_tree(self._texts)
+        for pair in self._spare:
+            for folder in pair:
+                remove_tree(os.fsdecode(os.path.join(self._root, folder)))
+        self._spare.clear()
 
 
 SMALL = 100_000  # Bytes; what the store keeps inside its database.
-
-
-def _remove(folder: bytes) -> None:
-    """Remove a directory; quick where it holds a few files only."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    os.rmdir(entry.path)
-                else:
-                    os.unlink(entry.path)
-        os.rmdir(folder)
-    except OSError:
-        shutil.rmtree(folder, onerror=_make_removable)
-
-
-def _make_removable(function: Any, path: Any, _: Any) -> None:
-    """A task may leave directories that not even their owner may write to."""
-    try:
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        function(path)
-    except OSError:
-        pass
 
 
 def _arguments(node: Node) -> dict[str, Any]:

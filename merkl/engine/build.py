@@ -22,8 +22,8 @@ from merkl.engine.select import Selection, labels, select
 from merkl.errors import Interrupted, TaskFailed
 from merkl.events import BuildDone, Reporter
 from merkl.execute.base import Executor
-from merkl.nodes import Future, walk
-from merkl.python.run import load_value
+from merkl.nodes import Future, using, walk
+from merkl.python.run import lending, load_value
 from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.refs import DirRef, FileRef
 
@@ -51,7 +51,7 @@ def build(
     """
     began = time.monotonic()
     everything = list(walk(selection.roots))
-    names = labels(everything, selection.placements)
+    names = labels(everything, project.placements)
     lease = register_build(project.config.state)
     project.hold(lease)
     try:
@@ -76,10 +76,11 @@ def build(
             keep_going=project.config.keep_going,
         )
         try:
-            with _signals(schedule, executor):
+            with _signals(schedule, executor), using(project), lending(project.config.store, project.store):
                 outcome = schedule.run()
         finally:
             executor.close()
+            attempts.close()
             workspace.close()
         for note in project.take_notes():
             reporter.report(note)

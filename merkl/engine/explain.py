@@ -85,17 +85,20 @@ def changes(before: Sequence[Sequence[str]], now: Sequence[Part]) -> list[Change
     """What differs between the parts of the last time and those of now."""
     old = _keyed((group, name, text, digest) for group, name, text, digest in before)
     new = _keyed((part.group, part.name, part.text, part.digest) for part in now)
-    found = []
+    found: list[Change] = []
+    unshown: list[Change] = []  # A digest differs and the text does not: something it reaches is the reason.
     for place, (text, digest) in new.items():
         group, name, _ = place
         if place not in old:
             found.append(Change(f"{_called(group, name)} is new", _value(group, text)))
+        elif group == "code" and old[place][0] == text and old[place][1] != digest:
+            unshown.append(Change(f"{_called(group, name)} reaches something that changed"))
         elif old[place] != (text, digest):
             found.append(_difference(group, name, old[place][0], text))
     for place, (text, _) in old.items():
         if place not in new:
             found.append(Change(f"{_called(place[0], place[1])} is gone", _value(place[0], text)))
-    return found
+    return found or unshown
 
 
 def _keyed(parts: Any) -> dict[tuple[str, str, int], tuple[str, str]]:

@@ -16,16 +16,17 @@ from merkl.digest import Digest, Key
 from merkl.engine.explain import all_parts
 from merkl.engine.judge import Judge, State, Step
 from merkl.engine.project import Placement, Project
+from merkl.engine.select import plain_label
 from merkl.errors import PlacementError, SerializationError, StoreCorrupt
 from merkl.events import Reporter
-from merkl.nodes import Artifact
+from merkl.nodes import Artifact, Node
 from merkl.python.run import load_value
 from merkl.stamp import Absent, Stamp
 from merkl.store.serializers import for_extension
 from merkl.tree import Tree
 from merkl.workspace import ledger
 from merkl.workspace.index import Other
-from merkl.workspace.place import place_file, place_tree, remove_placed
+from merkl.workspace.place import move_file, place_file, place_tree, remove_placed
 from merkl.workspace.sidecar import Sidecar, write_sidecar
 from merkl.workspace.trees import read_tree
 
@@ -44,6 +45,7 @@ class Workspace:
         for placement in placements:
             self._wanted.setdefault(placement.future.node.key, []).append(placement)
             self._by_path[placement.path] = placement
+        self._staged: Mapping[Digest, bytes] = {}
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
 
@@ -55,6 +57,10 @@ class Workspace:
                 return self.labels.get(placement.future.node.key, placement.future.node.name)
             path = os.path.dirname(path)
         return None
+
+    def offer(self, staged: Mapping[Digest, bytes]) -> None:
+        """Files by digest that may be moved instead of copied, until the next offer; absolute paths."""
+        self._staged = dict(staged)
 
     # ---- placing -------------------------------------------------------------------------------------------------
 
@@ -109,15 +115,29 @@ class Workspace:
             tree = self._tree(artifact.digest)
             place_tree(self.project.root, path, tree, self._open, replace=replace)
         else:
-            with self._open(artifact.digest) as content:
-                stamp = place_file(
-                    self.project.root, path, content, executable=artifact.executable, replace=replace
-                )
+            stamp = self._put_file(path, artifact, replace)
             self.project.index.seen(path, stamp, artifact.digest)
         self._remember(placement, artifact)
         self.reporter.report(
             events.Placed(placement.future.node, self.labels[placement.future.node.key], path)
         )
+
+    def _put_file(self, path: str, artifact: Artifact, replace: bool) -> Stamp:
+        """Place a file's bytes: the staged file itself if there is one and its name goes to no other, else a copy."""
+        staged = self._staged.get(artifact.digest)
+        if staged is not None:
+            self._staged = {
+                digest: other for digest, other in self._staged.items() if digest != artifact.digest
+            }
+            stamp = move_file(
+                self.project.root, path, staged, executable=artifact.executable, replace=replace
+            )
+            if stamp is not None:
+                return stamp
+        with self._open(artifact.digest) as content:
+            return place_file(
+                self.project.root, path, content, executable=artifact.executable, replace=replace
+            )
 
     def _put_value(self, placement: Placement, artifact: Artifact) -> None:
         """Write a plain value in the form that the path's extension asks for."""
@@ -193,18 +213,22 @@ class Workspace:
     def done(self, step: Step, label: str) -> None:
         """Remember a step that is known, for ``why`` and ``log``."""
         if step.ran:
-            self._steps[label] = self._last(step, "ran", "")
+            self._remember_step(label, step)
         else:
             self._unchanged.append((label, step))
 
     def failed(self, step: Step, label: str, log: str) -> None:
-        """Remember a step that failed; its parts stay those of the last time it did not."""
-        self._steps[label] = self._last(step, "failed", log)
+        """Remember a step that failed; what made it stays that of the last time it did not."""
+        before = last_steps(self.project, [step.node], self.labels).get(step.node.key)
+        key, parts = (step.node.key, ()) if before is None else (before.key, before.parts)
+        last = ledger.LastStep(key, None, 0.0, parts, log, "failed")
+        self._steps |= {label: last, plain_label(step.node): last}
 
-    def _last(self, step: Step, state: str, log: str) -> ledger.LastStep:
+    def _remember_step(self, label: str, step: Step) -> None:
         seconds = step.record.seconds if step.record is not None else 0.0
         parts = all_parts(step.node, self.labels)
-        return ledger.LastStep(step.node.key, step.content, seconds, parts, log, state)
+        last = ledger.LastStep(step.node.key, step.content, seconds, parts, "", "ran")
+        self._steps |= {label: last, plain_label(step.node): last}
 
     def close(self) -> None:
         """Write back what is to be remembered."""
@@ -213,9 +237,21 @@ class Workspace:
         for label, step in self._unchanged:
             last = known.get(label)
             if last is None or last.key != step.node.key or last.state != "ran":
-                self._steps[label] = self._last(step, "ran", "")
+                self._remember_step(label, step)
         index.set_steps(self._steps)
         index.flush()
+
+
+def last_steps(
+    project: Project, nodes: Iterable[Node], labels: Mapping[Key, str]
+) -> dict[Key, ledger.LastStep]:
+    """What is remembered of each node's step, under its label in this request or under its own name."""
+    nodes = list(nodes)
+    known = project.index.steps(
+        {*(labels[node.key] for node in nodes), *(plain_label(node) for node in nodes)}
+    )
+    found = {node.key: known.get(labels[node.key]) or known.get(plain_label(node)) for node in nodes}
+    return {key: step for key, step in found.items() if step is not None}
 
 
 def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:

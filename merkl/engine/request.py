@@ -8,7 +8,7 @@ The invariant: nothing is built here, and the same words give the same selection
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from merkl.config import Config
@@ -85,12 +85,14 @@ def selected(project: Project, merklfile: Merklfile, words: Sequence[str], cwd: 
         MerklError: the words, or the code of a target, are wrong; or the outputs do not fit together.
     """
     request = parse_request(words, merklfile, cwd)
+    calls = call(request, merklfile)
     if not request.targets and not request.paths:
+        if not merklfile.targets and project.placements:  # A Merklfile without targets is one.
+            return _chosen(project, request, calls, project.placements)
         raise MerklfileError(
             "no target was named, and none is the default",
             hint="`merkl list` shows the targets; @target(default=True) makes one the default",
         )
-    calls = call(request, merklfile)
     found = [_placed_at(path, project, merklfile, calls, cwd) for path in request.paths]
     return _chosen(project, request, calls, [placement for each in found for placement in each])
 
@@ -105,7 +107,10 @@ def everything_placed(project: Project, merklfile: Merklfile) -> tuple[list[Plac
 
 
 def _placed_at(path: str, project: Project, merklfile: Merklfile, calls: Calls, cwd: str) -> list[Placement]:
-    """The placements at a path, or at the directory above it that is one output."""
+    """The placements at a path or below it, or at the directory above it that is one output."""
+    below = [p for p in project.placements if path == "." or p.path.startswith(path + "/")]
+    if below:
+        return below
     above = path
     while above:
         found = [placement for placement in project.placements if placement.path == above]
@@ -128,7 +133,7 @@ def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Pl
     placements += [p for p in project.placements if not p.target and p.future.node.key in everything]
     selection = select(
         futures,
-        [*placements, *asked],
+        _with_sidecars([*placements, *asked], calls),
         effects=effects,
         forced=_forced(calls, roots),
         after=_after(calls, roots),
@@ -136,6 +141,12 @@ def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Pl
     )
     own = [node for called in calls.called if called.requested for node in _own(called, roots)]
     return Chosen(selection, tuple(_once([*own, *(placement.future.node for placement in asked)])))
+
+
+def _with_sidecars(placements: Sequence[Placement], calls: Calls) -> list[Placement]:
+    """The placements, with a sidecar for each of a target that is declared so."""
+    tracked = {called.name for called in (*calls.called, *calls.others) if called.target.declared.sidecar}
+    return [replace(p, sidecar=True) if p.target in tracked else p for p in placements]
 
 
 def _roots(project: Project, called: Called) -> Iterator[Node]:

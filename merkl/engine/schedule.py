@@ -22,7 +22,7 @@ from merkl.engine.project import Project
 from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
-from merkl.nodes import Node
+from merkl.nodes import Node, Place
 from merkl.store.base import Record
 
 POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
@@ -224,16 +224,24 @@ class Schedule:
             self._release(attempt, discard=False)
             self._fail(step, error, ended.seconds, _text(attempt.place.log))
         else:
-            self._release(attempt, discard=True)
+            self._unlock(attempt)
+            self.workspace.offer(attempt.staged)
             self.judge.finished(step, record)
             self._settle()
+            self.workspace.offer({})
+            self.attempts.discard(attempt)
 
-    def _release(self, attempt: Attempt, *, discard: bool) -> None:
+    def _unlock(self, attempt: Attempt) -> None:
         if attempt.lock is not None:
             attempt.lock.release()
             attempt.lock = None
+
+    def _release(self, attempt: Attempt, *, discard: bool) -> None:
+        self._unlock(attempt)
         if discard:
             self.attempts.discard(attempt)
+        else:
+            self.attempts.keep(attempt)
 
     def _failed_attempt(self, step: Step, attempt: Attempt, error: TaskFailed, ended: Ended) -> None:
         retries = attempt.node.call.retries
@@ -251,7 +259,10 @@ class Schedule:
             self.judge.put_back(heapq.heappop(self._delayed)[2])
             self._settle()
 
-    def _fail(self, step: Step, error: BaseException, seconds: float, log: str) -> None:
+    def _fail(self, step: Step, error: MerklError, seconds: float, log: str) -> None:
+        for name, value in error.details.items():
+            if isinstance(value, Place):
+                error.details[name] = value.relative_to(self.project.root)
         self.outcome.failed += 1
         self.outcome.errors.append(error)
         self.workspace.failed(step, self.labels[step.node.key], log)
@@ -284,7 +295,8 @@ class Schedule:
     def _known(self, step: Step) -> None:
         try:
             if not self.workspace.place(step, self.judge):
-                return  # Its bytes are gone; it will be made again.
+                self.judge.want([])  # Its bytes are gone; it will be made again.
+                return
         except MerklError as error:
             self._fail_placing(step, error)
             return

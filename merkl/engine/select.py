@@ -117,6 +117,11 @@ def _parents(path: str) -> list[str]:
     return found
 
 
+def plain_label(node: Node) -> str:
+    """A node's name from itself alone, whatever else is in the build; several nodes may share it."""
+    return f"{node.name} {node.call.subject}".rstrip()
+
+
 def labels(nodes: Iterable[Node], placements: Iterable[Placement]) -> dict[Key, str]:
     """A name for each node that people recognise and that stays when its key changes: task and output, or task and subject.
 

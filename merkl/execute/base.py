@@ -6,7 +6,9 @@ after ``close`` no process of any job is alive (where the system has no subreape
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
+
+SCRIPT_FD: Final = 3  # A script may close it as soon as it runs: the shell has opened it again.
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,9 @@ class ProcessJob:
 
     stdin is /dev/null.  With ``interactive`` the command has the coordinator's own stdin, stdout, stderr, session and
     process group instead, and ``log`` and ``stdout`` are left alone.
+
+    ``script`` is handed to the program as its last argument: through descriptor ``SCRIPT_FD``, which costs less than a
+    file, or, where the system has no files in memory, as the file ``script_path``, absolute or relative to ``cwd``.
     """
 
     argv: Sequence[bytes]
@@ -28,6 +33,8 @@ class ProcessJob:
     stdout: bytes | None = None
     timeout: float | None = None
     interactive: bool = False
+    script: bytes | None = None
+    script_path: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

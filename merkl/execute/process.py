@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from merkl.execute.base import ProcessJob
+from merkl.execute.base import SCRIPT_FD, ProcessJob
 
 # exec keeps "ignored"; a task must not inherit that from Python (SIGPIPE, SIGXFSZ), from nohup or from a shell's ``&``.
 _RESET: Final = sorted(
@@ -85,8 +85,49 @@ def start_command(job: ProcessJob) -> Child:
     Raises:
         OSError: it could not be started; ``filename`` is the file that was the reason, if one was.
     """
+    if job.script is None:
+        return _start(job, job.argv, ())
+    fd = _in_memory(job.script)
+    if fd < 0:
+        path = os.path.join(job.cwd, job.script_path)
+        with open(path, "wb") as file:
+            file.write(job.script)
+        return _start(job, [*job.argv, job.script_path], ())
+    try:
+        return _start(job, [*job.argv, b"/dev/fd/%d" % SCRIPT_FD], [(os.POSIX_SPAWN_DUP2, fd, SCRIPT_FD)])
+    finally:
+        os.close(fd)
+
+
+def _in_memory(data: bytes) -> int:
+    """A descriptor, above those a command starts with, of a file in memory; -1 where there are none (macOS)."""
+    create = getattr(os, "memfd_create", None)
+    if create is None or not os.path.isdir("/dev/fd"):
+        return -1
+    try:
+        made: int = create("script")
+    except OSError:
+        return -1
+    fd = _above(made)
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(data)
+    return fd
+
+
+def _above(fd: int) -> int:
+    """The same file under a descriptor that no action of ``posix_spawn`` overwrites before it is used."""
+    if fd > SCRIPT_FD:
+        return fd
+    import fcntl
+
+    higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SCRIPT_FD + 1)
+    os.close(fd)
+    return higher
+
+
+def _start(job: ProcessJob, argv: Sequence[bytes], extra: Sequence[tuple[Any, ...]]) -> Child:
     if job.interactive:
-        return spawn(job.argv, job.env, (), job.cwd, leads=False)
+        return spawn(argv, job.env, extra, job.cwd, leads=False)
     if os.getcwdb() == job.cwd:
         log, stdout = job.log, job.stdout
     else:
@@ -99,7 +140,7 @@ def start_command(job: ProcessJob) -> Child:
         actions.append((os.POSIX_SPAWN_OPEN, 1, stdout, _NEW_FILE, 0o666))
         actions.append((os.POSIX_SPAWN_OPEN, 2, log, _NEW_FILE | os.O_APPEND, 0o666))
     try:
-        return spawn(job.argv, job.env, actions, job.cwd)
+        return spawn(argv, job.env, [*actions, *extra], job.cwd)
     except OSError as error:
         _blame(error, job, log, stdout)
         raise

@@ -19,8 +19,9 @@ class Workplace:
     """Directories and openings to the store for one attempt.
 
     ``stage`` is empty and gets the outputs; ``run`` gets the script, the log and ``tmp``.  ``view`` makes an artifact
-    readable under a file name and returns its path, relative to the root; ``load`` reads a value.  ``store`` is the store's
-    directory; ``modules`` are those that count as the project's own besides what is in it.
+    readable under a file name and returns its path, relative to the root; ``load`` reads a value.  ``stores`` are the
+    directories to look for a value in, in this order; ``modules`` are those that count as the project's own besides what
+    is in it; ``texts`` is a directory of the build's own for the texts of the code it runs.
     """
 
     root: bytes
@@ -29,8 +30,9 @@ class Workplace:
     environ: Mapping[bytes, bytes]
     view: Callable[[Artifact, bytes], bytes]
     load: Callable[[Artifact], Any]
-    store: str = ""
+    stores: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    texts: bytes = b""
 
     @property
     def log(self) -> bytes:

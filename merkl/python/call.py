@@ -22,6 +22,9 @@ class FromDep:
 
     index: int
 
+    def __repr__(self) -> str:
+        return f"<input {self.index}>"
+
 
 class Freezer:
     """Takes one call's arguments apart; collects its dependencies and sources."""
@@ -43,7 +46,7 @@ class Freezer:
             return self._encoder.value(value)
         except Unencodable as error:
             raise UnhashableArgument(
-                f"{task}: the argument {parameter!r} holds a value of type {error.type}, which {error.reason}",
+                f"{task}: the argument {parameter!r} holds a value of type {error.type.replace(':', '.')}, which {error.reason}",
                 inside=(parameter + error.where)[:80] if error.where else None,
                 hint="pass plain values, dataclasses, paths, a FileRef or a Future",
             ) from None

@@ -2,27 +2,28 @@
 
 It decides how a result is written.  It keeps no records.
 
-The invariant: a call is pickled whole before it runs, so running it inline or in a worker gives the same result.
+The invariant: a call gets all it needs in its ``CallSpec``, so running it inline or in a worker gives the same result.
 """
 
+import contextlib
 import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from merkl.errors import MerklError, SerializationError, TaskFailed
-from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Returned, WorkerDied
-from merkl.execute.meaning import exit_meaning
-from merkl.execute.workplace import Staged, Workplace
-from merkl.nodes import Artifact, Node
+from merkl.execute.workplace import Staged
+from merkl.nodes import Artifact, using
 from merkl.python import sources
 from merkl.python.call import filled
+from merkl.python.inside import Inside
 from merkl.python.outs import split_result
 from merkl.python.project import Project
-from merkl.python.task import PythonCall, PythonTask
+from merkl.python.task import PythonTask
+from merkl.store.base import Store
 from merkl.store.local import LocalStore
 from merkl.store.serializers import by_name, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
@@ -41,75 +42,18 @@ class CallSpec:
     root: bytes
     stage: bytes
     tmp: bytes
-    store: str
-    modules: tuple[str, ...] = ()
+    stores: tuple[str, ...]
+    modules: tuple[str, ...]
+    texts: str
+    sender: int
 
 
-_pickled: dict[int, tuple[PythonTask[Any, Any], bytes]] = {}
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
-
-
-def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob:
-    """Pickle a call.
-
-    Raises:
-        SerializationError: the function or an argument cannot be pickled.
-    """
-    import cloudpickle
-
-    call = _call(node)
-    seen: list[bytes | Artifact] = []
-    for dep, artifact in zip(node.deps, inputs, strict=True):
-        if artifact.kind == "value":
-            seen.append(artifact)
-        else:
-            name = artifact.filename or dep.future.output or dep.future.node.name
-            seen.append(place.view(artifact, os.fsencode(name)))
-    try:
-        spec = CallSpec(
-            task=_pickled_task(call.task),
-            arguments=call.arguments,
-            inputs=tuple(seen),
-            kinds=tuple(artifact.kind for artifact in inputs),
-            root=place.root,
-            stage=place.stage,
-            tmp=place.tmp,
-            store=place.store,
-            modules=place.modules,
-        )
-        payload = cloudpickle.dumps((run_call, (spec,)))
-    except Exception as error:
-        raise SerializationError(
-            f"{call.task_name} cannot be sent to a worker: {error}",
-            at=node.place,
-            hint="its function, its globals and its arguments must be picklable",
-        ) from error
-    return CallJob(
-        payload=payload,
-        log=os.path.join(place.root, place.log),
-        cwd=place.root,
-        timeout=call.task.settings.timeout,
-    )
-
-
-def _call(node: Node) -> PythonCall:
-    assert isinstance(node.call, PythonCall)
-    return node.call
-
-
-def _pickled_task(task: PythonTask[Any, Any]) -> bytes:
-    """The task as bytes, made once: the globals it uses are those at its first run in this build."""
-    import cloudpickle
-
-    known = _pickled.get(id(task))
-    if known is None or known[0] is not task:
-        known = _pickled[id(task)] = (task, cloudpickle.dumps(task))
-    return known[1]
 
 
 def run_call(spec: CallSpec) -> bytes:
     """Run the function on its values and stage what it returned; the worker's side."""
-    _see_sources(Project(os.fsdecode(spec.root), spec.modules))
+    _see_sources(spec)
     task = _loaded.get(spec.task)
     if task is None:
         task = _loaded[spec.task] = pickle.loads(spec.task)
@@ -117,12 +61,11 @@ def run_call(spec: CallSpec) -> bytes:
     arguments = {name: filled(value, values) for name, value in spec.arguments.items()}
     os.makedirs(spec.tmp, exist_ok=True)
     before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp), None
+    inside = Inside(os.fsdecode(spec.root), spec.modules, task.name)
     try:
-        result = _apply(task, arguments)
-        staged = [
-            _stage(spec, task.name, name, value)
-            for name, value in split_result(result, task.outs, task.name).items()
-        ]
+        with using(inside):
+            result = _apply(task, arguments)
+        staged = _stage_all(spec, task.name, split_result(result, task.outs, task.name))
     finally:
         tempfile.tempdir = None
         if before is None:
@@ -132,10 +75,18 @@ def run_call(spec: CallSpec) -> bytes:
     return pickle.dumps(staged, protocol=5)
 
 
-def _see_sources(project: Project) -> None:
-    """Import the project's modules as the coordinator does: from their sources, never from a ``.pyc``."""
+_supplied: set[str] = set()
+
+
+def _see_sources(spec: CallSpec) -> None:
+    """Import the project's modules as the coordinator did: from the texts it had, never from a ``.pyc``."""
+    project = Project(os.fsdecode(spec.root), spec.modules)
     if not sources.installed(project):
         sources.install(project)
+    if spec.texts and spec.sender != os.getpid() and spec.texts not in _supplied:
+        _supplied.add(spec.texts)
+        with open(spec.texts, "rb") as file:
+            sources.supply(pickle.load(file))
 
 
 def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
@@ -154,7 +105,7 @@ def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
     return task.function(*positional, **named)
 
 
-_stores: dict[tuple[int, str], LocalStore] = {}
+_stores: dict[tuple[int, str], Store] = {}
 
 
 def _value(spec: CallSpec, index: int) -> Any:
@@ -162,13 +113,29 @@ def _value(spec: CallSpec, index: int) -> Any:
     if isinstance(given, bytes):
         path = os.fsdecode(given)
         return DirRef(path) if spec.kinds[index] == "dir" else FileRef(path)
-    here = (os.getpid(), spec.store)
+    found = next((store for store in map(_store, spec.stores) if store.has([given.digest])), None)
+    return load_value(found or _store(spec.stores[0]), given)
+
+
+def _store(directory: str) -> Store:
+    here = (os.getpid(), directory)
     if here not in _stores:
-        _stores[here] = LocalStore(spec.store)
-    return load_value(_stores[here], given)
+        _stores[here] = LocalStore(directory)
+    return _stores[here]
 
 
-def load_value(store: LocalStore, artifact: Artifact) -> Any:
+@contextlib.contextmanager
+def lending(directory: str, store: Store) -> Iterator[None]:
+    """Let calls that run in this process use a store that is open already."""
+    here = (os.getpid(), directory)
+    _stores[here] = store
+    try:
+        yield
+    finally:
+        _stores.pop(here, None)
+
+
+def load_value(store: Store, artifact: Artifact) -> Any:
     """The value that an artifact is the written form of.
 
     Raises:
@@ -178,9 +145,21 @@ def load_value(store: LocalStore, artifact: Artifact) -> Any:
         return by_name(artifact.serializer).load(file)
 
 
+def _stage_all(spec: CallSpec, task: str, results: Mapping[str, object]) -> list[Staged]:
+    paths = [
+        os.path.abspath(os.fsencode(ref)) for ref in results.values() if isinstance(ref, (FileRef, DirRef))
+    ]
+    staged = []
+    for name, value in results.items():
+        if isinstance(value, (FileRef, DirRef)):
+            staged.append(_stage_reference(spec, task, name, value, paths))
+        else:
+            staged.append(_stage(spec, task, name, value))
+    return staged
+
+
 def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
-    if isinstance(value, (FileRef, DirRef)):
-        return _stage_reference(spec, task, name, value)
+    _refuse_lost_files(spec, task, value, 0)
     serializer = serializer_for(value)
     path = spec.stage + b"/" + (os.fsencode(name) or b"result")
     try:
@@ -201,8 +180,29 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
     return Staged(name, "value", path=path, serializer=serializer.name, size=size)
 
 
-def _stage_reference(spec: CallSpec, task: str, name: str, ref: FileRef | DirRef) -> Staged:
-    """Take a file or directory that the function names into staging: moved if it is the call's own, else copied."""
+def _refuse_lost_files(spec: CallSpec, task: str, value: object, depth: int) -> None:
+    """A file that the task names inside another value, such as a list, would be gone with its TMPDIR."""
+    if isinstance(value, (FileRef, DirRef)):
+        if _is_own(spec, os.path.abspath(os.fsencode(value))):
+            raise TaskFailed(
+                f"{task} returned {value!r} inside another value, and its TMPDIR goes with the task",
+                hint="return it as an output of its own, or put the files into one directory and return its DirRef",
+            )
+    elif type(value) in (list, tuple, dict, set) and depth < 3:
+        for item in value.values() if isinstance(value, dict) else cast(Iterable[object], value):
+            if type(item) not in (str, int, float, bool, bytes):
+                _refuse_lost_files(spec, task, item, depth + 1)
+
+
+def _is_own(spec: CallSpec, path: bytes) -> bool:
+    """Whether a path lies in the call's TMPDIR or staging directory."""
+    return path.startswith((spec.tmp + b"/", os.path.join(spec.root, spec.stage) + b"/"))
+
+
+def _stage_reference(
+    spec: CallSpec, task: str, name: str, ref: FileRef | DirRef, all_paths: Sequence[bytes]
+) -> Staged:
+    """Take a file or directory that the function names into staging: moved if it is this output's alone, else copied."""
     source = os.path.abspath(os.fsencode(ref))
     kind = "dir" if isinstance(ref, DirRef) else "file"
     if not (os.path.isdir(source) if kind == "dir" else os.path.isfile(source)):
@@ -214,64 +214,14 @@ def _stage_reference(spec: CallSpec, task: str, name: str, ref: FileRef | DirRef
     target = os.path.join(spec.root, folder, filename)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     executable = kind == "file" and os.access(source, os.X_OK)
-    if source.startswith((spec.tmp + b"/", os.path.join(spec.root, spec.stage) + b"/")):
+    named = sum(
+        (path + b"/").startswith(source + b"/") or (source + b"/").startswith(path + b"/")
+        for path in all_paths
+    )
+    if named == 1 and _is_own(spec, source) and not os.path.islink(source):
         os.rename(source, target)
     elif kind == "dir":
         shutil.copytree(os.fsdecode(source), os.fsdecode(target), symlinks=True)
     else:
         shutil.copyfile(source, target)
     return Staged(name, kind, os.fsdecode(filename), path=folder + b"/" + filename, executable=executable)  # type: ignore[arg-type]
-
-
-# ---- afterwards ----------------------------------------------------------------------------------------------------
-
-
-def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
-    """The outputs of a call that has ended.
-
-    Raises:
-        TaskFailed: it raised, was stopped, or its worker died.
-        MerklError: what it returned cannot be an output.
-    """
-    call = _call(node)
-    label = f"{call.task_name}({call.subject})"
-    match ended.how:
-        case Returned(payload):
-            staged: list[Staged] = pickle.loads(pickle.loads(payload))
-            return staged
-        case Raised(error, trace):
-            if isinstance(error, MerklError):
-                error.details.setdefault("task", label)
-                error.details.setdefault("at", node.place)
-                raise error
-            last = trace.strip().splitlines()[-1] if trace.strip() else repr(error)
-            raise TaskFailed(
-                f"{call.task_name} raised {last}", task=label, at=node.place, traceback=trace.rstrip(),
-                output=_tail(place) or None, log=os.fsdecode(place.log),
-            ) from error  # fmt: skip
-        case WorkerDied(code, timed_out):
-            what = (
-                f"took longer than {call.task.settings.timeout:g} s"
-                if timed_out
-                else f"lost its process: {exit_meaning(code)}"
-            )
-            raise TaskFailed(
-                f"{call.task_name} {what}", task=label, at=node.place, output=_tail(place) or None,
-                log=os.fsdecode(place.log),
-            )  # fmt: skip
-        case NotStarted(error):
-            raise TaskFailed(
-                f"{call.task_name} could not be started: {error.strerror}", task=label, at=node.place
-            )
-        case other:
-            raise AssertionError(f"a call ended as {other!r}")
-
-
-def _tail(place: Workplace) -> str:
-    try:
-        with open(os.path.join(place.root, place.log), "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 16_384))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-20:])
-    except OSError:
-        return ""

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
 from merkl.config import system_name
 from merkl.digest import Digest, encode
@@ -25,12 +25,14 @@ from merkl.nodes import (
     make_node,
     session,
 )
-from merkl.python.call import Freezer
+from merkl.python.call import Freezer, FromDep
 from merkl.python.code import HashMode, code_of, definition_of, encode_hook
 from merkl.python.outs import Outs, declared_outs, deduced_outs, futures_of
 from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.workspace.refs import DirRef, FileRef
+
+MERKLFILE_MODULE: Final = "Merklfile"  # What the loader calls the module; those included are inside it.
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,6 +102,7 @@ class PythonTask(Placeable, Generic[P, R]):
         self.place = place
         self.name: str = getattr(function, "__name__", "task")
         self._signature: inspect.Signature | None = None
+        self._carried: Code | None = None  # In a worker: what the code was where the task was sent from.
         self._outs: Outs | None = None
         if settings.outs is not None:
             self._outs = declared_outs(settings.outs, self.name)
@@ -153,7 +156,7 @@ class PythonTask(Placeable, Generic[P, R]):
             list(self.outs.names),
             "" if self.settings.portable else system_name(),
         ))  # fmt: skip
-        shown = tuple((name, _shown(value)) for name, value in bound.items())
+        shown = tuple((name, _shown(v)) for name, v in frozen.items() if not isinstance(v, FromDep))
         node = make_node(
             PythonCall(self, frozen, code, _subject(bound), shown),
             static,
@@ -168,7 +171,7 @@ class PythonTask(Placeable, Generic[P, R]):
 
     def code(self, project: Project) -> Code:
         """The code digest of the function in ``project``."""
-        return code_of(
+        return self._carried or code_of(
             self.function, project, self.settings.hash_mode, strict_source=self.settings.strict_source
         )
 
@@ -198,14 +201,29 @@ class PythonTask(Placeable, Generic[P, R]):
     def __reduce__(self) -> Any:
         # By reference wherever it can be found again; cloudpickle handles the Merklfile and __main__ by value.
         module = sys.modules.get(self.function.__module__)
-        if module is not None and not _by_value(module) and getattr(module, self.name, None) is self:
+        if module is not None and not by_value(module) and getattr(module, self.name, None) is self:
             return _find_task, (self.function.__module__, self.name)
-        return PythonTask, (self.function, self.settings, self.place)
+        # Empty first, and filled later: the function may name its own task.
+        return PythonTask.__new__, (PythonTask,), self._state()
+
+    def _state(self) -> tuple[object, ...]:
+        """What a process needs that does not have the function's text."""
+        code = None
+        if not self.settings.version:
+            current = session()
+            code = self.code(Project(current.root, current.project_modules))
+        return self.function, self.settings, self.place, self.outs, code
+
+    def __setstate__(self, state: Any) -> None:
+        function, settings, place, outs, code = state
+        PythonTask.__init__(self, function, settings, place)
+        self._outs, self._carried = outs, code
 
 
-def _by_value(module: object) -> bool:
+def by_value(module: object) -> bool:
+    """Whether what a module defines travels as it is: nobody else could import a Merklfile or the script."""
     name = getattr(module, "__name__", "")
-    return name == "__main__" or name.partition(".")[0] == "Merklfile"
+    return name == "__main__" or name.partition(".")[0] == MERKLFILE_MODULE
 
 
 def _find_task(module: str, name: str) -> Any:

@@ -85,6 +85,8 @@ def _unstorable(module: str) -> str:
     """Why a class of that module must not be in a stored pickle; empty if it may."""
     if module in ("__main__", "__mp_main__"):
         return "the script that is being run"
+    if module.partition(".")[0] + ".py" == MERKLFILE:  # Also in a worker, where it is no module.
+        return "a Merklfile"
     loaded = sys.modules.get(module)
     if loaded is None:
         return ""

@@ -81,6 +81,41 @@ def put_file(
             _discard(directory, temporary)
 
 
+def move_file(
+    root: str, path: str, source: bytes, *, executable: bool = False, replace: bool = False
+) -> Stamp | None:
+    """As ``place_file``, by renaming the file at ``source``, which is merkl's own; None if it must be copied instead.
+
+    Raises:
+        PlacementError, WorkspaceError: as for ``place_file``.
+    """
+    placeable(path)
+    with _explained(root, path), parent_of(root, path, create=True) as (directory, name):
+        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            # One with another name could be written to through that.
+            if (
+                not stat.S_ISREG(found.st_mode)
+                or found.st_nlink != 1
+                or found.st_dev != os.fstat(directory).st_dev
+            ):
+                return None
+            if _make_way(directory, name, path, stat.S_IFREG, replace) != "rename":
+                return None
+            os.fchmod(fd, (0o777 if executable else 0o666) & ~_umask())
+            os.rename(source, name, dst_dir_fd=directory)
+            return Stamp.of(os.fstat(fd))
+        finally:
+            os.close(fd)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def place_tree(
     root: str,
     path: str,

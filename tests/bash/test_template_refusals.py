@@ -272,3 +272,13 @@ def test_the_caret_keeps_its_column_after_tabs_and_on_a_later_line():
         compile_template(f"echo a\n\t\techo \\{X}\necho b")
 
     assert str(caught.value.details["template"]) == f"\t\techo \\{X}\n\t\t      ^~~~~~~~~~"
+
+
+DEEP = ["echo " + "$(" * 3000 + X + ")" * 3000, "echo {{ " + "(" * 3000 + "arg('x')" + ")" * 3000 + " }}",
+        "echo {{ arg('x')" + " | upper" * 3000 + " }}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DEEP, ids=range(3))
+def test_what_is_nested_too_deep_is_refused(text):
+    with pytest.raises(TemplateError, match="nested too deep"):
+        compile_template(text)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import click
 import pytest
@@ -90,6 +91,7 @@ def test_ctrl_c_outside_a_build_ends_in_130_without_a_traceback(merkl):
     loading = merkl.start("list")
     while not (merkl.root / "started").exists():
         assert loading.poll() is None
+    time.sleep(0.3)  # So that the signal comes while it sleeps, not while it closes the file.
 
     loading.send_signal(signal.SIGINT)
     _, err = loading.communicate(timeout=20)

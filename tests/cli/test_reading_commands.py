@@ -22,10 +22,12 @@ def test_list_shows_targets_with_parameters_and_what_they_are_for(merkl):
         '''
     )
 
-    assert merkl("list").out.splitlines() == [
-        "train rate=0.1 data=a b fast=false names=x,y  Train the model.  (default)",
-        "deploy where=… [-- ARGS…]                     Put it there.",
+    assert [line.split("  ")[0] for line in merkl("list").out.splitlines()] == [
+        "train rate=0.1 data=a b fast=false names=x,y",
+        "deploy where=… [-- ARGS…]",
     ]
+    assert merkl("list").out.count("Train the model.  (default)\n") == 1
+    assert merkl("list").out.endswith("Put it there.\n")
 
 
 def test_list_as_json_has_every_parameter(poem):
@@ -113,9 +115,10 @@ def test_why_shows_the_diff_of_a_helper_function(merkl):
     found = changed(merkl, "x + 1", "x + 2", ONE)
 
     assert found[0] == "would run  compute number.json"
-    assert "helper" in found[1]
-    assert ["    -    return x + 1", "    +    return x + 2"] == [
-        line for line in found if line[4:5] in ("-", "+")
+    assert any("code" in line and "helper changed" in line for line in found)
+    assert [line for line in found if line[4:5] in ("-", "+")] == [
+        "    -    return x + 1",
+        "    +    return x + 2",
     ]
 
 
@@ -159,9 +162,9 @@ def test_show_tells_command_key_inputs_outputs_and_places(poem):
     text = poem("show", "build/lines.txt").out
 
     assert text.startswith("count build/lines.txt\n")
-    assert "Merklfile.py:12" in text
-    assert "    echo counting; wc -l < $VIEW/" in text
-    assert "    upper build/loud.txt.out  made as" in text
+    assert "Merklfile.py:13" in text
+    assert "    echo counting; wc -l < VIEW/" in text
+    assert "    upper poem.txt.out  made as poem.txt" in text
     assert "→ build/lines.txt" in text
     assert "state    cached" in text
     assert "template count" in text

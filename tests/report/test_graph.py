@@ -22,7 +22,7 @@ def diamond(project, tmp_path):
     join = bash_task("cat {files_arg('parts')} > {out_file_arg('o', '.txt')}", name="join")
     base = read("in.txt")
     final = join([upper(base), base])
-    final > "out/all.txt"  # noqa: B015  # That is how an output is placed.
+    final > "out/all.txt"
     selection = select([final], project.placements, targets=["all"])
     names = labels(walk(selection.roots), selection.placements)
     return graph_of(selection, judge(project, selection), names, files=True)

@@ -1,0 +1,80 @@
+"""The session of code that runs inside a task.
+
+It decides what such code may ask of merkl: the key of a call, which needs no build.
+
+The invariant: nothing that a task asks here can make its result depend on more than its key says, so no value of a
+Future is to be had.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from merkl.errors import FutureAccessError
+from merkl.nodes import Artifact, Future, Node, PathLike, Source
+from merkl.stamp import Stamp
+from merkl.workspace.hashing import hash_file
+from merkl.workspace.paths import absolute, normalise
+from merkl.workspace.trees import read_tree
+
+
+@dataclass(slots=True)
+class Inside:
+    """A ``Session`` in which keys are the same as outside, and nothing is built, placed or forgotten."""
+
+    root: str
+    project_modules: tuple[str, ...]
+    task: str
+
+    def made(self, node: Node) -> None:
+        """Nodes made inside a task belong to no build."""
+
+    def source(self, path: PathLike, kind: Literal["file", "dir", "any"] = "any") -> Source:
+        """Stamp and hash a named input."""
+        name = normalise(path, self.root, self.root)
+        where = absolute(name, self.root)
+        if kind == "dir" or (kind == "any" and os.path.isdir(where)):
+            tree = read_tree(os.fsencode(where), lambda file, _: hash_file(file).digest, "source", shown=name)
+            return Source(name, "dir", tree.digest, False, Stamp.of(os.stat(where)))
+        hashed = hash_file(where, shown=name)
+        return Source(name, "file", hashed.digest, hashed.stamp.executable, hashed.stamp)
+
+    def environment(self, name: str) -> str | None:
+        """A variable as the task sees it."""
+        return os.environ.get(name)
+
+    def tool(self, spec: str) -> str:
+        """Refused."""
+        self._refuse(f"asked for the tool {spec!r}")
+
+    def place(self, future: Future[Any], path: PathLike, sidecar: bool) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse(f"placed {future.node.name} at {os.fsdecode(path)!r}")
+
+    def evaluate(self, futures: Sequence[Future[Any]]) -> list[Any]:
+        """Refused: what the value depends on would not be in the key of the task that asks."""
+        self._refuse(f"asked for the value of {', '.join(future.node.name for future in futures)}")
+
+    def artifact(self, future: Future[Any]) -> Artifact | None:
+        """Refused, as for ``evaluate``."""
+        self._refuse(f"asked whether {future.node.name} has run")
+
+    def clear(self, futures: Sequence[Future[Any]]) -> None:
+        """Refused."""
+        self._refuse(f"cleared {', '.join(future.node.name for future in futures)}")
+
+    def from_file(self, path: PathLike) -> Future[Any]:
+        """Refused."""
+        self._refuse(f"loaded the Future of {os.fsdecode(path)!r}")
+
+    def when_done(self, future: Future[Any], callback: Callable[[Future[Any]], object]) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse(f"waited for {future.node.name}")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise FutureAccessError(
+            f"{self.task} {what} while it ran, which a task cannot do",
+            hint="pass the Future to the task as an argument; to run another task's function right here, "
+            "call its .function(…)",
+        )

@@ -1,0 +1,204 @@
+"""The coordinator's side of a Python call: the task, its arguments and its inputs packed for where it runs, and what came
+of it unpacked.
+
+It decides what travels by value.  It runs nothing.
+
+The invariant: what is sent is what the call's key was made from, whatever was edited or rebound since.
+"""
+
+import os
+import pickle
+import sys
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from merkl.errors import MerklError, SerializationError, TaskError, TaskFailed
+from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Returned, WorkerDied
+from merkl.execute.meaning import exit_meaning
+from merkl.execute.workplace import Staged, Workplace
+from merkl.nodes import Artifact, Node
+from merkl.python import sources
+from merkl.python.code import module_label
+from merkl.python.parts import Code
+from merkl.python.project import Project
+from merkl.python.run import CallSpec, run_call
+from merkl.python.task import MERKLFILE_MODULE, PythonCall, PythonTask, by_value
+
+
+def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob:
+    """Pickle a call.
+
+    Raises:
+        TaskError: a global that the function uses was changed after the call.
+        SerializationError: the function or an argument cannot be pickled.
+    """
+    import cloudpickle
+
+    call = _call(node)
+    project = Project(os.fsdecode(place.root), place.modules)
+    _check_code(node, call, project)
+    _register_merklfiles()
+    seen: list[bytes | Artifact] = []
+    for dep, artifact in zip(node.deps, inputs, strict=True):
+        if artifact.kind == "value":
+            seen.append(artifact)
+        else:
+            name = artifact.filename or dep.future.output or dep.future.node.name
+            seen.append(place.view(artifact, os.fsencode(name)))
+    try:
+        spec = CallSpec(
+            task=_pickled_task(call),
+            arguments=call.arguments,
+            inputs=tuple(seen),
+            kinds=tuple(artifact.kind for artifact in inputs),
+            root=place.root,
+            stage=place.stage,
+            tmp=place.tmp,
+            stores=place.stores,
+            modules=place.modules,
+            texts=_texts_file(place),
+            sender=os.getpid(),
+        )
+        payload = cloudpickle.dumps((run_call, (spec,)))
+    except MerklError:
+        raise
+    except Exception as error:
+        raise SerializationError(
+            f"{call.task_name} cannot be sent to a worker: {error}",
+            at=node.place,
+            hint="its function, its globals and its arguments must be picklable",
+        ) from error
+    return CallJob(
+        payload=payload,
+        log=os.path.join(place.root, place.log),
+        cwd=place.root,
+        timeout=call.task.settings.timeout,
+    )
+
+
+def _call(node: Node) -> PythonCall:
+    assert isinstance(node.call, PythonCall)
+    return node.call
+
+
+_pickled: "weakref.WeakKeyDictionary[PythonTask[Any, Any], tuple[Code, bytes]]" = weakref.WeakKeyDictionary()
+
+
+def _check_code(node: Node, call: PythonCall, project: Project) -> None:
+    """Compare what will be sent with what the key was made from, as far as it is sent by value.
+
+    Raises:
+        TaskError: a global was changed between the call and now.
+    """
+    function = call.task.function
+    module = sys.modules.get(function.__module__)
+    if call.code is None or module is None or not by_value(module):
+        return
+    code = call.task.code(project)
+    if code is call.code:
+        return
+    label = module_label(function, project) + ":"
+    before = {part.name: part for part in call.code.parts if part.name.startswith(label)}
+    now = {part.name: part for part in code.parts if part.name.startswith(label)}
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        names = ", ".join(name.removeprefix(label) for name in changed)
+        raise TaskError(
+            f"{call.task_name} uses what was changed after it was called: {names}",
+            at=node.place,
+            hint="pass what differs from call to call as an argument",
+        )
+
+
+def _pickled_task(call: PythonCall) -> bytes:
+    """The task as bytes, made once for as long as its code, with the globals it uses, is the same."""
+    import cloudpickle
+
+    if call.code is None:
+        data: bytes = cloudpickle.dumps(call.task)
+        return data
+    known = _pickled.get(call.task)
+    if known is None or known[0].digest != call.code.digest:
+        known = _pickled[call.task] = (call.code, cloudpickle.dumps(call.task))
+    return known[1]
+
+
+_registered: set[str] = set()
+
+
+def _register_merklfiles() -> None:
+    """Let cloudpickle send what a Merklfile defines as it is: nobody else could import it."""
+    import cloudpickle
+
+    for name in [name for name in tuple(sys.modules) if name.partition(".")[0] == MERKLFILE_MODULE]:
+        if name not in _registered:
+            cloudpickle.register_pickle_by_value(sys.modules[name])
+            _registered.add(name)
+
+
+def _texts_file(place: Workplace) -> str:
+    """A file with the texts that code was counted from, so that workers run these, whatever is edited meanwhile."""
+    if not place.texts:
+        return ""
+    path = f"{os.fsdecode(place.texts)}/{sources.generation()}"
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path + ".new", "wb") as file:
+            pickle.dump(sources.texts(), file)
+        os.rename(path + ".new", path)
+    return path
+
+
+# ---- afterwards ----------------------------------------------------------------------------------------------------
+
+
+def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
+    """The outputs of a call that has ended.
+
+    Raises:
+        TaskFailed: it raised, was stopped, or its worker died.
+        MerklError: what it returned cannot be an output.
+    """
+    call = _call(node)
+    label = f"{call.task_name}({call.subject})"
+    match ended.how:
+        case Returned(payload):
+            staged: list[Staged] = pickle.loads(pickle.loads(payload))
+            return staged
+        case Raised(error, trace):
+            if isinstance(error, MerklError):
+                error.details.setdefault("task", label)
+                error.details.setdefault("at", node.place)
+                raise error
+            last = trace.strip().splitlines()[-1] if trace.strip() else repr(error)
+            raise TaskFailed(
+                f"{call.task_name} raised {last}", task=label, at=node.place, traceback=trace.rstrip(),
+                output=_tail(place) or None, log=os.fsdecode(place.log),
+            ) from error  # fmt: skip
+        case WorkerDied(code, timed_out):
+            what = (
+                f"took longer than {call.task.settings.timeout:g} s"
+                if timed_out
+                else f"lost its process: {exit_meaning(code)}"
+            )
+            raise TaskFailed(
+                f"{call.task_name} {what}", task=label, at=node.place, output=_tail(place) or None,
+                log=os.fsdecode(place.log),
+            )  # fmt: skip
+        case NotStarted(error):
+            raise TaskFailed(
+                f"{call.task_name} could not be started: {error.strerror}", task=label, at=node.place
+            )
+        case other:
+            raise AssertionError(f"a call ended as {other!r}")
+
+
+def _tail(place: Workplace) -> str:
+    try:
+        with open(os.path.join(place.root, place.log), "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 16_384))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-20:])
+    except OSError:
+        return ""

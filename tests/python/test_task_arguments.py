@@ -1,0 +1,269 @@
+"""What of a call's arguments counts: values, Futures at any depth, files, code."""
+
+from typing import Any
+
+import pytest
+
+BOTH = pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+
+
+@BOTH
+def test_futures_are_found_in_lists_dicts_sets_and_dataclasses(project: Any, jobs: str) -> None:
+    project.merklfile("""
+        from collections import namedtuple
+        from dataclasses import dataclass
+
+        Point = namedtuple("Point", "x y")
+
+        @dataclass(frozen=True)
+        class Box:
+            inner: object
+            size: int = 1
+
+            def __post_init__(self):
+                if not isinstance(self.size, int):
+                    raise TypeError(self.size)
+
+        @task
+        def number(n):
+            return n
+
+        @task
+        def add(a, *rest, box, **more):
+            point, (inside,) = more["point"], a["in"]
+            return point.x + point.y + inside + sum(rest) + box.inner[0] + box.size + sum(more["some"])
+
+        @target(default=True)
+        def all():
+            n = [number(10 ** i) for i in range(7)]
+            total = add(
+                {"in": (n[0],)}, n[1], n[2],
+                box=Box([n[3]], 7), point=Point(n[4], n[5]), some={n[6]},
+            )
+            total > "total.txt"
+    """)
+    assert sorted(project.build(jobs)) == ["add"] + ["number"] * 7
+    assert project.read("total.txt") == "1111118\n"
+    assert project.build(jobs) == []
+
+
+def test_a_changed_list_of_the_callers_does_not_change_the_call(project: Any) -> None:
+    project.merklfile("""
+        @task
+        def total(numbers):
+            return sum(numbers)
+
+        @target(default=True)
+        def all():
+            numbers = [1, 2]
+            future = total(numbers)
+            numbers.append(100)
+            future > "total.txt"
+    """)
+    project.build()
+
+    assert project.read("total.txt") == "3\n"
+
+
+def test_a_file_argument_counts_by_content_and_path(project: Any) -> None:
+    project.write("a.txt", "same")
+    project.write("b.txt", "same")
+    text = """
+        @task
+        def size(path):
+            return f"{path} {len(open(path).read())}"
+
+        @target(default=True)
+        def all():
+            size(file("%s")) > "size.txt"
+    """
+    project.merklfile(text % "a.txt")
+    assert project.build() == ["size"]
+    project.merklfile(text % "b.txt")
+    assert project.build() == ["size"]
+    assert project.read("size.txt") == "b.txt 4"
+
+    project.write("b.txt", "other")
+    assert project.build() == ["size"]
+    assert project.read("size.txt") == "b.txt 5"
+    project.write("b.txt", "same")
+    assert project.build() == []
+    assert project.read("size.txt") == "b.txt 4"
+
+
+def test_a_plain_path_is_text_and_nothing_more(project: Any) -> None:
+    project.write("a.txt", "one")
+    project.merklfile("""
+        @task
+        def read(path):
+            return open(path).read()
+
+        @target(default=True)
+        def all():
+            read("a.txt") > "out.txt"
+    """)
+    project.build()
+    project.write("a.txt", "two")
+
+    assert project.build() == []
+
+
+@BOTH
+def test_code_among_the_arguments_counts(project: Any, jobs: str) -> None:
+    text = """
+        from functools import partial
+
+        def scaled(n, by):
+            return n * by
+
+        @task
+        def apply(function, n):
+            return function(n)
+
+        @target(default=True)
+        def all():
+            apply(lambda n: n + %(add)s, 1) > "lambda.txt"
+            apply(partial(scaled, by=%(by)s), 2) > "partial.txt"
+            apply(scaled.__call__ if False else abs, -3) > "abs.txt"
+    """
+    project.merklfile(text % {"add": 1, "by": 2})
+    assert project.build(jobs) == ["apply"] * 3
+    assert [project.read(f"{n}.txt") for n in ("lambda", "partial", "abs")] == ["2\n", "4\n", "3\n"]
+
+    project.merklfile(text % {"add": 5, "by": 2})
+    assert project.build(jobs) == ["apply"]
+    assert project.read("lambda.txt") == "6\n"
+    project.merklfile(text % {"add": 5, "by": 3})
+    assert project.build(jobs) == ["apply"]
+    assert project.read("partial.txt") == "6\n"
+
+
+def test_an_argument_without_an_encoding_names_task_parameter_and_type(project: Any) -> None:
+    project.merklfile("""
+        import threading
+
+        @task
+        def f(things):
+            return 1
+
+        @target(default=True)
+        def all():
+            f({"lock": [threading.Lock()]})
+    """)
+    said = project.merkl("build", code=2).stderr
+
+    assert "f: the argument 'things' holds a value of type _thread.lock" in said
+    assert "things['lock'][0]" in said
+    assert "Merklfile.py:" in said
+
+
+def test_a_call_that_does_not_fit_is_refused_where_it_is_written(project: Any) -> None:
+    project.merklfile("""
+        @task
+        def f(a, b=1):
+            return a
+
+        @target(default=True)
+        def all():
+            f(1, c=3)
+    """)
+    said = project.merkl("build", code=2).stderr
+
+    assert "f was called with arguments it does not take: got an unexpected keyword argument 'c'" in said
+    assert "f(a, b=1)" in said
+    assert "Merklfile.py:9, in all" in said
+
+
+def test_version_replaces_the_code_and_deps_add_to_it(project: Any) -> None:
+    text = """
+        SETTING = %(setting)r
+
+        @task(version=%(version)r)
+        def versioned():
+            return %(result)r
+
+        @task(deps=[SETTING])
+        def dependent():
+            return 1
+
+        @target(default=True)
+        def all():
+            versioned() > "v.txt"
+            dependent() > "d.txt"
+    """
+    project.merklfile(text % {"setting": "a", "version": "1", "result": "old"})
+    assert sorted(project.build()) == ["dependent", "versioned"]
+    project.merklfile(text % {"setting": "a", "version": "1", "result": "new"})
+    assert project.build() == []
+    assert project.read("v.txt") == "old"
+    project.merklfile(text % {"setting": "a", "version": "2", "result": "new"})
+    assert project.build() == ["versioned"]
+    assert project.read("v.txt") == "new"
+    project.merklfile(text % {"setting": "b", "version": "2", "result": "new"})
+    assert project.build() == ["dependent"]
+
+
+def test_a_file_or_a_future_in_deps_counts(project: Any) -> None:
+    project.write("model.bin", "one")
+    text = """
+        @task
+        def other():
+            return %d
+
+        @task(deps=[FileRef("model.bin")])
+        def reads():
+            return open("model.bin").read()
+
+        def after(future):
+            @task(deps=[future])
+            def dependent():
+                return "x"
+            return dependent
+
+        @target(default=True)
+        def all():
+            reads() > "read.txt"
+            after(other())() > "x.txt"
+    """
+    project.merklfile(text % 1)
+    assert sorted(project.build("-j1")) == ["dependent", "other", "reads"]
+    project.write("model.bin", "two")
+    assert project.build() == ["reads"]
+    assert project.read("read.txt") == "two"
+    project.merklfile(text % 2)
+    assert project.build() == ["other", "dependent"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "own", "file", "helper"),
+    [("FUNCTION", True, False, False), ("MODULE", True, True, False), ("FIND_DEPS", True, False, True)],
+)
+def test_a_hash_mode_says_which_edits_count(
+    project: Any, mode: str, own: bool, file: bool, helper: bool
+) -> None:
+    files = {"own": "1", "file": "1", "helper": "1"}
+
+    def write(**edits: str) -> None:
+        now = files | edits
+        project.write("lib.py", f"def helper():\n    return {now['helper']}\n")
+        project.write(
+            "tasks.py",
+            "from merkl import *\nimport lib\n"
+            f"@task(hash_mode=HashMode.{mode})\ndef f():\n    return lib.helper() + {now['own']}\n"
+            f"def unused():\n    return {now['file']}\n",
+        )
+
+    project.merklfile("""
+        import tasks
+
+        @target(default=True)
+        def all():
+            tasks.f() > "out.txt"
+    """)
+    write()
+    assert project.build() == ["f"]
+    for edit, counts in (("own", own), ("file", file), ("helper", helper)):
+        write(**{edit: "2"})
+        assert (project.build() == ["f"]) is counts, edit
+        write()
+        assert project.build() == []
