@@ -45,9 +45,12 @@ def run_in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS) -> None:
 def _time(contender: Contender) -> tuple[float, int]:
     """Seconds of wall clock, and the peak memory in kB of the largest process."""
     began = time.perf_counter()
+    # As an installed program: with bytecode, and without what a developer may have set.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         contender.command,
         cwd=contender.directory,
+        env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

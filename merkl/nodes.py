@@ -144,7 +144,8 @@ class Node:
     ``static`` is a digest of code and arguments, with each dependency replaced by its position in ``deps``.
     ``cache`` False means that it runs once in every build that reaches it.  ``discovers`` means that it finds inputs
     while it runs.  ``open`` means that something outside the key can decide the result: of this node, or of one it
-    needs.  ``serial`` rises in the order of the code.
+    needs.  ``serial`` rises in the order of the code.  ``given`` are artifacts known from the start, of a node that was
+    loaded from a sidecar and cannot run.
     """
 
     call: Call
@@ -158,6 +159,7 @@ class Node:
     discovers: bool = False
     open: bool = False
     serial: int = field(default_factory=lambda: next(_serial))
+    given: Mapping[str, Artifact] | None = None
 
     @property
     def name(self) -> str:
@@ -188,7 +190,7 @@ def make_node(
     ``static`` is an encoding of everything that is no dependency and no source; it must be injective by itself.
     Sources are in both keys as they are (kind, digest, executable bit, path).
     """
-    known = tuple((source.kind, source.digest, source.executable, source.path) for source in sources)
+    known = tuple((source.kind, bytes(source.digest), source.executable, source.path) for source in sources)
     frozen = Digest(blake3(encode(known) + static).digest())
     named = tuple((dep.future.node.key, dep.future.output, dep.name) for dep in deps)
     return Node(

@@ -1,29 +1,47 @@
 """Discovered inputs: what a compiler's depfile says, as a set that a later build can compare.
 
-It decides which of the files in a depfile count.  The depfile is make's form, ``target: prerequisite …`` with backslashes
-(GCC manual, "Options Controlling the Preprocessor", ``-MD``).
+It decides which files must be as they were, and which must stay away.  The depfile is make's form, ``target: prerequisite …``
+with backslashes (GCC manual, "Options Controlling the Preprocessor", ``-MD``).
+
+The invariant: a file that appears where the compiler looked before it found one of the set is a path of the set, as are
+the directories in which such a file could lie and that are not there.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 from merkl.digest import Digest
+from merkl.errors import InputChanged
 from merkl.store.base import Discovered
 
 MOST_ABSENT: Final = 20_000  # Paths that must stay absent, kept per node; a bound on the size of a record.
+DEEPEST: Final = 3  # Parts of a name in an include, for a file outside whose include directory is not known.
 _WORD: Final = re.compile(rb"(?:\\[ \t#\\:%]|\$\$|[^\s\\]|\\(?![\r\n]))+")
-_INCLUDE: Final = re.compile(
-    r"(?:^|\s)-(?:I|iquote|isystem|idirafter)\s*('(?:[^']*)'|\"(?:[^\"]*)\"|[^\s'\"]+)"
-)
+_QUOTED: Final = r"(?:'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.|[^\s'\"\\;|&()<>])+"
+_INCLUDE: Final = re.compile(rf"(?:^|(?<=\s))-(I|iquote|isystem|idirafter)\s*(?P<dir>{_QUOTED})")
+_ORDER: Final = ("iquote", "I", "isystem", "idirafter")  # As they are searched.
+
+
+class Look(Protocol):
+    """What discovery asks of the project's files."""
+
+    def digest(self, path: str) -> Digest | None:
+        """The digest of a file that is there, None of anything else."""
+
+    def is_there(self, path: str) -> bool:
+        """Whether something is at a path, be it a link that leads nowhere."""
+
+    def changed(self, path: str) -> bool:
+        """Whether it may have changed since the command began."""
 
 
 def parse_depfile(data: bytes) -> list[bytes]:
     """The prerequisites of every rule in a depfile, in order, each once."""
     joined = re.sub(rb"\\\r?\n", b" ", data)
     found: dict[bytes, None] = {}
-    for line in joined.splitlines():
+    for line in joined.split(b"\n"):
         words = _WORD.findall(line)
         colon = next((i for i, word in enumerate(words) if word.endswith(b":")), None)
         if colon is None:
@@ -39,31 +57,82 @@ def _plain(word: bytes) -> bytes:
 
 
 def include_dirs(command: str) -> list[str]:
-    """The directories that ``-I`` words of a command name, in order."""
-    return [os.path.normpath(word.strip("'\"")) for word in _INCLUDE.findall(command)]
+    """The directories that ``-I`` words of a command and their kin name, in the order in which they are searched."""
+    found = [(match[1], _unquoted(match["dir"])) for match in _INCLUDE.finditer(command)]
+    found.sort(key=lambda each: _ORDER.index(each[0]))  # Stable.
+    return list(dict.fromkeys(os.path.normpath(folder) for _, folder in found))
 
 
-def discovered_set(
-    paths: Iterable[str], searched: Sequence[str], digest_of: Callable[[str], Digest | None]
-) -> Discovered:
-    """What ``paths`` (relative to the project, else absolute) are now, and where none of them must appear first.
+def _unquoted(word: str) -> str:
+    import shlex
 
-    For every path found below a searched directory, the same relative path must stay absent from the other searched
-    directories inside the project and from the directories of the other files.
+    try:
+        return "".join(shlex.split(word))
+    except ValueError:
+        return word
+
+
+def discovered_set(paths: Iterable[str], searched: Sequence[str], look: Look, task: str) -> Discovered:
+    """What ``paths`` (relative to the project, else absolute) are now, and what must not appear before them.
+
+    Raises:
+        InputChanged: one was edited, or appeared, while the command ran, so nobody knows what it read.
     """
-    files: dict[str, Digest | None] = {path: digest_of(path) for path in paths}
-    inside = [directory for directory in searched if not directory.startswith(("/", ".."))]
-    around = list(
-        dict.fromkeys([*inside, *(os.path.dirname(path) for path in files if not path.startswith("/"))])
-    )
-    absent: dict[str, Digest | None] = {}
+    files: dict[str, Digest | None] = {}
+    for path in paths:
+        digest = look.digest(path)
+        if look.changed(path):  # Asked last.
+            raise InputChanged(path, task)
+        if digest is not None or not look.is_there(path):
+            files[path] = digest  # A directory, or a device, is not read as a file is.
+    absent: dict[str, None] = {}
+    for path in _candidates(list(files), searched):
+        if path in files or path in absent:
+            continue
+        if look.is_there(path):
+            if look.changed(path):
+                raise InputChanged(path, task)
+            continue  # It was there before, and was not what the command looked for.
+        absent[_first_absent(path, look)] = None
+        if len(absent) >= MOST_ABSENT:
+            break
+    return Discovered(files={**files, **dict.fromkeys(absent)})
+
+
+def _candidates(files: Sequence[str], searched: Sequence[str]) -> Iterable[str]:
+    """Where the compiler may have looked for each file before it found it, inside the project.
+
+    That is beside the file that includes it, then in the searched directories in their order.
+    """
+    inside = [folder for folder in searched if _is_ours(folder)]
+    beside = list(dict.fromkeys(os.path.dirname(path) for path in files if _is_ours(path)))
     for path in files:
-        for base in around:
-            if base and not path.startswith(base + "/"):
-                continue
-            name = path[len(base) + 1 :] if base else path
-            for other in around:
-                candidate = os.path.normpath(os.path.join(other, name))
-                if candidate not in files and len(absent) < MOST_ABSENT and digest_of(candidate) is None:
-                    absent[candidate] = None
-    return Discovered(files={**files, **absent}, listings={})
+        bases = [base for base in searched if _below(path, base)]
+        for base in bases:
+            name = path if base == "." else path[len(base) + 1 :]
+            earlier = [folder for folder in searched[: searched.index(base)] if _is_ours(folder)]
+            for folder in dict.fromkeys([*beside, *earlier]):
+                yield os.path.normpath(os.path.join(folder, name))
+        if not bases and path.startswith("/"):
+            parts = path.split("/")
+            for count in range(1, min(DEEPEST, len(parts) - 1) + 1):
+                name = "/".join(parts[-count:])
+                for folder in dict.fromkeys([*beside, *inside]):
+                    yield os.path.normpath(os.path.join(folder, name))
+
+
+def _is_ours(path: str) -> bool:
+    """Whether it is in the project, where a file may appear, and not in merkl's own directory, where none does."""
+    return not path.startswith(("/", "../", ".merkl/"))
+
+
+def _below(path: str, base: str) -> bool:
+    return not path.startswith("/") if base == "." else path.startswith(base + "/")
+
+
+def _first_absent(path: str, look: Look) -> str:
+    """The path, or the directory furthest up that would have to appear before it could."""
+    above = os.path.dirname(path)
+    while above and not look.is_there(above):
+        path, above = above, os.path.dirname(above)
+    return path

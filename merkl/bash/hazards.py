@@ -19,7 +19,7 @@ EVALUATING: Final = frozenset(
     """.split()
 )  # Builtins of the shell.
 _SHELLS: Final = frozenset("sh bash dash ash ksh mksh zsh fish su runuser".split())
-_REMOTE: Final = frozenset("ssh slogin rsh".split())
+REMOTE: Final = frozenset("ssh slogin rsh".split())
 _RUNNERS: Final = frozenset(
     """
     env sudo doas nice ionice nohup timeout time setsid stdbuf xargs chroot unshare strace ltrace exec command builtin
@@ -72,7 +72,7 @@ def reads_code(words: Sequence[Word]) -> str:
     runs_others = bool(words) and _base(words[0]) in _RUNNERS
     for index, word in enumerate(words):
         base = _base(word)
-        if base in _SHELLS | _REMOTE | {"source", "."} and (index == 0 or runs_others):
+        if base in _SHELLS | REMOTE | {"source", "."} and (index == 0 or runs_others):
             arguments = words[index + 1 :]
             plain = [w for w in arguments if not w.text.startswith(("-", "+"))]
             given = bool(plain) and base in _SHELLS and not any(w.value == "-s" for w in arguments)
@@ -93,7 +93,7 @@ def _started(words: Sequence[Word]) -> Iterator[tuple[Word, str]]:
     runs_others = _base(words[0]) in _RUNNERS
     for index, word in enumerate(words):
         base = _base(word)
-        if base in _REMOTE and (index == 0 or runs_others):
+        if base in REMOTE and (index == 0 or runs_others):
             yield from ((other, base) for other in words[index + 1 :])
             return
         following = words[index + 1].value or "" if index + 1 < len(words) else ""

@@ -282,6 +282,8 @@ class Values:
         if hole.number:
             self.check_number(hole, value)
         words = words_of(value, path=path, what=hole.written)
+        if hole.command and path:
+            words = _as_command(words)
         if hole.form is not Form.WORD and not isinstance(words, bytes):
             what = "None" if words is None else f"a list of {len(words)}"
             hint = "" if words is None else "join it: {{ … | join(' ') }}"
@@ -321,6 +323,13 @@ _EVALUATING: Final = frozenset(name.encode() for name in EVALUATING)
 
 def _first(words: Words) -> bytes:
     return words if isinstance(words, bytes) else words[0] if words else b""
+
+
+def _as_command(words: Words) -> Words:
+    """Words that begin with the path of a program: one without a slash would be looked for elsewhere."""
+    if isinstance(words, bytes):
+        return words if b"/" in words else b"./" + words
+    return words if not words or b"/" in words[0] else [b"./" + words[0], *words[1:]]
 
 
 def is_path(placeholder: Placeholder) -> bool:

@@ -1,6 +1,6 @@
-"""Bash tasks: what a template and its options mean, and what a call of one is.
+"""Bash tasks: what a call of a command template is, and what of it enters its key.
 
-It decides the names of outputs, which arguments are files, and what of a call enters its key.  It runs nothing.
+It decides how template, options and arguments become a node.  It runs nothing.
 
 The invariant: everything in ``BashCall`` that the command can see is in the static part of the key, in the node's sources
 or in its dependencies; ``timeout``, ``retries``, ``name``, resources and the place outputs go to are not.
@@ -10,102 +10,27 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, assert_never
+from typing import Any
 
-from merkl.bash.placeholders import (
-    Arg,
-    ArgFile,
-    DepfileArg,
-    DirArg,
-    EnvArg,
-    FileArg,
-    FilesArg,
-    FlagArg,
-    OutDirArg,
-    OutFileArg,
-    Placeholder,
-    SecretArg,
+from merkl.bash.arguments import Arguments
+from merkl.bash.options import (
+    Options,
+    check_options,
+    codes_of,
+    directory_of,
+    environment_of,
+    names_of,
+    seconds_of,
+    stdout_form,
+    text_of,
 )
+from merkl.bash.placeholders import DepfileArg, EnvArg, OutFileArg
+from merkl.bash.slots import Plain, Slots, shape, shown_plain_values
 from merkl.bash.template import Template, bind_call, compile_template
 from merkl.config import system_name
 from merkl.digest import Digest, encode
-from merkl.errors import CallError, TaskError
-from merkl.nodes import (
-    Dep,
-    Future,
-    Node,
-    Output,
-    Part,
-    PathLike,
-    Place,
-    Placeable,
-    Source,
-    calling_place,
-    make_node,
-    session,
-)
-
-StdoutForm: TypeAlias = Literal["str", "bytes", "lines", "json"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a bash task runs.  Those marked so are no part of the key."""
-
-    version: str = ""
-    interpreter: str = "bash"
-    strict: bool = True
-    prelude: str = ""
-    cwd: str = ""
-    scratch: bool = False
-    portable: bool = False
-    ok_codes: tuple[int, ...] = (0,)
-    env: tuple[tuple[str, str], ...] = ()
-    stdout: str = ""  # A form, the name of an output parameter, or empty.
-    timeout: float | None = None  # Not in the key; nor are those below.  Seconds.
-    retries: int = 0
-    interactive: bool = False
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """What of the options enters the key."""
-        return (
-            self.version,
-            self.interpreter,
-            self.strict,
-            self.prelude,
-            self.cwd,
-            self.scratch,
-            self.ok_codes,
-            self.env,
-            self.stdout,
-            "" if self.portable else system_name(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """An argument that is a value."""
-
-    value: object
-
-
-@dataclass(frozen=True, slots=True)
-class FromSource:
-    """An argument that is a file or directory of the project: the node's source at ``index``."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class FromDep:
-    """An argument that another node makes: the node's dependency at ``index``."""
-
-    index: int
-
-
-Slot: TypeAlias = Plain | FromSource | FromDep
-Slots: TypeAlias = Mapping[str, Slot | tuple[Slot, ...]]
+from merkl.errors import TaskError
+from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, make_node, session
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +56,7 @@ class BashCall:
         """Template, options, arguments, environment and tools."""
         options = self.task.options
         parts = [Part("template", self.task.name, self.task.template.text)]
-        shown = (("version", options.version), ("interpreter", options.interpreter), ("prelude", options.prelude),
-                 ("cwd", options.cwd), ("stdout", options.stdout), ("strict", options.strict), ("scratch", options.scratch),
-                 ("ok_codes", options.ok_codes), ("portable", options.portable))  # fmt: skip
-        parts += [Part("option", name, str(value)) for name, value in shown]
+        parts += [Part("option", name, text) for name, text in options.shown]
         parts += [Part("environment", name, value) for name, value in options.env]
         for name, slot in self.slots.items():
             values = slot if isinstance(slot, tuple) else (slot,)
@@ -221,13 +143,41 @@ class BashTask(Placeable):
             InputMissing: a file that was named is not there.
         """
         values = bind_call(self.template, self.name, args, kwargs, may_be_file=_may_be_file)
-        node, places = _Caller(self, calling_place()).node(values)
+        given = Arguments(self.name, calling_place())
+        given.take(self.template.placeholders, values)
+        node = self._node(given)
         current = session()
         current.made(node)
         futures: dict[str, Future[Any]] = {output.name: Future(node, output.name) for output in node.outputs}
-        for name, path in places.items():
+        for name, path in given.places.items():
             current.place(futures[name], path, False)
         return next(iter(futures.values())) if len(futures) == 1 else futures
+
+    def _node(self, given: Arguments) -> Node:
+        placeholders = self.template.placeholders
+        outputs = given.outputs(placeholders, self.options)
+        tools = tuple((spec, session().tool(spec)) for spec in self.tools)
+        shapes = {name: shape(slot) for name, slot in given.slots.items()}
+        names = [(output.name, output.kind, output.filename, output.form) for output in outputs]
+        extra = [given.extra(dep) for dep in self.deps]
+        forms = [_form(dep.name) for dep in given.deps]
+        return make_node(
+            BashCall(self, given.slots, given.first_file or shown_plain_values(given.slots), tools),
+            self._static + encode((shapes, names, list(tools), extra, forms)),
+            deps=given.deps,
+            sources=given.sources,
+            outputs=outputs,
+            place=given.place,
+            cache=self.cache,
+            discovers=any(isinstance(p, DepfileArg) for p in placeholders.values()),
+        )
+
+
+def _form(filename: str) -> str:
+    """In which form a plain value is written to a file of that name, so that another version of it is another key."""
+    from merkl.store.serializers import for_extension
+
+    return for_extension(os.path.splitext(filename)[1]).name if filename else ""
 
 
 def _may_be_file(value: object) -> str | None:
@@ -235,202 +185,6 @@ def _may_be_file(value: object) -> str | None:
     if isinstance(value, Future):
         return value.node.output(value.output).filename or None
     return None
-
-
-class _Caller:
-    """Turns bound arguments into a node; one is made for each call."""
-
-    def __init__(self, task: BashTask, place: Place) -> None:
-        self.task = task
-        self.place = place
-        self.sources: list[Source] = []
-        self.deps: list[Dep] = []
-
-    def node(self, values: Mapping[str, object]) -> tuple[Node, dict[str, PathLike]]:
-        """The node, and where its outputs were asked to go, by name."""
-        task = self.task
-        slots: dict[str, Slot | tuple[Slot, ...]] = {}
-        places: dict[str, PathLike] = {}
-        stem = ""
-        for name, placeholder in task.template.placeholders.items():
-            value = values.get(name)
-            match placeholder:
-                case OutFileArg() | OutDirArg():
-                    if value is not None:
-                        places[name] = _place(value, task.name, name)
-                case DepfileArg() | SecretArg():
-                    pass
-                case EnvArg():
-                    slots[name] = Plain(self.env_value(placeholder, value))
-                case FileArg() | FilesArg() | DirArg() | ArgFile():
-                    slots[name] = self.files(placeholder, value)
-                    stem = stem or self.seen_name(slots[name])
-                case Arg() | FlagArg():
-                    slots[name] = self.plain(value)
-                case other:
-                    assert_never(other)
-        outputs = self.outputs(places, stem)
-        tools = tuple((spec, session().tool(spec)) for spec in task.tools)
-        call = BashCall(task, slots, stem or _arguments(slots), tools)
-        discovers = any(isinstance(p, DepfileArg) for p in task.template.placeholders.values())
-        node = make_node(
-            call,
-            self.static(slots, outputs, tools),
-            deps=self.deps,
-            sources=self.sources,
-            outputs=outputs,
-            place=self.place,
-            cache=task.cache,
-            discovers=discovers,
-        )
-        return node, places
-
-    def static(self, slots: Slots, outputs: Sequence[Output], tools: Sequence[tuple[str, str]]) -> bytes:
-        shape = {name: _shape(slot) for name, slot in slots.items()}
-        names = [(output.name, output.kind, output.filename, output.form) for output in outputs]
-        extra = [self.extra(dep) for dep in self.task.deps]
-        return self.task._static + encode((shape, names, list(tools), extra))
-
-    def extra(self, dep: object) -> object:
-        """What a member of ``deps=`` is in the key: a Future, a file, or a plain value."""
-        if isinstance(dep, Future):
-            self.deps.append(Dep(dep))
-            return ("dep", len(self.deps) - 1)
-        if hasattr(dep, "__fspath__") or type(dep).__name__ in ("FileRef", "DirRef"):
-            self.sources.append(session().source(dep))  # type: ignore[arg-type]
-            return ("source", len(self.sources) - 1)
-        return dep
-
-    def env_value(self, placeholder: EnvArg, value: object) -> object:
-        if value is None:
-            value = session().environment(placeholder.name)
-        if value is None:
-            value = placeholder.default
-        if not isinstance(value, (str, type(None))):
-            raise CallError(
-                f"{self.task.name} needs the environment variable {placeholder.name}, which is not set",
-                at=self.place,
-                hint=f"export {placeholder.name}=… or give it a default: env_arg('{placeholder.name}', '…')",
-            )
-        return value
-
-    def files(self, placeholder: Placeholder, value: object) -> Slot | tuple[Slot, ...]:
-        if value is None:
-            return Plain(None)
-        kind: Literal["file", "dir"] = "dir" if isinstance(placeholder, DirArg) else "file"
-        if isinstance(placeholder, (FilesArg, ArgFile)):
-            items = value if isinstance(value, (list, tuple)) else [value]
-            return tuple(self.file(placeholder, item, kind) for item in items)
-        return self.file(placeholder, value, kind)
-
-    def file(self, placeholder: Placeholder, value: Any, kind: Literal["file", "dir"]) -> Slot:
-        if isinstance(value, Future):
-            output = value.node.output(value.output)
-            filename = output.filename or f"{output.name or value.node.name}{_first_ext(placeholder)}"
-            self.deps.append(Dep(value, filename))
-            return FromDep(len(self.deps) - 1)
-        if (
-            isinstance(placeholder, ArgFile)
-            and not isinstance(value, (os.PathLike, bytes))
-            and not _is_ref(value)
-        ):
-            return Plain(value)  # A list of plain words may be long too.
-        self.sources.append(session().source(value, kind))
-        return FromSource(len(self.sources) - 1)
-
-    def plain(self, value: object) -> Slot | tuple[Slot, ...]:
-        if isinstance(value, Future):
-            self.deps.append(Dep(value))
-            return FromDep(len(self.deps) - 1)
-        if isinstance(value, (list, tuple)):
-            return tuple(slot for item in value if isinstance(slot := self.plain(item), (Plain, FromDep)))
-        if isinstance(value, os.PathLike):
-            return Plain(os.fspath(value))
-        return Plain(value)
-
-    def seen_name(self, slot: Slot | tuple[Slot, ...]) -> str:
-        """The last part of the name that the command sees for a single file."""
-        match slot:
-            case FromSource(index):
-                return os.path.basename(self.sources[index].path)
-            case FromDep(index):
-                return self.deps[index].name
-            case _:
-                return ""
-
-    def outputs(self, places: Mapping[str, PathLike], first_file: str) -> list[Output]:
-        """Name each output: the last part of the place given in the call, else the stem of the first file, else its own."""
-        declared = {
-            n: p for n, p in self.task.template.placeholders.items() if isinstance(p, (OutFileArg, OutDirArg))
-        }
-        stem = os.path.splitext(first_file)[0]
-        names = {}
-        for name, placeholder in declared.items():
-            ext = _first_ext(placeholder)
-            if name in places:
-                names[name] = os.path.basename(os.path.normpath(os.fsdecode(places[name])))
-            elif stem and isinstance(placeholder, OutFileArg) and ext:
-                names[name] = stem + ext
-            else:
-                names[name] = name + ext
-        taken = list(names.values())
-        for name, placeholder in declared.items():
-            if taken.count(names[name]) > 1 and name not in places:
-                names[name] = name + _first_ext(placeholder)
-        if len(set(names.values())) < len(names):
-            raise CallError(
-                f"two outputs of {self.task.name} would have one file name: {', '.join(sorted(names.values()))}",
-                at=self.place,
-                hint="give one of them another name in the call, such as name='build/other.txt'",
-            )
-        form = self.task.options.stdout
-        outputs = [
-            Output(n, "dir" if isinstance(p, OutDirArg) else "file", names[n]) for n, p in declared.items()
-        ]
-        if not outputs or form in ("str", "bytes", "lines", "json"):
-            outputs.append(Output("stdout" if outputs else "", "value", form=form or "str"))
-        return outputs
-
-
-def _place(value: object, task: str, name: str) -> PathLike:
-    if not isinstance(value, (str, bytes, os.PathLike)):
-        raise CallError(
-            f"{task}: {name} is the path where the output is to appear, not {value!r}", at=calling_place()
-        )
-    return value
-
-
-def _is_ref(value: object) -> bool:
-    return type(value) is not str and isinstance(value, str)
-
-
-def _first_ext(placeholder: Placeholder) -> str:
-    ext = getattr(placeholder, "ext", None)
-    return "" if not ext else ext if isinstance(ext, str) else ext[0]
-
-
-def _shape(slot: Slot | tuple[Slot, ...]) -> object:
-    if isinstance(slot, tuple):
-        return [_shape(item) for item in slot]
-    match slot:
-        case Plain(value):
-            return ("value", value)
-        case FromSource(index):
-            return ("source", index)
-        case FromDep(index):
-            return ("dep", index)
-        case other:
-            assert_never(other)
-
-
-def _arguments(slots: Slots) -> str:
-    shown = [
-        f"{name}={slot.value!r}"
-        for name, slot in slots.items()
-        if isinstance(slot, Plain) and slot.value is not None
-    ]
-    text = ", ".join(shown)
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def bash_task(
@@ -466,7 +220,9 @@ def bash_task(
         TaskError: an option is wrong.
     """
     place = calling_place()
-    form, declared = _stdout_form(stdout)
+    if (argv is None) == (template == ""):
+        raise TaskError("a bash task takes a template or argv=[…], one of them", at=place)
+    form, declared = stdout_form(stdout)
     compiled = compile_template(
         template if argv is None else argv,
         interpreter=interpreter if argv is None else "argv",
@@ -475,88 +231,47 @@ def bash_task(
         extra=declared,
     )
     options = Options(
-        version=_text("version", version),
-        interpreter=interpreter,
-        strict=strict,
-        prelude=_text("prelude", prelude),
-        cwd=os.path.normpath(cwd) if cwd else "",
-        scratch=scratch,
-        portable=portable,
-        ok_codes=tuple(ok_codes),
-        env=_fixed_env(env),
+        version=text_of("version", version),
+        interpreter=text_of("interpreter", interpreter),
+        strict=bool(strict),
+        prelude=text_of("prelude", prelude),
+        cwd=directory_of(cwd),
+        scratch=bool(scratch),
+        portable=bool(portable),
+        ok_codes=codes_of(ok_codes),
+        env=environment_of(env),
         stdout=form,
-        timeout=_positive("timeout", timeout),
+        stdout_file=_stdout_file(compiled, declared, place) if declared else "",
+        timeout=seconds_of("timeout", timeout),
         retries=retries,
         interactive=interactive,
     )
-    _check_options(options, template, argv)
-    if isinstance(tools, str):
-        raise TaskError(f"tools is a list of programs, such as [{tools!r}]", at=place)
-    home = sys._getframe(1).f_globals
-    return BashTask(compiled, name, options, place=place, home=home, tools=tools, deps=deps, cache=cache)
-
-
-_FORMS: Final[Mapping[object, str]] = {None: "", str: "str", bytes: "bytes", "str": "str", "bytes": "bytes",
-                                       "lines": "lines", "json": "json"}  # fmt: skip
-
-
-def _stdout_form(stdout: object) -> tuple[str, str]:
-    """What stdout is: its form, or the parameter of an output file, and the template text that declares that file."""
-    try:
-        return _FORMS[stdout], ""
-    except (KeyError, TypeError):
-        pass
-    text = f"{stdout}" if not isinstance(stdout, str) else stdout
-    if "out_file_arg" in text or not isinstance(stdout, str):
-        return "file", text
-    raise TaskError(
-        f"stdout={stdout!r} is no form of output",
-        hint="use str, bytes, 'lines', 'json', or an output file: stdout=\"{out_file_arg('report', '.txt')}\"",
+    return BashTask(
+        compiled,
+        text_of("name", name),
+        check_options(options, is_argv=compiled.is_argv),
+        place=place,
+        home=sys._getframe(1).f_globals,
+        tools=[
+            text_of("a tool", tool) for tool in names_of("tools", tools, f" of programs, such as [{tools!r}]")
+        ],
+        deps=names_of("deps", deps, f", such as [{deps!r}]"),
+        cache=bool(cache),
     )
 
 
-def _check_options(options: Options, template: object, argv: object) -> None:
-    if (argv is None) == (template == ""):
-        raise TaskError("a bash task takes a template or argv=[…], one of them", at=calling_place())
-    if not isinstance(options.retries, int) or options.retries < 0:
-        raise TaskError(f"retries is a number from 0 up, not {options.retries!r}", at=calling_place())
-    if not options.ok_codes or not all(
-        isinstance(code, int) and 0 <= code <= 255 for code in options.ok_codes
-    ):
+def _stdout_file(template: Template, declared: str, place: Place) -> str:
+    """The output parameter that ``stdout=`` declares: the one in that text."""
+    named = compile_template([declared]).placeholders
+    found = [name for name, placeholder in named.items() if isinstance(placeholder, OutFileArg)]
+    if len(named) != 1 or not found:
         raise TaskError(
-            f"ok_codes is a list of exit codes from 0 to 255, not {options.ok_codes!r}", at=calling_place()
+            f"stdout={declared!r} is not one output file",
+            hint="stdout=\"{out_file_arg('report', '.txt')}\"",
+            at=place,
         )
-    if options.cwd.startswith(("/", "..")):
-        raise TaskError(f"cwd is a directory inside the project, not {options.cwd!r}", at=calling_place())
-    if options.cwd and options.scratch:
-        raise TaskError("a task runs in cwd= or in scratch=True, not both", at=calling_place())
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TaskError(f"{name} is a string, not {value!r}", at=calling_place())
-    return value
-
-
-def _positive(name: str, value: object) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
-        raise TaskError(f"{name} is a number of seconds above 0, not {value!r}", at=calling_place())
-    return float(value)
-
-
-def _fixed_env(env: Mapping[str, str] | Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The declared environment: a mapping as it is, a list of names with the values they have now."""
-    if isinstance(env, str):
-        raise TaskError(f"env is a mapping, or a list of names such as [{env!r}]", at=calling_place())
-    if not isinstance(env, Mapping):
-        current = session()
-        env = {name: value for name in env if (value := current.environment(name)) is not None}
-    for name, value in env.items():
-        if not isinstance(name, str) or not isinstance(value, str) or "=" in name or "\0" in name + value:
-            raise TaskError(f"env: {name!r} cannot be set to {value!r}", at=calling_place())
-    return tuple(sorted(env.items()))
+    assert found[0] in template.placeholders
+    return found[0]
 
 
 def _first_word(text: str) -> str:

@@ -17,6 +17,7 @@ from merkl.bash.binding import NameOf, Parameters, bind, parameters_of
 from merkl.bash.cursor import HOLE, Form, ShellSyntax
 from merkl.bash.expression import Expression, compile_expression
 from merkl.bash.grammar import Spot, read_shell
+from merkl.bash.hazards import REMOTE
 from merkl.bash.placeholders import Arg, FilesArg, FlagArg, Placeholder, SecretArg, Token, spell
 from merkl.bash.pythontext import read_python
 from merkl.bash.script import ArgvWords, Compiled, Occurrence, PythonText, Script, ShellText, Source, Values
@@ -262,6 +263,8 @@ def _problem(source: Source, spot: Spot, raw: bool) -> tuple[str, str] | None:
     text = spell(source) if not isinstance(source, Expression) else source.source
     if spot.evaluator and not raw:
         hint = f'put it into a variable first, x={{{text}}}, and use "$x"; or, if the value is meant to be code, {{{{ {text} | raw }}}}'
+        if spot.evaluator in REMOTE:
+            hint = f"""the shell over there reads it again, so send it as data: printf '%s\\0' {{{text}}} | {spot.evaluator} HOST 'xargs -0 …'; or, if the value is meant to be code, {{{{ {text} | raw }}}}"""
         if spot.evaluator.endswith(" -c"):
             hint = f"""pass it as a word of its own: {spot.evaluator} '… "$1"' _ {{{text}}}"""
         return f"{spot.evaluator} would take this value for code", hint

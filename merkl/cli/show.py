@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from merkl.bash.run import command_text
+from merkl.bash.failure import command_text
 from merkl.bash.task import BashCall
 from merkl.cli.opening import Asked, asked, paint_of, tell
 from merkl.cli.options import Command, options_of, shared, words_of
@@ -78,7 +78,7 @@ class _Task:
         inputs = [judge.artifact(dep.future) or unknown for dep in self.node.deps]
         place = Workplace(
             root=os.fsencode(self.root), stage=b"STAGE", run=b"RUN", environ={},
-            view=lambda _, name: b"VIEW/" + name, load=lambda _: None,
+            view=lambda _, name: b"VIEW/" + name, load=lambda _: "…",
         )  # fmt: skip
         try:
             return command_text(self.node, inputs, place)

@@ -6,19 +6,21 @@ The invariant: outputs enter the store before the record that names them, and a 
 every view that the node read is still what it was when the node started.
 """
 
+import errno
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import merkl.bash.outcome
 import merkl.bash.run
 import merkl.python.run
 import merkl.python.send
 from merkl.bash.task import BashCall
 from merkl.digest import Digest, Key
+from merkl.engine.discovery import Files
 from merkl.engine.project import Project
-from merkl.errors import InputChanged, TaskFailed
+from merkl.errors import InputChanged, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
@@ -44,6 +46,8 @@ class Attempt:
         default_factory=dict
     )  # Files whose bytes are in a record; absolute paths.
     views: list[tuple[bytes, Digest]] = field(default_factory=list)
+    began_ns: int = 0  # By the file system's clock; only for a node that discovers inputs.
+    log_closed: bool = False
 
 
 class Attempts:
@@ -61,14 +65,24 @@ class Attempts:
         self._environ = dict(os.environb)
         self._state = os.fsencode(project.config.state)
         self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
-        for folder in ("stage", "run"):
-            os.makedirs(os.path.join(project.config.state, folder), exist_ok=True)
+        try:
+            for folder in ("stage", "run"):
+                os.makedirs(os.path.join(project.config.state, folder), exist_ok=True)
+        except OSError as error:
+            raise no_room(error) from error
 
     def open(
         self, node: Node, inputs: Sequence[Artifact], content: Key, number: int, lock: RunLock | None
     ) -> Attempt:
-        """Make the directories of a new attempt."""
-        stage, run = self._directories()
+        """Make the directories of a new attempt.
+
+        Raises:
+            WorkspaceError: they cannot be made.
+        """
+        try:
+            stage, run = self._directories()
+        except OSError as error:
+            raise no_room(error) from error
         views: list[tuple[bytes, Digest]] = []
 
         def view(artifact: Artifact, filename: bytes) -> bytes:
@@ -82,8 +96,8 @@ class Attempts:
             run=run,
             environ=self._environ,
             view=view,
-            load=lambda artifact: merkl.python.run.load_value(self.project.store, artifact),
-            stores=(self.project.config.store,),
+            load=lambda artifact: merkl.python.run.load_value(self.project.shelter, artifact),
+            stores=(self.project.config.store, self.project.shelter.directory),
             modules=self.project.project_modules,
             texts=self._texts,
         )
@@ -107,12 +121,7 @@ class Attempts:
         return stage, run
 
     def _view(self, artifact: Artifact, filename: bytes) -> bytes:
-        views = self.project.views
-        if artifact.kind == "dir":
-            path = views.tree(artifact.digest, filename)
-        else:
-            path = views.path(artifact.digest, filename, artifact.executable)
-        return os.path.relpath(path, self._root)
+        return os.path.relpath(self.project.view(artifact, filename), self._root)
 
     def job(self, attempt: Attempt) -> Job:
         """What the executor is to run.
@@ -121,9 +130,23 @@ class Attempts:
             StoreCorrupt: an input's bytes are gone.
             MerklError: the call cannot be prepared.
         """
+        try:
+            return self._job(attempt)
+        except OSError as error:
+            raise no_room(error) from error
+
+    def _job(self, attempt: Attempt) -> Job:
+        if attempt.node.given is not None:
+            raise TaskFailed(
+                f"the bytes of {attempt.node.name} are gone from the store, and it was loaded from a sidecar",
+                at=attempt.node.place,
+                hint="build the target that makes it",
+            )
         call = attempt.node.call
         if isinstance(call, BashCall):
             attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
+            if attempt.node.discovers:
+                attempt.began_ns = self.project.index.clock_ns()
         else:
             assert isinstance(call, PythonCall)
             attempt.job = merkl.python.send.prepare(attempt.node, attempt.inputs, attempt.place)
@@ -133,7 +156,8 @@ class Attempts:
         """Leave an attempt that failed as one will want to find it."""
         if attempt.job is not None:
             try:
-                merkl.bash.run.keep(attempt.job, attempt.place)
+                merkl.bash.run.keep(attempt.node, attempt.job, attempt.place)
+                self._close_log(attempt)
             except OSError:
                 pass  # The disk is full; the message that follows says so.
 
@@ -153,14 +177,27 @@ class Attempts:
         Raises:
             InputChanged: a source changed meanwhile.
             TaskFailed: it failed, broke its word about outputs, or wrote to its inputs.
+            WorkspaceError: what it made cannot be read or taken.
         """
+        try:
+            return self._taken_in(attempt, ended)
+        except OSError as error:
+            raise no_room(error) from error
+
+    def _taken_in(self, attempt: Attempt, ended: Ended) -> tuple[Record, Mapping[Digest, bytes]]:
         node, place = attempt.node, attempt.place
-        staged = self._collect(attempt, ended)
+        try:
+            staged = self._collect(attempt, ended)
+        except TaskFailed as error:
+            if written := self._written_inputs(attempt):
+                error.details["also"] = f"it wrote to its input {written}; inputs are read-only"
+            raise
         self.check_sources(node)
         self._check_views(attempt)
         discovered = self._discover(attempt)
         blobs: dict[Digest, bytes] = {}
         outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
+        self._close_log(attempt)
         log = self._log(place, blobs)
         record = Record(
             key=node.key,
@@ -182,29 +219,31 @@ class Attempts:
     def _collect(self, attempt: Attempt, ended: Ended) -> list[Staged]:
         call = attempt.node.call
         if isinstance(call, BashCall):
-            return merkl.bash.run.collect(attempt.node, attempt.inputs, ended, attempt.place)
+            return merkl.bash.outcome.collect(attempt.node, attempt.inputs, ended, attempt.place)
         return merkl.python.send.collect(attempt.node, ended, attempt.place)
 
     def _check_views(self, attempt: Attempt) -> None:
-        if not attempt.views:
-            return
-        damaged = self.project.views.check([os.path.join(self._root, path) for path, _ in attempt.views])
-        if damaged:
-            names = ", ".join(
-                sorted(os.fsdecode(os.path.basename(path)) for path, d in attempt.views if d in damaged)
-            )
+        if written := self._written_inputs(attempt):
             raise TaskFailed(
-                f"{attempt.node.name} wrote to its input {names}",
+                f"{attempt.node.name} wrote to its input {written}",
                 at=attempt.node.place,
                 hint="inputs are read-only: let the command write to an out_file_arg, or use scratch=True",
             )
 
+    def _written_inputs(self, attempt: Attempt) -> str:
+        """The names of the inputs that a task wrote to; those of other tasks are set aside with it."""
+        if not attempt.views:
+            return ""
+        damaged = self.project.damaged([os.path.join(self._root, path) for path, _ in attempt.views])
+        return ", ".join(
+            sorted({os.fsdecode(os.path.basename(path)) for path, d in attempt.views if d in damaged})
+        )
+
     def _discover(self, attempt: Attempt) -> Discovered | None:
         if not attempt.node.discovers:
             return None
-        return merkl.bash.run.discover(
-            attempt.node, attempt.place, attempt.inputs, self.placed_by, self.project.digest_at
-        )
+        look = Files(self.project, attempt.began_ns)
+        return merkl.bash.outcome.discover(attempt.node, attempt.inputs, attempt.place, self.placed_by, look)
 
     def _artifact(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
         """Put one output into the store, or among the small blobs."""
@@ -231,22 +270,21 @@ class Attempts:
             digest = Digest.of(data)
             blobs[digest] = data
             return digest, len(data)
-        return self.project.store.put_file(path, move=True), size
+        return self.project.shelter.put_file(path, move=True), size
 
     def _tree(self, staged: Staged, path: bytes) -> Artifact:
-        tree = read_output_tree(path, take=lambda file: self.project.store.put_file(file, move=True))
-        digest = self.project.store.put([tree.encode()])
+        tree = read_output_tree(path, take=lambda file: self.project.shelter.put_file(file, move=True))
+        digest = self.project.shelter.put_tree(tree)
         return Artifact("dir", digest, tree.size, filename=staged.filename)
 
+    def _close_log(self, attempt: Attempt) -> None:
+        if not attempt.log_closed and isinstance(attempt.node.call, BashCall):
+            attempt.log_closed = True
+            merkl.bash.outcome.close_log(attempt.node, attempt.place)
+
     def _log(self, place: Workplace, blobs: dict[Digest, bytes]) -> Digest | None:
-        """Store what was printed; stdout that has a file of its own comes after the rest."""
+        """Store what was printed."""
         log = os.path.join(self._root, place.log)
-        stdout = os.path.join(self._root, place.run, b"stdout")
-        try:
-            with open(log, "ab") as file, open(stdout, "rb") as printed:
-                shutil.copyfileobj(printed, file, 1 << 20)
-        except FileNotFoundError:
-            pass
         try:
             if os.stat(log).st_size == 0:
                 return None
@@ -282,6 +320,14 @@ class Attempts:
             for folder in pair:
                 remove_tree(os.fsdecode(os.path.join(self._root, folder)))
         self._spare.clear()
+
+
+def no_room(error: OSError) -> WorkspaceError:
+    """The error for what the system refused under ``.merkl``, where tasks run."""
+    where = os.fsdecode(error.filename) if error.filename else None
+    hint = "make room on its file system" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    reason = error.strerror or str(error)
+    return WorkspaceError(f"cannot work in .merkl: {reason[:1].lower()}{reason[1:]}", at=where, hint=hint)
 
 
 SMALL = 100_000  # Bytes; what the store keeps inside its database.

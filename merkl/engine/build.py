@@ -31,7 +31,7 @@ from merkl.workspace.refs import DirRef, FileRef
 def judge(project: Project, selection: Selection, *, force: bool = False) -> Judge:
     """Plan: judge every node the selection needs, as far as can be known before anything runs."""
     planned = Judge(
-        project.store, project.first_change, force_all=force, forced=selection.forced, after=selection.after
+        project.shelter, project.first_change, force_all=force, forced=selection.forced, after=selection.after
     )
     planned.want(selection.roots)
     return planned
@@ -76,7 +76,7 @@ def build(
             keep_going=project.config.keep_going,
         )
         try:
-            with _signals(schedule, executor), using(project), lending(project.config.store, project.store):
+            with _signals(schedule, executor), using(project), lending(project.config.store, project.shelter):
                 outcome = schedule.run()
         finally:
             executor.close()
@@ -125,8 +125,10 @@ def _signals(schedule: Schedule, executor: Executor) -> Iterator[None]:
         return
 
     def asked(number: int, _: object) -> None:
-        schedule.signals += 1 if number == signal.SIGINT else 2
+        schedule.signals += 1
         executor.wake()
+        if number != signal.SIGINT:
+            signal.raise_signal(signal.SIGINT)  # The second, of which a call that runs right here hears too.
 
     before = {
         number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -182,8 +184,7 @@ def _value(project: Project, future: Future[Any], judged: Judge) -> Any:
     if artifact is None:
         raise TaskFailed(f"{future.node.name} left no result that could be kept", at=future.node.place)
     if artifact.kind == "value":
-        return load_value(project.store, artifact)
+        return load_value(project.shelter, artifact)
     name = os.fsencode(artifact.filename or future.output or future.node.name)
-    if artifact.kind == "dir":
-        return DirRef(project.views.tree(artifact.digest, name))
-    return FileRef(project.views.path(artifact.digest, name, artifact.executable))
+    path = project.view(artifact, name)
+    return DirRef(path) if artifact.kind == "dir" else FileRef(path)

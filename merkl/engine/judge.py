@@ -186,6 +186,7 @@ class Judge:
         wave = self._new_steps(nodes)
         while wave:
             fresh += wave
+            wave = [step for step in wave if not self._is_given(step)]
             asked = [s for s in wave if not s.node.open and not self._must_run(s.node)]
             records = self._lookup.by_key([step.node.key for step in asked]) if asked else {}
             unanswered: list[Step] = []
@@ -200,6 +201,15 @@ class Judge:
             for step in unanswered:
                 self._wait_for_deps(step)
         return fresh
+
+    def _is_given(self, step: Step) -> bool:
+        """Whether what a step makes is known from the start; then it is known now, unless its bytes were lost."""
+        node = step.node
+        if node.given is None or step.rerun is not None:
+            return False
+        step.record = Record(node.key, node.key, node.name, node.given, [], 0.0, 0)
+        self._know(step, Cached(step.record), node.given)
+        return True
 
     def _new_steps(self, nodes: Iterable[Node]) -> list[Step]:
         made = []

@@ -17,6 +17,7 @@ from merkl.engine.explain import all_parts
 from merkl.engine.judge import Judge, State, Step
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import plain_label
+from merkl.engine.sidecars import keep
 from merkl.errors import PlacementError, SerializationError, StoreCorrupt
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
@@ -28,7 +29,6 @@ from merkl.workspace import ledger
 from merkl.workspace.index import Other
 from merkl.workspace.place import move_file, place_file, place_tree, remove_placed
 from merkl.workspace.sidecar import Sidecar, write_sidecar
-from merkl.workspace.trees import read_tree
 
 
 class Workspace:
@@ -94,8 +94,8 @@ class Workspace:
             return False
         row = self.project.index.placed(placement.path)
         if artifact.kind == "value":
-            same_call = row is not None and row.key == step.node.key and row.output == placement.future.output
-            return same_call and not step.ran and row is not None and row.digest == found.digest
+            placed = row is not None and row.digest == found.digest and row.value == _value_name(artifact)
+            return placed and not found.executable
         agrees = (found.kind, found.digest, found.executable) == (
             artifact.kind,
             artifact.digest,
@@ -141,7 +141,7 @@ class Workspace:
 
     def _put_value(self, placement: Placement, artifact: Artifact) -> None:
         """Write a plain value in the form that the path's extension asks for."""
-        value = load_value(self.project.store, artifact)
+        value = load_value(self.project.shelter, artifact)
         if isinstance(value, bytes):
             data = value
         else:
@@ -157,13 +157,16 @@ class Workspace:
         digest = Digest.of(data)
         written = Artifact("file", digest, len(data))
         found = self.project.index.look(placement.path)
-        if not (isinstance(found, Artifact) and found.kind == "file" and found.digest == digest):
+        if not (
+            isinstance(found, Artifact)
+            and (found.kind, found.digest, found.executable) == ("file", digest, False)
+        ):
             replace = self._make_replaceable(placement.path)
             stamp = place_file(self.project.root, placement.path, data, replace=replace)
             self.project.index.seen(placement.path, stamp, digest)
             label = self.labels[placement.future.node.key]
             self.reporter.report(events.Placed(placement.future.node, label, placement.path))
-        self._remember(placement, written)
+        self._remember(placement, written, _value_name(artifact))
 
     def _make_replaceable(self, path: str) -> bool:
         """Make sure that what is at a path may go; whether even a full directory may.
@@ -174,19 +177,19 @@ class Workspace:
         return make_replaceable(self.project, path, self.reporter)
 
     def _open(self, digest: Digest) -> BinaryIO:
-        return self.project.store.reader(digest)
+        return self.project.shelter.reader(digest)
 
     def _tree(self, digest: Digest) -> Tree:
         with self._open(digest) as content:
             return Tree.decode(content.read())
 
-    def _remember(self, placement: Placement, artifact: Artifact) -> None:
+    def _remember(self, placement: Placement, artifact: Artifact, value: str = "") -> None:
         node = placement.future.node
         self.project.index.set_placed(
             placement.path,
             ledger.Placement(
                 artifact.kind, artifact.digest, artifact.executable, node.key, placement.future.output,
-                placement.target, placement.sidecar, time.time_ns(),
+                placement.target, placement.sidecar, time.time_ns(), value,
             ),
         )  # fmt: skip
 
@@ -206,7 +209,8 @@ class Workspace:
         kept = write_sidecar(self.project.root, placement.path, sidecar)
         if kept.modified_ns != modified:
             os.utime(where, ns=(kept.modified_ns, kept.modified_ns))
-            self.project.index.seen(placement.path, Stamp.of(os.stat(where)), digest)
+            if kind != "dir":
+                self.project.index.seen(placement.path, Stamp.of(os.stat(where)), digest)
 
     # ---- remembering ---------------------------------------------------------------------------------------------
 
@@ -254,6 +258,11 @@ def last_steps(
     return {key: step for key, step in found.items() if step is not None}
 
 
+def _value_name(artifact: Artifact) -> str:
+    """What tells a stored value from others, in the ledger."""
+    return f"{artifact.serializer} {artifact.digest.hex()}"
+
+
 def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
     """Make sure that what is at ``path`` may be replaced or removed: save it unless it is merkl's; True if it is safe.
 
@@ -284,13 +293,7 @@ def _has_entries(project: Project, path: str) -> bool:
 
 def save_edit(project: Project, path: str, found: Artifact) -> None:
     """Put what is at ``path`` into the store so that it outlives a loss of power, and remember that it is there."""
-    where = os.fsencode(os.path.join(project.root, path))
-    store = project.store
-    if found.kind == "dir":
-        tree = read_tree(where, lambda file, _: store.put_file(file, durable=True), "save", shown=path)
-        digest = store.put([tree.encode()], durable=True)
-    else:
-        digest = store.put_file(where, durable=True)
+    digest = keep(project.store, project.root, path, found.kind, durable=True)
     project.index.add_saved(
         ledger.SavedEdit(path, digest, found.kind, found.size, time.time_ns(), found.executable)
     )
@@ -336,7 +339,7 @@ def restore(project: Project, path: str, edit: ledger.SavedEdit, reporter: Repor
                     raise StoreCorrupt(f"a file of the saved {path} is no longer in the store")
                 return blob
 
-            place_tree(project.root, path, tree, opened, replace=replace)
+            place_tree(project.root, path, tree, opened, replace=replace, own=True)
         else:
             place_file(project.root, path, content, executable=edit.executable, replace=replace)
     project.index.forget_placed(path)

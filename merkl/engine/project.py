@@ -8,25 +8,26 @@ touches neither.
 """
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from merkl.config import Config
 from merkl.digest import Digest, Key
-from merkl.errors import InputMissing, SidecarError
+from merkl.errors import InputMissing
 from merkl.events import Note
 from merkl.nodes import Artifact, Future, Node, PathLike, Place, Source, calling_place, scope
-from merkl.store.base import Discovered
-from merkl.store.builds import BuildLease
-from merkl.store.local import LocalStore
-from merkl.store.views import Views
 from merkl.workspace.index import FileIndex
 from merkl.workspace.paths import normalise, placeable
 from merkl.workspace.refs import DirRef, FileRef
+
+if TYPE_CHECKING:  # `merkl list` needs no store.
+    from merkl.engine.shelter import Shelter
+    from merkl.store.base import Discovered
+    from merkl.store.builds import BuildLease
+    from merkl.store.local import LocalStore
+    from merkl.store.views import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +70,64 @@ class Project:
         return FileIndex(self.root, self.config.state, rehash=self.config.rehash)
 
     @cached_property
-    def store(self) -> LocalStore:
+    def store(self) -> "LocalStore":
         """Records and blobs."""
+        from merkl.store.local import LocalStore
+
         self._make_state()
         return LocalStore(self.config.store)
 
     @cached_property
-    def views(self) -> Views:
-        """Read-only paths to blobs; those made during a build are safe from gc while it lives."""
-        return Views(self.store, os.path.join(self.config.state, "view"), self.lease)
+    def shelter(self) -> "Shelter":
+        """The store, and beside it what it cannot take."""
+        from merkl.engine.shelter import Shelter
 
-    def hold(self, lease: BuildLease | None) -> None:
-        """Say which build uses the project from now on."""
+        name = f"{self.lease.id if self.lease is not None else os.getpid()}-kept"
+        return Shelter(self.store, os.path.join(self.config.state, "run", name))
+
+    @cached_property
+    def views(self) -> "Views":
+        """Read-only paths to blobs; those made during a build are safe from gc while it lives."""
+        return self._views_of(self.store)
+
+    @cached_property
+    def sheltered_views(self) -> "Views":
+        """The same for what the store could not take."""
+        return self._views_of(self.shelter.own())
+
+    def _views_of(self, store: "LocalStore") -> "Views":
+        from merkl.store.views import Views
+
+        return Views(store, os.path.join(self.config.state, "view"), self.lease)
+
+    def view(self, artifact: Artifact, name: bytes) -> bytes:
+        """The absolute path of a read-only view of an artifact, called ``name``.
+
+        Raises:
+            StoreCorrupt: its bytes are gone or damaged.
+        """
+        views = self.sheltered_views if self.shelter.sheltered(artifact.digest) else self.views
+        if artifact.kind == "dir":
+            return views.tree(artifact.digest, name)
+        return views.path(artifact.digest, name, artifact.executable)
+
+    def damaged(self, paths: Sequence[bytes]) -> list[Digest]:
+        """Which of the views at ``paths`` were changed since they were handed out."""
+        opened = [self.__dict__[name] for name in ("views", "sheltered_views") if name in self.__dict__]
+        return [digest for views in opened for digest in views.check(paths)]
+
+    def hold(self, lease: "BuildLease | None") -> None:
+        """Say which build uses the project from now on.  What a build could not store is kept until the next begins."""
         self.lease = lease
-        self.__dict__.pop("views", None)
+        for name in ("views", "sheltered_views"):
+            self.__dict__.pop(name, None)
+        if lease is not None:
+            self._leave_shelter()
+
+    def _leave_shelter(self) -> None:
+        shelter = self.__dict__.pop("shelter", None)
+        if shelter is not None:
+            shelter.close()
 
     def _make_state(self) -> None:
         state = self.config.state
@@ -97,11 +142,13 @@ class Project:
 
     def close(self) -> None:
         """Write back what is remembered and close the databases.  Idempotent."""
+        self._leave_shelter()
         for name in ("index", "store"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()
-        self.__dict__.pop("views", None)
+        for name in ("views", "sheltered_views"):
+            self.__dict__.pop(name, None)
 
     def take_notes(self) -> list[Note]:
         """What index and store have to say to the user since the last call."""
@@ -111,6 +158,9 @@ class Project:
             self.index.notes.clear()
         if "store" in self.__dict__:
             notes += self.store.take_notes()
+        if "shelter" in self.__dict__:
+            notes += self.shelter.notes
+            self.shelter.notes.clear()
         return notes
 
     # ---- nodes.Session -------------------------------------------------------------------------------------------
@@ -151,6 +201,9 @@ class Project:
         return known
 
     def _look_at_tool(self, spec: str) -> str:
+        import shutil
+        import subprocess
+
         words = spec.split()
         found = shutil.which(words[0]) if words else None
         if found is None:
@@ -198,10 +251,10 @@ class Project:
         return self.store.forget([*keys, *(record.content_key for record in records.values())])
 
     def from_file(self, path: PathLike) -> Future[Any]:
-        """The Future that a sidecar describes."""
-        raise SidecarError(
-            f"{os.fsdecode(path)} was not made by a node", hint="only outputs placed with >> have a key"
-        )
+        """The Future that a sidecar describes; its result must be in the store, or at the path."""
+        from merkl.engine.sidecars import loaded
+
+        return loaded(self.store, self.index, self.path(path))
 
     def when_done(self, future: Future[Any], callback: Callable[[Future[Any]], object]) -> None:
         """Call back once a Future is done."""
@@ -224,9 +277,13 @@ class Project:
         except InputMissing:
             return None
 
-    def first_change(self, discovered: Discovered) -> str | None:
+    def first_change(self, discovered: "Discovered") -> str | None:
         """The first path of a discovered set that is no longer what it was, or None."""
         for path, digest in discovered.files.items():
-            if self.digest_at(path) != digest:
+            if digest is None:
+                changed = os.path.lexists(os.path.join(self.root, path))
+            else:
+                changed = self.digest_at(path) != digest
+            if changed:
                 return str(path)
         return None

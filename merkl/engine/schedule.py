@@ -19,7 +19,7 @@ from merkl.engine.explain import reason
 from merkl.engine.judge import Cached, CutOff, Judge, State, Step
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
-from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed
+from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed, WorkspaceError
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
 from merkl.nodes import Node, Place
@@ -129,7 +129,7 @@ class Schedule:
     def _start(self, step: Step) -> None:
         node = step.node
         assert step.content is not None
-        lock = self.project.store.try_lock(step.content, node.name)
+        lock = self.project.shelter.try_lock(step.content, node.name)
         if lock is None:
             self._hold(step)
             return
@@ -140,7 +140,12 @@ class Schedule:
             self._settle()
             return
         number = self._tries[node.key] = self._tries.get(node.key, 0) + 1
-        attempt = self.attempts.open(node, self.judge.inputs(node), step.content, number, lock)
+        try:
+            attempt = self.attempts.open(node, self.judge.inputs(node), step.content, number, lock)
+        except MerklError as error:
+            lock.release()
+            self._fail(step, error, 0.0, "")
+            return
         try:
             self.attempts.check_sources(node)
             job = self.attempts.job(attempt)
@@ -162,7 +167,7 @@ class Schedule:
         """A record that another build filed since this step was judged."""
         if step.rerun is not None or self.judge.runs_regardless(step.node) or step.content is None:
             return None
-        for record in self.project.store.by_content_key([step.content]).get(step.content, []):
+        for record in self.project.shelter.by_content_key([step.content]).get(step.content, []):
             if record.discovered is None or self.project.first_change(record.discovered) is None:
                 return record
         return None
@@ -172,7 +177,7 @@ class Schedule:
         self._held.append((step, step.content))
         if step.node.key not in self._told:
             self._told.add(step.node.key)
-            holder = self.project.store.holder(step.content)
+            holder = self.project.shelter.holder(step.content)
             self.reporter.report(events.Waiting(step.node, self.labels[step.node.key], holder))
 
     def _look_at_held(self) -> None:
@@ -190,7 +195,7 @@ class Schedule:
     def _input_lost(self, step: Step, error: StoreCorrupt) -> None:
         """An input's bytes were damaged: make it again, then come back."""
         self.reporter.report(events.Note(error.headline, error.hint))
-        present = self.project.store.present(self.judge.inputs(step.node))
+        present = self.project.shelter.present(self.judge.inputs(step.node))
         for dep, artifact in zip(step.node.deps, self.judge.inputs(step.node), strict=True):
             if artifact.digest not in present:
                 other = self.judge.steps[dep.future.node.key]
@@ -204,6 +209,8 @@ class Schedule:
     def _ended(self, ended: Ended) -> None:
         attempt = self.running.pop(ended.ticket)
         step = self.judge.steps[attempt.node.key]
+        if ended.interrupted and not self.running:
+            self._obeyed = max(self._obeyed, 1)  # A call right here heard of it by itself.
         if ended.interrupted and _was_stopped(ended):
             self._release(attempt, discard=True)
             self.outcome.interrupted.append(self.labels[attempt.node.key])
@@ -213,7 +220,7 @@ class Schedule:
         try:
             record, blobs = self.attempts.take_in(attempt, ended)
             kept = step.node.cache and not ended.interrupted
-            self.project.store.publish([(record, not step.node.open)] if kept else [], blobs)
+            self.project.shelter.publish([(record, not step.node.open)] if kept else [], blobs)
         except InputChanged as error:
             self._release(attempt, discard=True)
             self._fail(step, error, ended.seconds, "")
@@ -300,6 +307,10 @@ class Schedule:
         except MerklError as error:
             self._fail_placing(step, error)
             return
+        except OSError as error:  # Somebody else is at work in the same place.
+            what = f"cannot place what {step.node.name} makes: {error.strerror}"
+            self._fail_placing(step, WorkspaceError(what, at=error.filename, hint="build again"))
+            return
         label, node, record = self.labels[step.node.key], step.node, step.record
         assert record is not None
         if step.ran:
@@ -308,7 +319,7 @@ class Schedule:
         elif isinstance(step.verdict, CutOff):
             self.outcome.cutoff += 1
             self.outcome.saved += record.seconds
-            self.project.store.alias(node.key, record)
+            self.project.shelter.alias(node.key, record)
             self.reporter.report(events.CutOff(node, label, record.seconds))
         else:
             assert isinstance(step.verdict, Cached), step.verdict

@@ -12,8 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 
+from merkl.digest import Digest
 from merkl.errors import MerklError, SerializationError, TaskFailed
 from merkl.execute.workplace import Staged
 from merkl.nodes import Artifact, using
@@ -23,7 +24,6 @@ from merkl.python.inside import Inside
 from merkl.python.outs import split_result
 from merkl.python.project import Project
 from merkl.python.task import PythonTask
-from merkl.store.base import Store
 from merkl.store.local import LocalStore
 from merkl.store.serializers import by_name, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
@@ -105,7 +105,14 @@ def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
     return task.function(*positional, **named)
 
 
-_stores: dict[tuple[int, str], Store] = {}
+class Values(Protocol):
+    """What is asked of a store here."""
+
+    def has(self, digests: Iterable[Digest]) -> set[Digest]: ...
+    def reader(self, digest: Digest) -> BinaryIO: ...
+
+
+_stores: dict[tuple[int, str], Values] = {}
 
 
 def _value(spec: CallSpec, index: int) -> Any:
@@ -113,11 +120,15 @@ def _value(spec: CallSpec, index: int) -> Any:
     if isinstance(given, bytes):
         path = os.fsdecode(given)
         return DirRef(path) if spec.kinds[index] == "dir" else FileRef(path)
-    found = next((store for store in map(_store, spec.stores) if store.has([given.digest])), None)
-    return load_value(found or _store(spec.stores[0]), given)
+    first, *others = spec.stores
+    for directory in others:
+        # Another holds what the first had no room for, and is there only then.
+        if not _store(first).has([given.digest]) and os.path.isdir(directory):
+            return load_value(_store(directory), given)
+    return load_value(_store(first), given)
 
 
-def _store(directory: str) -> Store:
+def _store(directory: str) -> Values:
     here = (os.getpid(), directory)
     if here not in _stores:
         _stores[here] = LocalStore(directory)
@@ -125,7 +136,7 @@ def _store(directory: str) -> Store:
 
 
 @contextlib.contextmanager
-def lending(directory: str, store: Store) -> Iterator[None]:
+def lending(directory: str, store: Values) -> Iterator[None]:
     """Let calls that run in this process use a store that is open already."""
     here = (os.getpid(), directory)
     _stores[here] = store
@@ -135,7 +146,7 @@ def lending(directory: str, store: Store) -> Iterator[None]:
         _stores.pop(here, None)
 
 
-def load_value(store: Store, artifact: Artifact) -> Any:
+def load_value(store: Values, artifact: Artifact) -> Any:
     """The value that an artifact is the written form of.
 
     Raises:

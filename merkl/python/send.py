@@ -67,7 +67,7 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         raise SerializationError(
             f"{call.task_name} cannot be sent to a worker: {error}",
             at=node.place,
-            hint="its function, its globals and its arguments must be picklable",
+            hint="make what cannot be pickled inside the function, or in a module that it imports",
         ) from error
     return CallJob(
         payload=payload,

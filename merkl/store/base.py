@@ -19,12 +19,11 @@ from merkl.nodes import Artifact
 class Discovered:
     """A set of inputs that a node found while it ran, and what each was.
 
-    ``files`` maps a path (relative to the project, else absolute) to the digest of its bytes, or None for a path that
-    was looked for and absent; ``listings`` maps a directory inside the project to the digest of its sorted names.
+    ``files`` maps a path (relative to the project, else absolute) to the digest of its bytes, or None for a path at
+    which there was nothing, and where something would have been found first.
     """
 
     files: Mapping[str, Digest | None]
-    listings: Mapping[str, Digest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ to ``quarantine/`` and are a miss from then on.
 
 import io
 import os
-import secrets
 import sqlite3
 import struct
 import time
@@ -252,7 +251,7 @@ class Blobs:
         )
 
     def _aside(self, digest: Digest) -> str:
-        return f"{self.directory}/quarantine/{digest.hex()}-{secrets.token_hex(4)}"
+        return f"{self.directory}/quarantine/{digest.hex()}-{os.urandom(4).hex()}"
 
 
 def lost(digest: Digest) -> StoreCorrupt:

@@ -9,7 +9,6 @@ one; so what is of no live build is nobody's.
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Collection
 from typing import Final
@@ -65,7 +64,7 @@ def register_build(state_dir: str) -> BuildLease:
     try:
         os.makedirs(directory, exist_ok=True)
         while True:
-            build_id = secrets.token_hex(4)
+            build_id = os.urandom(4).hex()
             path = os.path.join(directory, build_id)
             # Locked before it has its name, so that it is never seen unlocked.
             draft = os.path.join(directory, f".{build_id}")

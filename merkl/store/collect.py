@@ -9,7 +9,6 @@ Files go to ``trash/`` by renaming first, so what is removed is gone at once and
 """
 
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -240,7 +239,7 @@ def _reader(store: LocalStore, connection: sqlite3.Connection) -> records.ReadTr
 
 def _to_trash(path: str, trash: str) -> None:
     try:
-        os.rename(path, os.path.join(trash, secrets.token_hex(16)))
+        os.rename(path, os.path.join(trash, os.urandom(16).hex()))
     except FileNotFoundError:
         pass
 

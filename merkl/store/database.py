@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import sqlite3
 import threading
 import time
@@ -215,7 +214,7 @@ class Database:
                 return current
             used = [int(match[1]) for name in os.listdir(self._directory) if (match := _NAME.fullmatch(name))]
             path = os.path.join(self._directory, f"store-{max(used, default=0) + 1}.db")
-            draft = os.path.join(self._directory, f"new-{secrets.token_hex(8)}.db")
+            draft = os.path.join(self._directory, f"new-{os.urandom(8).hex()}.db")
             try:
                 with contextlib.closing(_connect(draft, "mode=rwc")) as connection:
                     create_tables(connection)

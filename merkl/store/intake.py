@@ -9,7 +9,6 @@ gc removes blobs in one, so it never removes what has just been confirmed.
 import errno
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -201,7 +200,7 @@ class _Draft:
     __slots__ = ("fd", "path")
 
     def __init__(self, directory: str) -> None:
-        self.path = os.path.join(directory, secrets.token_hex(16))
+        self.path = os.path.join(directory, os.urandom(16).hex())
 
     def __enter__(self) -> "_Draft":
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import struct
 import threading
 import time
@@ -146,7 +145,7 @@ class RunLocks:
             pass  # Only for a message.
 
     def _open_notes(self) -> int:
-        path = os.path.join(self._directory, "holders", f"{os.getpid()}-{secrets.token_hex(4)}")
+        path = os.path.join(self._directory, "holders", f"{os.getpid()}-{os.urandom(4).hex()}")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         fd = _open(path)
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -232,4 +232,4 @@ class _Running:
 def _found(discovered: Discovered | None) -> object:
     if discovered is None:
         return None
-    return sorted(discovered.files.items()), sorted(discovered.listings.items())
+    return sorted(discovered.files.items())

@@ -123,8 +123,7 @@ def _outputs_text(outputs: Mapping[str, Artifact]) -> str:
 def _discovered_text(discovered: Discovered) -> str:
     """Canonical, because its digest tells two records of one content key apart."""
     files = {path: None if digest is None else digest.hex() for path, digest in discovered.files.items()}
-    listings = {path: digest.hex() for path, digest in discovered.listings.items()}
-    return json.dumps({"files": files, "listings": listings}, sort_keys=True, separators=(",", ":"))
+    return json.dumps({"files": files}, sort_keys=True, separators=(",", ":"))
 
 
 def _text_of(value: object) -> bytes:
@@ -181,11 +180,8 @@ def _artifact(each: dict[str, Any]) -> Artifact:
 
 
 def _discovered_of(text: bytes) -> Discovered:
-    both = json.loads(text.decode())
-    return Discovered(
-        files={path: digest and _digest(digest) for path, digest in both["files"].items()},
-        listings={path: _digest(digest) for path, digest in both["listings"].items()},
-    )
+    files = json.loads(text.decode())["files"]
+    return Discovered({path: digest and _digest(digest) for path, digest in files.items()})
 
 
 def _digest(text: str) -> Digest:

@@ -11,7 +11,6 @@ last hashed, else by hashing it now.  A view that was changed is set aside and m
 
 import errno
 import os
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -203,7 +202,7 @@ class Views:
 
     def _set_aside(self, path: bytes) -> None:
         """Take away a view that is not what it was; nothing that somebody may have written is deleted."""
-        aside = os.path.join(self._directory, b".aside", secrets.token_hex(8).encode())
+        aside = os.path.join(self._directory, b".aside", os.urandom(8).hex().encode())
         try:
             self._make_folders(os.path.dirname(path))
             if os.path.isdir(path) and not os.path.islink(path):
@@ -221,7 +220,7 @@ class Views:
 
     def _make(self, path: bytes, write: Callable[[bytes], None]) -> bool:
         """Write a draft and give it its name; False if another build has just made the same directory."""
-        draft = os.path.join(self._directory, b".new", secrets.token_hex(16).encode())
+        draft = os.path.join(self._directory, b".new", os.urandom(16).hex().encode())
         try:
             self._make_folders(os.path.dirname(path))
             write(draft)

@@ -25,7 +25,8 @@ _SCHEMA: Final = """
     CREATE TABLE stamp (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE placement (
         path BLOB PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, executable INTEGER NOT NULL,
-        key BLOB NOT NULL, output TEXT NOT NULL, target TEXT NOT NULL, sidecar INTEGER NOT NULL, placed_ns INTEGER NOT NULL
+        key BLOB NOT NULL, output TEXT NOT NULL, target TEXT NOT NULL, sidecar INTEGER NOT NULL, placed_ns INTEGER NOT NULL,
+        value TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE saved (
         path BLOB NOT NULL, saved_ns INTEGER NOT NULL, digest BLOB NOT NULL, kind TEXT NOT NULL,

@@ -21,7 +21,10 @@ _AT_ONCE: Final = 500  # Names in one query.
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What merkl last put at a path, or saw there in agreement: ``target`` is who asked for it."""
+    """What merkl last put at a path, or saw there in agreement: ``target`` is who asked for it.
+
+    ``value`` names the stored value that the file is a written form of; empty if its bytes are the stored ones.
+    """
 
     kind: Kind
     digest: Digest
@@ -31,6 +34,7 @@ class Placement:
     target: str = ""
     sidecar: bool = False
     placed_ns: int = 0
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ class Ledger:
         raw = os.fsencode(path)
         self._placed[raw] = placement
         row = (raw, placement.kind, bytes(placement.digest), placement.executable, bytes(placement.key))
-        more = (placement.output, placement.target, placement.sidecar, placement.placed_ns or time.time_ns())
+        when = placement.placed_ns or time.time_ns()
+        more = (placement.output, placement.target, placement.sidecar, when, placement.value)
         self._database.write(_SET_PLACEMENT, row + more)
 
     def forget_placed(self, path: str) -> None:
@@ -185,9 +190,9 @@ class Ledger:
 
 
 _PLACEMENTS: Final = (
-    "SELECT path, kind, digest, executable, key, output, target, sidecar, placed_ns FROM placement"
+    "SELECT path, kind, digest, executable, key, output, target, sidecar, placed_ns, value FROM placement"
 )
-_SET_PLACEMENT: Final = "INSERT OR REPLACE INTO placement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SET_PLACEMENT: Final = "INSERT OR REPLACE INTO placement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _STEPS: Final = "SELECT label, key, content_key, seconds, parts, log, state FROM step"
 _SET_STEP: Final = "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -199,7 +204,7 @@ def _is_name(value: object) -> bool:
 def _well_formed(rows: Iterable[Sequence[Any]]) -> dict[str, Placement]:
     """Placements by path, without rows that a damaged page has spoiled."""
     found = {}
-    for path, kind, digest, executable, key, output, target, sidecar, placed_ns in rows:
+    for path, kind, digest, executable, key, output, target, sidecar, placed_ns, value in rows:
         if (
             _is_name(digest)
             and _is_name(key)
@@ -207,7 +212,15 @@ def _well_formed(rows: Iterable[Sequence[Any]]) -> dict[str, Placement]:
             and isinstance(path, bytes)
         ):
             found[os.fsdecode(path)] = Placement(
-                kind, Digest(digest), bool(executable), Key(key), output, target, bool(sidecar), placed_ns
+                kind,
+                Digest(digest),
+                bool(executable),
+                Key(key),
+                output,
+                target,
+                bool(sidecar),
+                placed_ns,
+                value,
             )
     return found
 

@@ -124,8 +124,9 @@ def place_tree(
     *,
     mtime_ns: int | None = None,
     replace: bool = False,
+    own: bool = False,
 ) -> Stamp:
-    """Put a directory at ``path``: built beside it, then renamed; its stamp.
+    """Put a directory at ``path``: built beside it, then renamed; its stamp.  ``own`` as for ``restore_tree``.
 
     An empty directory at the path is replaced, and a full one, or a file, only with ``replace``.
 
@@ -141,7 +142,7 @@ def place_tree(
         try:
             fd = os.open(temporary, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
             try:
-                restore_tree(tree, fd, open_blob, path)
+                restore_tree(tree, fd, open_blob, path, own=own)
                 if mtime_ns is not None:
                     os.utime(fd, ns=(mtime_ns, mtime_ns))
                 _swap_in(directory, temporary, name, way)

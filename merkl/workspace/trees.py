@@ -20,10 +20,10 @@ from merkl.workspace.ignore import MERKLIGNORE, Rules
 from merkl.workspace.missing import unreadable, what_is, wrong_kind
 from merkl.workspace.paths import reserved, temporary
 
-Reading: TypeAlias = Literal["source", "save", "look"]
+Reading: TypeAlias = Literal["source", "save", "edit", "look"]
 """Why a directory is read.  ``source``: as an input; links are followed where they lead out, and what belongs to
 version control or to merkl is left out, as is what ``.merklignore`` names.  ``save``: as an output; whatever could not
-be restored is an error.  ``look``: to see whether it is still what was placed; nothing is left out or followed."""
+be restored is an error.  ``edit``: as the user's own; the same, but links may lead anywhere.  ``look``: to see whether it is still what was placed; nothing is left out or followed."""
 
 Take: TypeAlias = Callable[[bytes, os.stat_result], Digest]
 """Gets the path of a regular file (or of a link to one) and its stat; returns the digest of its bytes."""
@@ -97,7 +97,7 @@ class _Reader:
         """The names in a directory that count, and the rules inside it."""
         where = path + b"/" + directory if directory else path
         names = os.listdir(where)
-        if self.reading == "save":
+        if self.reading in ("save", "edit"):
             for name in filter(reserved, names):
                 raise self.refused(
                     shown,
@@ -125,7 +125,7 @@ class _Reader:
 
     def link(self, path: bytes, shown: str, entries: dict[bytes, TreeEntry], entry: TreeEntry) -> TreeEntry:
         """Judge a link once all entries are known; a source's gets the digest of what lies outside."""
-        if self.reading == "look" or leads_to(entries, entry.path) is not None:
+        if self.reading in ("look", "edit") or leads_to(entries, entry.path) is not None:
             return entry
         if self.reading == "save":
             text = os.fsdecode(entry.link)
@@ -172,10 +172,13 @@ def _under(shown: str, name: bytes) -> str:
     return os.fsdecode(name) if shown == "." else f"{shown}/{os.fsdecode(name)}"
 
 
-def restore_tree(tree: Tree, directory: int, open_blob: Callable[[Digest], BinaryIO], shown: str) -> None:
+def restore_tree(
+    tree: Tree, directory: int, open_blob: Callable[[Digest], BinaryIO], shown: str, *, own: bool = False
+) -> None:
     """Fill an empty directory, given by its descriptor, that nobody else writes to.
 
-    ``open_blob`` returns a reader of the bytes of a digest.
+    ``open_blob`` returns a reader of the bytes of a digest.  ``own`` says that the tree was read from the user's own
+    directory, so that its links may lead anywhere.
 
     Raises:
         PlacementError: an entry could lead out of the directory, or belongs to version control or to merkl.
@@ -187,7 +190,7 @@ def restore_tree(tree: Tree, directory: int, open_blob: Callable[[Digest], Binar
         raise PlacementError(f"cannot place the directory {shown}: {error}") from None
     entries = {entry.path: entry for entry in tree.entries}
     for entry in tree.entries:
-        _may_restore(entries, entry, shown)
+        _may_restore(entries, entry, shown, own)
         if entry.kind == "dir":
             os.mkdir(entry.path, dir_fd=directory)
         elif entry.kind == "link":
@@ -196,11 +199,11 @@ def restore_tree(tree: Tree, directory: int, open_blob: Callable[[Digest], Binar
             _restore_file(entry, directory, open_blob, shown)
 
 
-def _may_restore(entries: dict[bytes, TreeEntry], entry: TreeEntry, shown: str) -> None:
+def _may_restore(entries: dict[bytes, TreeEntry], entry: TreeEntry, shown: str, own: bool) -> None:
     name = f"{shown}/{os.fsdecode(entry.path)}"
     if reserved(entry.path.rpartition(b"/")[2]):
         raise PlacementError(f"cannot place {name}: it belongs to version control or to merkl")
-    if entry.kind == "link" and leads_to(entries, entry.path) is None:
+    if entry.kind == "link" and not own and leads_to(entries, entry.path) is None:
         raise PlacementError(
             f"cannot place {name}: it is a symbolic link to {os.fsdecode(entry.link)!r}, outside its directory"
         )

@@ -164,7 +164,7 @@ def test_show_tells_command_key_inputs_outputs_and_places(poem):
     assert text.startswith("count build/lines.txt\n")
     assert "Merklfile.py:13" in text
     assert "    echo counting; wc -l < VIEW/" in text
-    assert "    upper poem.txt.out  made as poem.txt" in text
+    assert "    upper build/loud.txt.out  made as " in text
     assert "→ build/lines.txt" in text
     assert "state    cached" in text
     assert "template count" in text

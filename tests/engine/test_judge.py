@@ -98,7 +98,7 @@ class World:
             inputs=[i.digest for i in inputs],
             seconds=1.0,
             started_ns=0,
-            discovered=Discovered({"x.h": None}, {}) if node.discovers else None,
+            discovered=Discovered({"x.h": None}) if node.discovers else None,
         )
         if node.cache:
             self.content.setdefault(record.content_key, []).append(record)

@@ -1,6 +1,7 @@
 """The code a task runs: where it may be defined, one key everywhere, and never another text than the one counted."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -156,13 +157,16 @@ def test_one_call_has_one_key_as_a_script_a_module_a_merklfile_and_in_a_worker(p
 
 @BOTH
 def test_a_call_inside_a_task_of_the_merklfile_has_the_key_it_has_outside(project: Any, jobs: str) -> None:
-    project.merklfile(TASKS.replace("from merkl import task", "").strip() + textwrap.dedent("""
+    project.merklfile(
+        TASKS.replace("from merkl import task", "").strip()
+        + textwrap.dedent("""
 
         @target(default=True)
         def all():
             key_of_add(3) > "inside.txt"
             print(add(3).hash)
-    """))
+    """)
+    )
     outside = project.merkl("build", jobs).stderr.split()
 
     assert project.read("inside.txt") in outside
@@ -340,3 +344,55 @@ def test_a_value_evaluated_while_the_merklfile_loads_decides_what_is_built(proje
 
     assert project.build(jobs) == ["shout", "shout"]
     assert (project.read("c.txt"), project.read("count.txt")) == ("C", "3")
+
+
+EVALUATED = """
+    import os
+    import time
+
+    @task
+    def slow(n):
+        with open("started", "w") as f:
+            f.write("x")
+        time.sleep(300)
+
+    @task
+    def bad(n):
+        return 1 // n
+
+    @target
+    def waits():
+        slow(1).eval()
+
+    @target
+    def fails():
+        try:
+            bad(0).eval()
+        finally:
+            with open("finally", "w") as f:
+                f.write("x")
+"""
+
+
+@BOTH
+def test_ctrl_c_while_a_target_evaluates_ends_the_build(project: Any, jobs: str) -> None:
+    project.merklfile(EVALUATED)
+    process = project.popen("build", jobs, "waits")
+    deadline = time.monotonic() + 30
+    while not (project.path / "started").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+
+
+@BOTH
+def test_a_task_that_fails_while_a_target_evaluates_ends_the_build(project: Any, jobs: str) -> None:
+    project.merklfile(EVALUATED)
+    done = project.merkl("build", jobs, "fails", code=1)
+
+    assert "bad raised ZeroDivisionError" in done.stderr and "Merklfile.py:23, in fails" in done.stderr
+    assert (project.path / "finally").exists()

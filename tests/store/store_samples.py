@@ -44,7 +44,7 @@ def record(
 
 def found(**files: bytes | None) -> Discovered:
     """A discovered set of files with those contents."""
-    return Discovered({name: None if data is None else Digest.of(data) for name, data in files.items()}, {})
+    return Discovered({name: None if data is None else Digest.of(data) for name, data in files.items()})
 
 
 def tree_of(files: dict[bytes, bytes], links: dict[bytes, bytes] | None = None) -> Tree:

@@ -94,7 +94,7 @@ def test_a_record_comes_back_whole(store: Store) -> None:
         b"object",
         log=Digest.of(b"warning"),
         exit_code=3,
-        discovered=Discovered({"a.h": Digest.of(b"h"), "gone.h": None}, {"include": Digest.of(b"names")}),
+        discovered=Discovered({"a.h": Digest.of(b"h"), "gone.h": None}),
         arguments={"level": 3, "name": "\udcff", "nested": {"a": [1, None, "ü"]}},
         dependencies=[["key", "out"], {"x": 1.5}],
         metadata={"peak": 2**40},

@@ -1,0 +1,140 @@
+"""The store as a build sees it: what the real one cannot take is kept beside it for as long as the project is open.
+
+It decides which faults of the store a build may ignore: all that keep something from going in.  What keeps it from being
+read at all is the store's to say.
+
+The invariant: a record is filed only if everything that it names is in the real store.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
+
+from merkl.digest import Digest, Key
+from merkl.errors import SchemaTooNew, StoreError
+from merkl.events import Note
+from merkl.nodes import Artifact
+from merkl.store.base import Record
+from merkl.store.local import LocalStore, RunLock
+from merkl.store.removal import remove_tree
+from merkl.tree import Tree
+
+
+class Shelter:
+    """What a build needs of ``store``; ``directory`` is where the rest goes, made when it is needed."""
+
+    def __init__(self, store: LocalStore, directory: str) -> None:
+        self.store = store
+        self.directory = directory
+        self.notes: list[Note] = []
+        self._own: LocalStore | None = None
+        self._refused = False  # Since the last ``publish``.
+
+    def own(self) -> LocalStore:
+        """The store beside the real one.
+
+        Raises:
+            StoreError: there is no room for it either.
+        """
+        if self._own is None:
+            self._own = LocalStore(self.directory)
+        return self._own
+
+    def sheltered(self, digest: Digest) -> bool:
+        """Whether a blob is here only because the real store could not take it."""
+        return self._own is not None and bool(self._own.has([digest])) and not self.store.has([digest])
+
+    def close(self) -> None:
+        """Let go of what was kept.  Idempotent."""
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+            remove_tree(self.directory)
+
+    def _refuse(self, error: StoreError) -> None:
+        if isinstance(error, SchemaTooNew):
+            raise error
+        self._refused = True
+        where = f" ({error.details['path']})" if "path" in error.details else ""
+        note = Note(f"not cached: {error.headline}{where}", error.hint)
+        if note not in self.notes:
+            self.notes.append(note)
+
+    # ---- records -------------------------------------------------------------------------------------------------
+
+    def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        """As the store's."""
+        return self.store.by_key(keys)
+
+    def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
+        """As the store's."""
+        return self.store.by_content_key(keys)
+
+    def publish(self, results: Sequence[tuple[Record, bool]], blobs: Mapping[Digest, bytes]) -> None:
+        """As the store's; what cannot be filed is not, and its blobs are kept here."""
+        refused, self._refused = self._refused, False
+        try:
+            self.store.publish([] if refused else results, blobs)
+        except StoreError as error:
+            self._refuse(error)
+            self._refused = False
+            self.own().publish([], blobs)
+
+    def alias(self, key: Key, record: Record) -> None:
+        """As the store's, if it can."""
+        try:
+            self.store.alias(key, record)
+        except StoreError as error:
+            self._refuse(error)
+            self._refused = False
+
+    def try_lock(self, content_key: Key, task: str) -> RunLock | None:
+        """As the store's."""
+        return self.store.try_lock(content_key, task)
+
+    def holder(self, content_key: Key) -> str:
+        """As the store's."""
+        return self.store.holder(content_key)
+
+    # ---- blobs ---------------------------------------------------------------------------------------------------
+
+    def put_file(self, path: str | bytes, *, move: bool = False) -> Digest:
+        """As the store's, or here."""
+        try:
+            return self.store.put_file(path, move=move)
+        except StoreError as error:
+            self._refuse(error)
+            return self.own().put_file(path, move=move)
+
+    def put_tree(self, tree: Tree) -> Digest:
+        """Store a directory whose files are stored; one that is kept here has all its files here."""
+        if not self._refused:
+            try:
+                return self.store.put([tree.encode()])
+            except StoreError as error:
+                self._refuse(error)
+        own = self.own()
+        leaves = {entry.digest for entry in tree.entries if entry.digest is not None}
+        for leaf in leaves - own.has(leaves):
+            with self.store.reader(leaf) as file:
+                own.put(iter(lambda: file.read(1 << 20), b""))
+        return own.put([tree.encode()])
+
+    def has(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are in either."""
+        asked = list(digests)
+        return self.store.has(asked) | (self._own.has(asked) if self._own is not None else set())
+
+    def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
+        """Those that are whole in either."""
+        asked = list(artifacts)
+        return self.store.present(asked) | (self._own.present(asked) if self._own is not None else set())
+
+    def reader(self, digest: Digest) -> BinaryIO:
+        """A reader from either.
+
+        Raises:
+            StoreCorrupt: it is gone or damaged in both.
+        """
+        if self._own is not None and self._own.has([digest]):
+            return self._own.reader(digest)
+        return self.store.reader(digest)

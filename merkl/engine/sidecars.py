@@ -1,0 +1,106 @@
+"""Futures from sidecars, and files of the workspace brought into the store.
+
+It decides where the result is taken from that a sidecar names: the record under its key, else the bytes with its digest,
+in the store or at the path itself.
+
+The invariant: a Future that is returned has a result that was there a moment ago, so it never has to run.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from merkl.digest import Digest
+from merkl.errors import SidecarError
+from merkl.nodes import Artifact, Future, Kind, Node, Output, Part, calling_place
+from merkl.store.local import LocalStore
+from merkl.workspace.index import FileIndex
+from merkl.workspace.sidecar import Sidecar, read_sidecar, sidecar_of
+from merkl.workspace.trees import read_tree
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCall:
+    """Stands for the call that made what a sidecar describes."""
+
+    task_name: str
+    subject: str
+    retries: int = 0
+
+    def parts(self) -> list[Part]:
+        """Nothing is known of them."""
+        return []
+
+
+def loaded(store: LocalStore, index: FileIndex, path: str) -> Future[Any]:
+    """The Future whose output was placed at ``path``, normalised, from the sidecar beside it.
+
+    Raises:
+        SidecarError: there is none, or it cannot be read, or no node made what it describes, or that is gone.
+    """
+    sidecar = read_sidecar(index.root, path)
+    if sidecar is None:
+        raise SidecarError(f"there is no {sidecar_of(path)}", hint="`future >> path` writes one")
+    if sidecar.key is None:
+        raise SidecarError(
+            f"{sidecar_of(path)} is of data that no node made", hint=f"it is a file: file({path!r})"
+        )
+    given = _artifacts(store, index, path, sidecar)
+    node = Node(
+        call=LoadedCall(sidecar.task, path),
+        key=sidecar.key,
+        static=Digest.of(bytes(sidecar.key)),
+        deps=(),
+        sources=(),
+        outputs=tuple(Output(name, each.kind, each.filename) for name, each in given.items()),
+        place=calling_place(),
+        given=given,
+    )
+    return Future(node, sidecar.output)
+
+
+def _artifacts(store: LocalStore, index: FileIndex, path: str, sidecar: Sidecar) -> Mapping[str, Artifact]:
+    assert sidecar.key is not None
+    record = store.by_key([sidecar.key]).get(sidecar.key)
+    if record is not None and sidecar.output in record.outputs:
+        artifact = record.outputs[sidecar.output]
+        if artifact.digest in store.present([artifact]):
+            return record.outputs
+    described = Artifact(
+        sidecar.kind, sidecar.digest, sidecar.size, sidecar.executable, filename=os.path.basename(path)
+    )
+    if not sidecar.serializer and _is_kept(store, index, path, described):
+        return {sidecar.output: described}
+    raise SidecarError(
+        f"what {sidecar_of(path)} describes is in no store here, and not at {path}",
+        hint="build the target that makes it",
+        task=sidecar.task,
+    )
+
+
+def _is_kept(store: LocalStore, index: FileIndex, path: str, described: Artifact) -> bool:
+    """Whether the bytes are in the store, or were brought there from the path."""
+    if described.digest in store.present([described]):
+        return True
+    found = index.look(path)
+    if not isinstance(found, Artifact) or (found.kind, found.digest) != (described.kind, described.digest):
+        return False
+    return keep(store, index.root, path, found.kind) == described.digest
+
+
+def keep(store: LocalStore, root: str, path: str, kind: Kind, *, durable: bool = False) -> Digest:
+    """Put the file or directory at ``path`` of the project into the store; its digest.
+
+    Raises:
+        StoreError: there is no room.
+        TaskFailed: a directory holds something that cannot be kept, such as a socket.
+    """
+    where = os.fsencode(os.path.join(root, path))
+    if kind != "dir":
+        return store.put_file(where, durable=durable)
+
+    def take(file: bytes, _: os.stat_result) -> Digest:
+        return store.put_file(file, durable=durable)
+
+    return store.put([read_tree(where, take, "edit", shown=path).encode()], durable=durable)

@@ -1,0 +1,161 @@
+"""A store that is full, read-only or elsewhere: the build delivers all the same."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LARGE = """
+    import os
+
+    large = bash_task("head -c {arg('size')} /dev/zero | tr '\\\\0' x > {out_file_arg('out', '.txt')}")
+    count = bash_task("wc -c < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
+
+    @task
+    def text(path):
+        return open(path).read()
+
+    @task
+    def tree(text):
+        top = os.path.join(os.environ["TMPDIR"], "top")
+        os.makedirs(top)
+        for name in ("a", "b"):
+            with open(os.path.join(top, name), "w") as f:
+                f.write(name + text)
+        return DirRef(top)
+
+    listed = bash_task("cat {dir_arg('tree')}/* | wc -c > {out_file_arg('out', '.txt')}")
+
+    @target(default=True)
+    def all():
+        big = large(3_000_000) > "big.txt"
+        count(big) > "count.txt"
+        folder = tree(text(big)) > "folder"
+        listed(folder) > "listed.txt"
+
+    @target
+    def small():
+        large(10) > "small.txt"
+"""
+
+
+@pytest.fixture
+def mount(project: Any) -> Iterator[Callable[..., Path]]:
+    """Mount a file system of the test's own below the project."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root may mount")
+    mounted: list[Path] = []
+
+    def make(name: str, options: str) -> Path:
+        where: Path = project.path / name
+        where.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "merkl-test", str(where)], capture_output=True
+        )
+        if done.returncode:
+            pytest.skip(f"may not mount: {done.stderr.decode().strip()}")
+        mounted.append(where)
+        return where
+
+    yield make
+    for where in reversed(mounted):
+        subprocess.run(["umount", str(where)], check=True)
+
+
+def check_all(project: Any) -> None:
+    assert (project.path / "big.txt").stat().st_size == 3_000_000
+    assert project.read("count.txt").split() == ["3000000"]
+    assert project.read("listed.txt").split() == ["6000002"]
+    assert (project.path / "folder/b").stat().st_size == 3_000_001
+
+
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_a_full_store_costs_the_cache_and_not_the_build(
+    project: Any, mount: Callable[..., Path], jobs: str
+) -> None:
+    mount(".merkl/store", "size=1m")
+    project.merklfile(LARGE)
+
+    done = project.merkl("build", jobs)
+
+    assert "not cached: the store cannot take more: disk full" in done.stderr + done.stdout
+    assert "merkl gc" in done.stderr + done.stdout
+    check_all(project)
+    assert not [name for name in os.listdir(project.path / ".merkl/run") if "kept" in name]
+    assert "large" in project.build(jobs)
+    check_all(project)
+    assert project.build("small") == ["large"]
+    assert project.build("small") == []
+
+
+def test_a_value_of_a_full_store_can_be_evaluated(project: Any, mount: Callable[..., Path]) -> None:
+    mount(".merkl/store", "size=1m")
+    project.merklfile(
+        LARGE
+        + """
+    found = text(large(2_000_000)).eval()
+    where = large(2_000_001).eval()
+    assert set(found) == {"x"} and len(found) == 2_000_000
+    assert os.path.getsize(where) == 2_000_001
+    """
+    )
+    project.merkl("build", "small")
+
+
+def test_a_read_only_store_answers_and_takes_nothing(
+    project: Any, mount: Callable[..., Path], tmp_path: Any
+) -> None:
+    shared = mount("shared", "size=30m")
+    environment = os.environ | {"MERKL_STORE": str(shared / "store")}
+    project.merklfile(LARGE)
+    project.merkl("build", "small", env=environment)
+    subprocess.run(["mount", "-o", "remount,ro", str(shared)], check=True)
+    (project.path / "small.txt").unlink()
+
+    assert project.build("small", env=environment) == []
+    assert project.read("small.txt") == "x" * 10
+    done = project.merkl("build", env=environment)
+    assert "not cached: the store may not be written" in done.stderr + done.stdout
+    check_all(project)
+
+
+def test_a_store_on_another_file_system_is_as_good(project: Any, mount: Callable[..., Path]) -> None:
+    mount(".merkl/store", "size=50m")
+    project.merklfile(LARGE)
+    assert sorted(project.build()) == ["count", "large", "listed", "text", "tree"]
+    check_all(project)
+    shutil.rmtree(project.path / "folder")
+    (project.path / "big.txt").unlink()
+
+    assert project.build() == []
+    check_all(project)
+
+
+def test_a_full_disk_under_the_tasks_fails_them_by_name_and_harms_nothing(
+    project: Any, mount: Callable[..., Path]
+) -> None:
+    mount(".merkl", "size=2m")
+    project.merklfile(LARGE)
+    done = project.merkl("build", code=1)
+
+    assert "large failed" in done.stderr
+    assert not (project.path / "big.txt").exists()
+    assert "Traceback" not in done.stderr and "bug in merkl" not in done.stderr
+    assert project.build("small") == ["large"]
+
+
+def test_a_project_that_may_not_be_written_is_an_error_of_the_store(
+    project: Any, mount: Callable[..., Path]
+) -> None:
+    inner = mount("inner", "size=1m")
+    other = type(project)(inner)
+    other.merklfile(LARGE)
+    subprocess.run(["mount", "-o", "remount,ro", str(inner)], check=True)
+
+    assert "small" in other.merkl("list").stdout
+    done = other.merkl("build", "small", code=3)
+    assert "may not be written" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,372 @@
+"""Outputs in the workspace: where they may go, what becomes of what lies there, and their sidecars."""
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+MAKE = """
+    make = bash_task("echo {arg('text')} > {out_file_arg('out', '.txt')}")
+    folder = bash_task("mkdir -p {out_dir_arg('out')}/sub; echo {arg('text')} > {out_dir_arg('out')}/sub/f; ln -s sub/f {out_dir_arg('out')}/link")
+    script = bash_task("echo '#!/bin/sh' > {out_file_arg('out', '.sh')}; chmod +x {out_file_arg('out', '.sh')}")
+
+    @task
+    def number(n):
+        return n
+"""
+
+
+def merklfile(project: Any, *lines: str, more: str = "") -> None:
+    """A Merklfile with the tasks above and a default target of these lines."""
+    body = "".join(f"        {line}\n" for line in lines)
+    project.merklfile(f"{MAKE}\n{more}\n    @target(default=True)\n    def all():\n{body}")
+
+
+def test_two_outputs_at_one_path_are_refused_and_both_named(project: Any) -> None:
+    merklfile(project, 'make("a") > "out.txt"', 'number(1) > "./sub/../out.txt"')
+    said = project.merkl("build", code=2).stderr
+
+    assert "two outputs would be placed at out.txt" in said
+    assert "make, placed at" in said and "number, placed at" in said
+    assert not (project.path / "out.txt").exists()
+
+
+def test_targets_that_conflict_may_be_built_one_at_a_time(project: Any) -> None:
+    project.merklfile(
+        MAKE
+        + """
+    @target
+    def one():
+        make("1") > "out.txt"
+
+    @target
+    def two():
+        make("2") > "out.txt"
+    """
+    )
+    project.build("one")
+    project.build("two")
+    assert project.read("out.txt") == "2\n"
+    assert project.build("one") == []
+    assert project.read("out.txt") == "1\n"
+    assert "two outputs would be placed at out.txt" in project.merkl("build", "one", "two", code=2).stderr
+
+
+def test_one_output_may_be_at_two_paths(project: Any) -> None:
+    merklfile(project, 'f = make("a") > "one.txt"', 'f > "two.txt"', 'make("a") > "one.txt"')
+
+    assert project.build() == ["make"]
+    assert project.read("one.txt") == project.read("two.txt") == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("../out.txt", "outside the project"),
+        ("/tmp/merkl-never", "outside the project"),
+        (".merkl/out", "belongs to version control or to merkl"),
+        (".git/hooks/pre-commit", "belongs to version control or to merkl"),
+        ("Merklfile.py", "merkl would run or obey it"),
+        ("x.merkl", "sidecars"),
+    ],
+)
+def test_paths_that_are_not_the_projects_to_write_are_refused(project: Any, path: str, says: str) -> None:
+    merklfile(project, f'make("a") > {path!r}')
+
+    assert says in project.merkl("build", code=2).stderr
+
+
+def test_an_output_inside_another_output_is_refused(project: Any) -> None:
+    merklfile(project, 'folder("a") > "out"', 'make("b") > "out/sub/f"')
+
+    assert "out/sub/f lies inside out, which is an output itself" in project.merkl("build", code=2).stderr
+
+
+def test_an_output_read_as_a_plain_file_is_refused(project: Any) -> None:
+    project.write("middle.txt", "by hand")
+    more = """
+    copy = bash_task("cat {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
+    """
+    merklfile(project, 'make("a") > "middle.txt"', 'copy("middle.txt") > "out.txt"', more=more)
+    said = project.merkl("build", code=2).stderr
+
+    assert "copy reads middle.txt as a plain file, but make makes it" in said
+    assert "pass the Future instead of the path" in said
+    assert project.read("middle.txt") == "by hand"
+
+
+def test_deleted_outputs_come_back_without_running(project: Any) -> None:
+    merklfile(
+        project,
+        'make("a") > "deep/er/out.txt"',
+        'folder("b") > "tree"',
+        'script() > "run.sh"',
+        'number(3) > "n.json"',
+    )
+    assert len(project.build()) == 4
+    (project.path / "run.sh").unlink()
+    shutil.rmtree(project.path / "deep")
+    (project.path / "tree/sub/f").unlink()
+    (project.path / "n.json").unlink()
+
+    assert project.build() == []
+    assert project.read("deep/er/out.txt") == "a\n"
+    assert project.read("tree/sub/f") == project.read("tree/link") == "b\n"
+    assert os.access(project.path / "run.sh", os.X_OK)
+    assert json.loads(project.read("n.json")) == 3
+
+
+@pytest.mark.parametrize(("path", "edit"), [("out.txt", "mine"), ("n.txt", "mine"), ("tree/sub/f", "mine")])
+def test_what_was_edited_by_hand_is_saved_before_it_is_replaced(project: Any, path: str, edit: str) -> None:
+    merklfile(project, 'make("a") > "out.txt"', 'folder("b") > "tree"', 'number(3) > "n.txt"')
+    project.build()
+    before = project.read(path)
+    project.write(path, edit)
+    output = path.partition("/")[0]
+
+    done = project.merkl("build")
+
+    assert f"merkl restore {output}" in done.stdout + done.stderr
+    assert project.read(path) == before
+    project.merkl("restore", output)
+    assert project.read(path) == edit
+    assert project.build() == []
+    assert project.read(path) == before
+    project.merkl("restore", output)
+    assert project.read(path) == edit
+
+
+def test_an_edited_directory_is_saved_with_links_that_lead_anywhere(project: Any) -> None:
+    merklfile(project, 'folder("b") > "tree"')
+    project.build()
+    (project.path / "tree/sub/f").unlink()
+    (project.path / "tree/abs").symlink_to("/etc/passwd")
+
+    assert project.build() == []
+    assert project.read("tree/link") == "b\n" and not os.path.lexists(project.path / "tree/abs")
+    project.merkl("restore", "tree")
+    assert os.readlink(project.path / "tree/abs") == "/etc/passwd"
+    assert os.readlink(project.path / "tree/link") == "sub/f" and not (project.path / "tree/sub/f").exists()
+
+
+def test_what_was_there_before_merkl_came_is_saved(project: Any) -> None:
+    project.write("out.txt", "precious")
+    project.write("tree/notes.txt", "precious too")
+    merklfile(project, 'make("a") > "out.txt"', 'folder("b") > "tree"')
+    project.build()
+
+    assert project.read("out.txt") == "a\n" and not (project.path / "tree/notes.txt").exists()
+    project.merkl("restore", "out.txt", "tree")
+    assert project.read("out.txt") == "precious" and project.read("tree/notes.txt") == "precious too"
+
+
+def test_a_link_a_directory_or_a_pipe_in_the_place_of_an_output(project: Any) -> None:
+    merklfile(project, 'make("a") > "out.txt"')
+    project.build()
+    out = project.path / "out.txt"
+
+    target = project.write("elsewhere.txt", "elsewhere")
+    out.unlink()
+    out.symlink_to(target)
+    assert project.build() == []
+    assert project.read("out.txt") == "a\n" and not out.is_symlink()
+    assert target.read_text() == "elsewhere"
+
+    out.unlink()
+    out.symlink_to("nowhere")
+    assert project.build() == []
+    assert project.read("out.txt") == "a\n"
+
+    out.unlink()
+    project.write("out.txt/inside.txt", "kept")
+    assert project.build() == []
+    assert project.read("out.txt") == "a\n"
+    project.merkl("restore", "out.txt")
+    assert project.read("out.txt/inside.txt") == "kept"
+
+    shutil.rmtree(out)
+    os.mkfifo(out)
+    said = project.merkl("build", code=2).stderr
+    assert "out.txt is a fifo" in said
+    out.unlink()
+    assert project.build() == []
+
+
+def test_a_lost_executable_bit_is_put_back(project: Any) -> None:
+    merklfile(project, 'script() > "run.sh"', 'make("a") > "out.txt"')
+    project.build()
+    (project.path / "run.sh").chmod(0o644)
+    (project.path / "out.txt").chmod(0o755)
+
+    assert project.build() == []
+    assert os.access(project.path / "run.sh", os.X_OK)
+    assert (project.path / "out.txt").stat().st_mode & 0o111 == 0
+
+
+def test_outputs_go_through_a_linked_directory_inside_the_project_and_not_out_of_it(
+    project: Any, tmp_path: Any
+) -> None:
+    (project.path / "real").mkdir()
+    (project.path / "linked").symlink_to("real")
+    merklfile(project, 'make("a") > "linked/out.txt"')
+    project.build()
+    assert project.read("real/out.txt") == "a\n" and (project.path / "linked").is_symlink()
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (project.path / "linked").unlink()
+    (project.path / "linked").symlink_to(outside)
+    assert "linked" in project.merkl("build", code=None).stderr
+    assert os.listdir(outside) == []
+
+
+def test_a_placed_path_of_another_target_is_left_alone(project: Any) -> None:
+    project.merklfile(
+        MAKE
+        + """
+    @target
+    def one():
+        make("1") > "one.txt"
+
+    @target
+    def two():
+        make("2") > "two.txt"
+    """
+    )
+    project.build("one")
+    project.write("one.txt", "edited")
+    project.build("two")
+
+    assert project.read("one.txt") == "edited"
+
+
+# ---- sidecars ----------------------------------------------------------------------------------------------------------
+
+
+def git(project: Any, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words],
+        cwd=project.path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.needs("git")
+def test_sidecars_are_stable_in_git(project: Any) -> None:
+    lines = (
+        'make("{}") >> "out.txt"',
+        'folder("{}") >> "tree"',
+        'number(len("{}")) >> "n.json"',
+        'script() >> "run.sh"',
+    )
+
+    def write(text: str, extra: str = "") -> None:
+        merklfile(project, *(line.format(text) for line in lines), more=extra)
+
+    write("a")
+    project.build()
+    git(project, "init", "-q")
+    git(project, "add", "*.merkl")
+    git(project, "commit", "-qm", "one")
+    assert git(project, "ls-files").split() == ["n.json.merkl", "out.txt.merkl", "run.sh.merkl", "tree.merkl"]
+
+    project.build()
+    project.build("-B")
+    for name in ("out.txt", "n.json"):
+        (project.path / name).unlink()
+    project.build()
+    assert git(project, "status", "--short", "-uno") == ""
+
+    write("b")  # Another key for each, and the same bytes for the number.
+    project.build()
+    assert git(project, "status", "--short", "-uno").split()[1::2] == ["out.txt.merkl", "tree.merkl"]
+    write("a")
+    assert project.build() == []
+    changed = git(project, "diff", "-U0").splitlines()
+    assert {line[1:].partition(":")[0] for line in changed if line[:1] in "+-" and line[:2] not in ("++", "--")} <= {
+        "modified", "key",
+    }  # fmt: skip
+
+
+def test_a_sidecar_that_makes_no_sense_is_named_with_its_line(project: Any) -> None:
+    merklfile(project, 'make("a") >> "out.txt"')
+    project.build()
+    sidecar = project.path / "out.txt.merkl"
+    sidecar.write_text(sidecar.read_text().replace("kind: file", "kind: pony"))
+
+    said = project.merkl("build", code=None)
+
+    assert "out.txt.merkl:2: not a sidecar: kind: file or dir or value was expected" in said.stderr
+    assert said.returncode == 2
+
+
+LOAD = """
+    upper = bash_task("tr a-z A-Z < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
+
+    @target
+    def use():
+        upper(Future.from_file("out.txt")) > "upper.txt"
+        number(Future.from_file("n.json")) > "again.json"
+        Future.from_file("tree") > "tree2"
+        number(Future.from_file("n.json").eval() + 1) > "next.json"
+"""
+
+
+def test_a_future_is_loaded_from_its_sidecar_without_what_made_it(project: Any) -> None:
+    lines = ('make("a") >> "out.txt"', 'folder("b") >> "tree"', 'number(3) >> "n.json"')
+    merklfile(project, *lines, more=LOAD)
+    project.build()
+    merklfile(project, "pass", more=LOAD)
+
+    assert sorted(project.build("use")) == ["number", "number", "upper"]
+    assert project.read("upper.txt") == "A\n" and project.read("tree2/sub/f") == "b\n"
+    assert json.loads(project.read("again.json")) == 3 and json.loads(project.read("next.json")) == 4
+    assert project.build("use") == []
+
+
+def test_a_loaded_future_is_the_one_that_was_placed(project: Any) -> None:
+    merklfile(
+        project,
+        'made = make("a") >> "out.txt"',
+        'upper(made) > "upper.txt"',
+        more=LOAD
+        + """
+    @target
+    def loaded():
+        upper(Future.from_file("out.txt")) > "upper2.txt"
+    """,
+    )
+    project.build()
+
+    assert project.build("loaded") == []
+    assert project.read("upper2.txt") == "A\n"
+
+
+def test_a_sidecar_and_its_file_are_enough_for_another_clone(project: Any, tmp_path: Any) -> None:
+    merklfile(project, 'make("a") >> "out.txt"', 'folder("b") >> "tree"', 'number(3) >> "n.json"')
+    project.build()
+    other = type(project)(tmp_path / "clone")
+    shutil.copytree(project.path, other.path, ignore=shutil.ignore_patterns(".merkl"), symlinks=True)
+    merklfile(
+        other, 'upper(Future.from_file("out.txt")) > "u.txt"', 'Future.from_file("tree") > "t"', more=LOAD
+    )
+
+    assert other.build() == ["upper"]
+    assert other.read("u.txt") == "A\n" and other.read("t/sub/f") == "b\n"
+    merklfile(other, 'Future.from_file("n.json") > "n2.json"', more=LOAD)
+    said = other.merkl("build", code=2).stderr
+    assert "what n.json.merkl describes is in no store here" in said
+    (other.path / "out.txt").write_text("edited\n")
+    shutil.rmtree(other.path / ".merkl")
+    merklfile(other, 'upper(Future.from_file("out.txt")) > "u.txt"', more=LOAD)
+    assert "what out.txt.merkl describes is in no store here" in other.merkl("build", code=2).stderr
+
+
+def test_a_path_without_a_sidecar_has_no_future(project: Any) -> None:
+    project.write("plain.txt", "")
+    merklfile(project, 'Future.from_file("plain.txt") > "x.txt"')
+
+    assert "there is no plain.txt.merkl" in project.merkl("build", code=2).stderr
