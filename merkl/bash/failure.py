@@ -22,19 +22,30 @@ MOST_SHOWN: Final = 1_200  # Characters of a command.
 def failure(
     node: Node, inputs: Sequence[Artifact], place: Workplace, headline: str, *, hint: str = "", **details: Any
 ) -> TaskFailed:
-    """The error for a command that ran; ``details`` come after the command."""
-    return TaskFailed(
-        headline,
-        task=f"{node.name} {node.call.subject}".rstrip(),
-        at=node.place,
-        command=_shortened(command_text(node, inputs, place)),
-        **details,
-        output=_tail(node, place) or None,
-        log=_typed(place, place.log),
-        staging=_typed(place, place.stage),
-        again=f"bash {shlex.quote(_typed(place, again_path(place)))}",
-        hint=hint,
-    )
+    """The error for a command that ran."""
+    error = TaskFailed(headline, hint=hint, **details)
+    complete(error, node, inputs, place)
+    return error
+
+
+def complete(error: TaskFailed, node: Node, inputs: Sequence[Artifact], place: Workplace) -> None:
+    """Add to an error what is always said; what it says already stays, after the command.  Idempotent."""
+    if "command" in error.details:
+        return
+    said = {**error.details}
+    said.pop("at", None)
+    error.details = {
+        "task": f"{node.name} {node.call.subject}".rstrip(),
+        "at": node.place,
+        "command": _shortened(command_text(node, inputs, place)),
+        **said,
+        "output": _tail(node, place),
+        "log": _typed(place, place.log),
+        "staging": _typed(place, place.stage),
+        "again": f"bash {shlex.quote(_typed(place, again_path(place)))}",
+    }
+    if not error.details["output"]:
+        del error.details["output"]
 
 
 def command_text(node: Node, inputs: Sequence[Artifact], place: Workplace) -> str:

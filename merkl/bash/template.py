@@ -9,6 +9,7 @@ written in.
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn, TypeAlias
@@ -137,7 +138,10 @@ class _Compiler:
             raise TemplateError(f"a template for {interpreter} must be a list of words", hint=hint)
         compiled: Compiled
         if isinstance(text, (str, Token)):
-            pieces = split_template(f"{text}", literal=self.literal)
+            text = f"{text}"
+            if family == "python":
+                text = textwrap.dedent(text)  # It is often written inside other code.
+            pieces = split_template(text, literal=self.literal)
             compiled = self.python(pieces) if family == "python" else self.shell(pieces, family == "bash")
             shown, identity = pieces.shown, self.identity(pieces.body, compiled.holes)
         else:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import merkl.bash.failure
 import merkl.bash.outcome
 import merkl.bash.run
 import merkl.python.run
@@ -45,7 +46,7 @@ class Attempt:
     staged: dict[Digest, bytes] = field(
         default_factory=dict
     )  # Files whose bytes are in a record; absolute paths.
-    views: list[tuple[bytes, Digest]] = field(default_factory=list)
+    views: Mapping[tuple[bytes, bool, Digest], bytes] = field(default_factory=dict)  # Their paths.
     began_ns: int = 0  # By the file system's clock; only for a node that discovers inputs.
     log_closed: bool = False
 
@@ -83,12 +84,14 @@ class Attempts:
             stage, run = self._directories()
         except OSError as error:
             raise no_room(error) from error
-        views: list[tuple[bytes, Digest]] = []
+        views: dict[tuple[bytes, bool, Digest], bytes] = {}
 
         def view(artifact: Artifact, filename: bytes) -> bytes:
-            path = self._view(artifact, filename)
-            views.append((path, artifact.digest))
-            return path
+            # Once: to ask for a view again would repair what the task did to it before it is noticed.
+            known = (filename, artifact.executable, artifact.digest)
+            if known not in views:
+                views[known] = self._view(artifact, filename)
+            return views[known]
 
         place = Workplace(
             root=self._root,
@@ -183,6 +186,11 @@ class Attempts:
             return self._taken_in(attempt, ended)
         except OSError as error:
             raise no_room(error) from error
+        except TaskFailed as error:
+            error.details.setdefault("at", attempt.node.place)
+            if isinstance(attempt.node.call, BashCall):
+                merkl.bash.failure.complete(error, attempt.node, attempt.inputs, attempt.place)
+            raise
 
     def _taken_in(self, attempt: Attempt, ended: Ended) -> tuple[Record, Mapping[Digest, bytes]]:
         node, place = attempt.node, attempt.place
@@ -226,7 +234,6 @@ class Attempts:
         if written := self._written_inputs(attempt):
             raise TaskFailed(
                 f"{attempt.node.name} wrote to its input {written}",
-                at=attempt.node.place,
                 hint="inputs are read-only: let the command write to an out_file_arg, or use scratch=True",
             )
 
@@ -234,9 +241,9 @@ class Attempts:
         """The names of the inputs that a task wrote to; those of other tasks are set aside with it."""
         if not attempt.views:
             return ""
-        damaged = self.project.damaged([os.path.join(self._root, path) for path, _ in attempt.views])
+        damaged = self.project.damaged([os.path.join(self._root, path) for path in attempt.views.values()])
         return ", ".join(
-            sorted({os.fsdecode(os.path.basename(path)) for path, d in attempt.views if d in damaged})
+            sorted({os.fsdecode(name) for name, _, digest in attempt.views if digest in damaged})
         )
 
     def _discover(self, attempt: Attempt) -> Discovered | None:
@@ -273,7 +280,9 @@ class Attempts:
         return self.project.shelter.put_file(path, move=True), size
 
     def _tree(self, staged: Staged, path: bytes) -> Artifact:
-        tree = read_output_tree(path, take=lambda file: self.project.shelter.put_file(file, move=True))
+        tree = read_output_tree(
+            path, lambda file: self.project.shelter.put_file(file, move=True), shown=staged.filename
+        )
         digest = self.project.shelter.put_tree(tree)
         return Artifact("dir", digest, tree.size, filename=staged.filename)
 

@@ -117,6 +117,9 @@ def _done(outcome: Outcome, seconds: float) -> BuildDone:
     )
 
 
+MOST_REQUESTS = 4  # To stop; after more the build is left wherever it is.
+
+
 @contextmanager
 def _signals(schedule: Schedule, executor: Executor) -> Iterator[None]:
     """Count Ctrl-C, and treat SIGTERM and SIGHUP as two of them; put the handlers back afterwards."""
@@ -127,6 +130,8 @@ def _signals(schedule: Schedule, executor: Executor) -> Iterator[None]:
     def asked(number: int, _: object) -> None:
         schedule.signals += 1
         executor.wake()
+        if schedule.signals > MOST_REQUESTS:
+            raise KeyboardInterrupt  # The coordinator itself hangs.
         if number != signal.SIGINT:
             signal.raise_signal(signal.SIGINT)  # The second, of which a call that runs right here hears too.
 

@@ -51,6 +51,8 @@ class Workspace:
 
     def placed_by(self, path: str) -> str | None:
         """The label of the node of this build that places ``path``, or a directory above it."""
+        if path.startswith("/"):
+            return None  # Outside the project nothing is placed.
         while path:
             placement = self._by_path.get(path)
             if placement is not None:
@@ -281,8 +283,10 @@ def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
         return True
     if found.kind == "dir" and not _has_entries(project, path):
         return True
+    known = bool(project.store.present([found]))
     save_edit(project, path, found)
-    reporter.report(events.Saved(path))
+    if not known:  # Bytes that the store has were made by some task: nobody edited them.
+        reporter.report(events.Saved(path))
     return True
 
 

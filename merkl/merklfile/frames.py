@@ -3,8 +3,8 @@
 It decides which frames of a traceback are the user's: those in files of the project.  merkl's own, Python's and other
 packages' are left out.
 
-The invariant: an exception that is no ``MerklError`` stays the cause of the one that is shown, and what ends a process
-(``SystemExit``, ``KeyboardInterrupt``) is not touched.
+The invariant: an exception that is no ``MerklError`` stays the cause of the one that is shown, and an interrupt,
+``KeyboardInterrupt``, is not touched.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def user_code(what: str, merklfile: Merklfile) -> Iterator[None]:
         raise
     except SyntaxError as error:
         raise _syntax_error(error, merklfile) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(error, what, merklfile) from error
 
 
@@ -86,7 +86,7 @@ def _add_frames(error: MerklError, frames: str) -> None:
     error.details[name] = frames
 
 
-def _raised(error: Exception, what: str, merklfile: Merklfile) -> MerklfileError:
+def _raised(error: BaseException, what: str, merklfile: Merklfile) -> MerklfileError:
     import traceback
 
     text = "".join(traceback.format_exception_only(error)).strip()

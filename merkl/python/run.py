@@ -6,25 +6,29 @@ The invariant: a call gets all it needs in its ``CallSpec``, so running it inlin
 """
 
 import contextlib
+import importlib
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Protocol, cast
 
-from merkl.digest import Digest
+from merkl.digest import Digest, encode
 from merkl.errors import MerklError, SerializationError, TaskFailed
 from merkl.execute.workplace import Staged
 from merkl.nodes import Artifact, using
 from merkl.python import sources
 from merkl.python.call import filled
+from merkl.python.code import code_of, module_label
 from merkl.python.inside import Inside
 from merkl.python.outs import split_result
 from merkl.python.project import Project
 from merkl.python.task import PythonTask
 from merkl.store.local import LocalStore
+from merkl.store.pickles import PickleForm
 from merkl.store.serializers import by_name, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
 
@@ -79,14 +83,21 @@ _supplied: set[str] = set()
 
 
 def _see_sources(spec: CallSpec) -> None:
-    """Import the project's modules as the coordinator did: from the texts it had, never from a ``.pyc``."""
+    """Import the project's modules as the coordinator did: the same ones, in the same order, since some are imported
+    for what that does, and from the texts it had, never from a ``.pyc``."""
     project = Project(os.fsdecode(spec.root), spec.modules)
     if not sources.installed(project):
         sources.install(project)
     if spec.texts and spec.sender != os.getpid() and spec.texts not in _supplied:
         _supplied.add(spec.texts)
         with open(spec.texts, "rb") as file:
-            sources.supply(pickle.load(file))
+            texts, modules = pickle.load(file)
+        sources.supply(texts)
+        for module in modules:
+            try:
+                importlib.import_module(module)
+            except Exception:  # noqa: BLE001 - it did not fail there; if the task needs it, it will say so.
+                continue
 
 
 def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
@@ -175,7 +186,10 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
     path = spec.stage + b"/" + (os.fsencode(name) or b"result")
     try:
         with open(os.path.join(spec.root, path), "w+b") as file:
-            serializer.dump(value, file)
+            if isinstance(serializer, PickleForm):
+                file.write(_code_named(spec, serializer.dump_with_code(value, file)))
+            else:
+                serializer.dump(value, file)
             size = file.tell()
             if size <= IN_FRAME:
                 file.seek(0)
@@ -189,6 +203,21 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
             hint="return plain data, arrays or a FileRef",
         ) from error
     return Staged(name, "value", path=path, serializer=serializer.name, size=size)
+
+
+def _code_named(spec: CallSpec, named: Sequence[object]) -> bytes:
+    """What follows a pickle: a digest of the project's own code that it names, so that a value whose class was edited
+    is another value for whoever reads it.  Nothing if it names none; unpickling stops before it."""
+    project = Project(os.fsdecode(spec.root), spec.modules)
+    own = [thing for thing in named if project.owns_module(vars(sys.modules.get(_module_of(thing), sys)))]
+    if not own:
+        return b""
+    codes = sorted((module_label(thing, project), bytes(code_of(thing, project).digest)) for thing in own)
+    return Digest.of(encode(codes))
+
+
+def _module_of(thing: object) -> str:
+    return str(getattr(thing, "__module__", ""))
 
 
 def _refuse_lost_files(spec: CallSpec, task: str, value: object, depth: int) -> None:

@@ -145,9 +145,21 @@ def _texts_file(place: Workplace) -> str:
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".new", "wb") as file:
-            pickle.dump(sources.texts(), file)
+            pickle.dump((sources.texts(), _imported(place)), file)
         os.rename(path + ".new", path)
     return path
+
+
+def _imported(place: Workplace) -> list[str]:
+    """The project's modules that are imported here, in that order, without Merklfiles."""
+    project = Project(os.fsdecode(place.root), place.modules)
+    return [
+        name
+        for name, module in tuple(sys.modules.items())
+        if name != "__main__"
+        and name.partition(".")[0] != MERKLFILE_MODULE
+        and project.owns_module(getattr(module, "__dict__", {}))
+    ]
 
 
 # ---- afterwards ----------------------------------------------------------------------------------------------------

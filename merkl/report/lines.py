@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO, assert_never
 
 from merkl import events
+from merkl.bash.secrets import secrets_of, text_without
 from merkl.digest import Key
 from merkl.errors import MerklError
 from merkl.events import Event
@@ -163,6 +164,7 @@ class Live:
         self._key: Key | None = None
         self._since = 0.0
         self._tail: Tail | None = None
+        self._secrets: list[bytes] = []
         self._speaking = False
         self._tails: dict[Key, Tail] = {}  # Of tasks that were shown and then were no longer alone.
 
@@ -178,13 +180,18 @@ class Live:
             self._tail = self._tails.pop(started.node.key, None) or Tail(
                 os.path.join(self._root, started.log)
             )
+            self._secrets = secrets_of(started.node.call, os.environb)
         return self._headed(list(self._tail.new_text()), started.label)
 
     def _headed(self, pieces: list[str], label: str) -> list[str]:
+        pieces = self._hidden(pieces)
         if pieces and not self._speaking:
             self._speaking = True
             pieces.insert(0, f"{one_line(label)} prints:\n")
         return pieces
+
+    def _hidden(self, pieces: list[str]) -> list[str]:
+        return [text_without(piece, self._secrets) for piece in pieces]
 
     def interrupt(self) -> None:
         """It is no longer alone; it may be again."""
@@ -201,7 +208,7 @@ class Live:
             return []
         pieces = []
         if self._tail is not None:
-            pieces = list(self._tail.rest()) if self._speaking else []
+            pieces = self._hidden(list(self._tail.rest())) if self._speaking else []
             self._tail.close()
         self._key, self._tail, self._speaking = None, None, False
         return pieces

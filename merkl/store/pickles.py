@@ -36,7 +36,7 @@ class PickleForm:
             SerializationError: it has no pickle, or one that would not come back as what it is.
         """
         try:
-            _Pickler(file, PROTOCOL).dump(value)
+            self.dump_with_code(value, file)
         except (SerializationError, OSError):
             raise
         except Exception as error:
@@ -45,6 +45,12 @@ class PickleForm:
             raise SerializationError(
                 f"a value of type {name} cannot be stored: {error}", hint=_HINT
             ) from error
+
+    def dump_with_code(self, value: Any, file: BinaryIO) -> list[Any]:
+        """Write it; the classes and functions that it names, each once, in the order met."""
+        pickler = _Pickler(file, PROTOCOL)
+        pickler.dump(value)
+        return list(pickler.named.values())
 
     def load(self, file: BinaryIO) -> Any:
         """Read it; this runs what the pickle says.
@@ -66,8 +72,13 @@ class PickleForm:
 
 
 class _Pickler(pickle.Pickler):
+    def __init__(self, file: BinaryIO, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.named: dict[int, Any] = {}
+
     def reducer_override(self, obj: Any) -> Any:
         found = obj if hasattr(obj, "__qualname__") else type(obj)
+        self.named.setdefault(id(found), found)
         module = getattr(found, "__module__", None)
         if isinstance(module, str) and (why := _unstorable(module)):
             raise _refusal(module, found.__qualname__, why)

@@ -25,7 +25,10 @@ SOURCES = ("a.txt", "b.txt")
 
 @dataclass(frozen=True)
 class Task:
-    """One node: it adds ``const``, its inputs and its files, and halves the sum, so that many edits are cut off."""
+    """One node: it adds ``const``, its inputs and its files, and halves the sum, so that many edits are cut off.
+
+    Its number is in its result, so that no two nodes share a blob.
+    """
 
     bash: bool
     deps: tuple[int, ...]
@@ -75,14 +78,14 @@ class State:
                 lines.append(
                     f"n{n} = bash_task(\"n={{arg('const', type=int)}}; for f in {{files_arg('inputs', '.txt')}}; "
                     f'do n=$((n + $(cat "$f") + {"0 + " * self.code[n]}0)); done; : {n}; '
-                    f"echo $((n / 2)) > {{out_file_arg('out', '.txt')}}\", name=\"n{n}\")".replace(
+                    f"echo $((n / 2 * 16 + {n})) > {{out_file_arg('out', '.txt')}}\", name=\"n{n}\")".replace(
                         '"$f"', "$f"
                     )
                 )
             else:
                 plus = " + 0" * self.code[n]
                 lines += ["@task", f"def n{n}(const, inputs):", f"    # {self.comment}"]
-                lines += [f"    return (const + sum(number(x) for x in inputs){plus}) // 2"]
+                lines += [f"    return (const + sum(number(x) for x in inputs){plus}) // 2 * 16 + {n}"]
         lines += ["@target(default=True)", "def all():"]
         for n, task in enumerate(self.tasks):
             inputs = [f"f{d}" for d in task.deps] + [f"file({SOURCES[s]!r})" for s in task.files]
@@ -108,7 +111,7 @@ class Model:
         value, key, content, blob = [0] * len(tasks), [0] * len(tasks), [()] * len(tasks), [b""] * len(tasks)
         for n, task in enumerate(tasks):
             files = tuple((s, state.sources[s]) for s in task.files)
-            value[n] = (state.const[n] + sum(value[d] for d in task.deps) + sum(v for _, v in files)) // 2
+            value[n] = (state.const[n] + sum(value[d] for d in task.deps) + sum(v for _, v in files)) // 2 * 16 + n
             blob[n] = b"%d\n" % value[n] if task.bash else b"%d" % value[n]
             own = (n, state.const[n], state.code[n], files)
             merkle = (own, tuple(key[d] for d in task.deps))

@@ -179,9 +179,9 @@ def test_a_setting_without_a_name_or_a_value_is_refused(project: Project, settin
         project.load("", sets=(setting,))
 
 
-def test_what_ends_the_process_is_let_through(project: Project):
-    with pytest.raises(SystemExit, match="3"):
-        project.load("raise SystemExit(3)")
+def test_a_merklfile_that_exits_is_an_error_and_an_interrupt_is_let_through(project: Project):
+    with pytest.raises(MerklfileError, match="SystemExit: 0"):
+        project.load("raise SystemExit(0)")
     with pytest.raises(KeyboardInterrupt):
         project.load("raise KeyboardInterrupt")
 
