@@ -236,7 +236,9 @@ class ArgvWords:
         for texts, holes in self.words:
             found = [values.words(hole) for hole in holes]
             if len(holes) == 1 and holes[0].form is Form.WORD:
-                program = not argv and not isinstance(holes[0].source, Expression) and is_path(holes[0].source)
+                program = (
+                    not argv and not isinstance(holes[0].source, Expression) and is_path(holes[0].source)
+                )
                 words = _as_command(found[0]) if program else found[0]
                 argv += [words] if isinstance(words, bytes) else words or []
                 continue

@@ -5,6 +5,7 @@ It decides nothing about builds.
 The invariant: a ``MerklError`` is shown as it words itself, a bug keeps its traceback, and each ends in its own exit code.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -93,6 +94,9 @@ def cli(context: click.Context) -> int | None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; the exit code."""
+    # Started with a stream closed: what would be said goes nowhere.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         # A name that is no text, or that the terminal's encoding lacks, must not end a build.
         if hasattr(stream, "reconfigure"):
@@ -113,14 +117,27 @@ def run(arguments: Sequence[str]) -> int:
         return SIGPIPE_EXIT
     except KeyboardInterrupt:
         return _interrupted()
+    except OSError as error:
+        if _writes_out(error):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.stderr.write(f"cannot write the output: {error.strerror}\n")
+            return 1
+        return _bug()
     except Exception:  # noqa: BLE001  # The edge: what comes here is a bug.
-        import traceback
+        return _bug()
 
-        traceback.print_exc()
-        sys.stderr.write(
-            "\nThis is a bug in merkl.  Please report it with the lines above and `merkl doctor`.\n"
-        )
-        return 1
+
+def _bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.write("\nThis is a bug in merkl.  Please report it with the lines above and `merkl doctor`.\n")
+    return 1
+
+
+def _writes_out(error: OSError) -> bool:
+    """Whether an error comes from writing to stdout or stderr, such as to a full disk; such an error names no file."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EBADF)
 
 
 def _show(error: MerklError, arguments: Sequence[str]) -> int:

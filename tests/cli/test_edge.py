@@ -82,8 +82,28 @@ def test_an_exit_of_the_users_code_is_not_a_bug(merkl):
     list_it = merkl.start("list")
     _, err = list_it.communicate(timeout=20)
 
-    assert list_it.returncode == 5
-    assert err == b""
+    assert list_it.returncode == 2
+    assert err.startswith(b"Merklfile.py raised SystemExit: 5\n")
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["list", "build -B"])
+def test_a_closed_or_full_stdout_is_no_bug(merkl, command):
+    merkl.merklfile(
+        "from merkl import bash_task, target\n\n@target(default=True)\ndef t():\n    bash_task('true')()\n"
+    )
+    python = f"{sys.executable} -m merkl {command}"
+
+    for redirection in (">&-", ">/dev/full"):
+        done = subprocess.run(
+            ["bash", "-c", f"{python} {redirection}"],
+            cwd=merkl.root,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 1)
 
 
 def test_ctrl_c_outside_a_build_ends_in_130_without_a_traceback(merkl):

@@ -51,7 +51,9 @@ def test_the_whole_message_of_a_command_that_failed(project: Any) -> None:
         """
     )
     shown = re.sub(r"copy.txt  [0-9.]+s", "copy.txt  T", done.stderr.replace(name[1], "N"))
-    assert [line.strip() for line in shown.splitlines()] == [line.strip() for line in expected.splitlines()], shown
+    assert [line.strip() for line in shown.splitlines()] == [
+        line.strip() for line in expected.splitlines()
+    ], shown
     assert re.fullmatch(r"1 task: 1 failed in [0-9.]+s\n", done.stdout)
     assert (project.path / f".merkl/run/{name[1]}/log").read_text() == "looking at it's\nno good\n"
     assert (project.path / f".merkl/stage/{name[1]}/in.out").read_text() == "input\n"
@@ -74,7 +76,11 @@ def test_what_is_kept_of_a_failure_stays_until_it_has_been_repaired(inside: Any)
         """
     )
     done = inside.merkl("build", "bad", code=1)
-    kept = [line.split(": ")[1] for line in done.stderr.splitlines() if line.strip().startswith(("log:", "staging:"))]
+    kept = [
+        line.split(": ")[1]
+        for line in done.stderr.splitlines()
+        if line.strip().startswith(("log:", "staging:"))
+    ]
     inside.build("good_", "x=1")
     inside.build("good_", "x=2")
     assert all((inside.path / path).exists() for path in kept)
@@ -118,8 +124,14 @@ def test_a_program_that_cannot_be_started_is_named(inside: Any) -> None:
         """
     )
     texts = {
-        "a": ("absent could not be started: no-such-program: No such file or directory", "is it installed, and on PATH?"),
-        "b": ("headless could not be started: /no/such/interpreter: No such file or directory", "is it installed"),
+        "a": (
+            "absent could not be started: no-such-program: No such file or directory",
+            "is it installed, and on PATH?",
+        ),
+        "b": (
+            "headless could not be started: /no/such/interpreter: No such file or directory",
+            "is it installed",
+        ),
         "c": ("plain could not be started: ", "Permission denied"),
     }
     for target, (headline, more) in texts.items():
@@ -170,14 +182,22 @@ def test_each_kind_of_task_can_be_run_again_by_hand_from_where_merkl_was_started
     )
     here = str(project.path / "sub")
     done = project.merkl("build", "-k", "bash", "sh", "inner", "python", "argv", code=1, cwd=here)
-    commands = [line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")]
+    commands = [
+        line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
+    ]
     assert len(commands) == 5
     for command in commands:
-        ran = subprocess.run(command, shell=True, cwd=here, capture_output=True, text=True, stdin=subprocess.PIPE)
+        ran = subprocess.run(
+            command, shell=True, cwd=here, capture_output=True, text=True, stdin=subprocess.PIPE
+        )
         assert ran.returncode == 4, ran
         where = ran.stdout.removeprefix("it's\ntextmade\n").strip()
         assert where in (str(project.path), here), ran
-    logs = [line.split(": ")[1] for line in done.stderr.splitlines() if line.strip().startswith(("log:", "staging:"))]
+    logs = [
+        line.split(": ")[1]
+        for line in done.stderr.splitlines()
+        if line.strip().startswith(("log:", "staging:"))
+    ]
     assert all(os.path.exists(os.path.join(here, path)) for path in logs)
 
 
@@ -199,7 +219,10 @@ def test_a_task_that_writes_to_its_input_fails_and_harms_nobody(inside: Any) -> 
     for size in ("10", "500000"):
         done = inside.merkl("build", f"vandal{size}", code=1)
         assert "vandal wrote to its input x" in done.stderr
-        assert "hint: inputs are read-only: let the command write to an out_file_arg, or use scratch=True" in done.stderr
+        assert (
+            "hint: inputs are read-only: let the command write to an out_file_arg, or use scratch=True"
+            in done.stderr
+        )
         assert "at: Merklfile.py:" in done.stderr and again(done.stderr)
         done = inside.merkl("build", f"inner{size}", code=1)
         assert "inner failed: exit code 1" in done.stderr

@@ -49,7 +49,9 @@ def test_files_of_any_name_go_in_and_come_out(inside: Any) -> None:
                 assert file.read() == b"%d" % number
         with open(here(inside, b"name", name + b".bin"), "rb") as file:
             assert file.read() == name + b"\n%d" % number
-    assert sorted(inside.read("listed.txt")) == sorted("".join(str(number) for number in range(len(NAMES))) * 2)
+    assert sorted(inside.read("listed.txt")) == sorted(
+        "".join(str(number) for number in range(len(NAMES))) * 2
+    )
     assert not (inside.path / "pwned").exists()
     assert inside.build() == []
 
@@ -81,7 +83,13 @@ def test_files_at_the_top_whose_names_look_like_options_or_variables_are_paths(i
 
 
 def test_a_nul_byte_is_refused_where_the_call_is_written(inside: Any) -> None:
-    for call in ("show('a\\0b')", "show(b'a\\0b')", "show('x', f='a\\0b')", "show('x', o='a\\0b')", "show('x', E='a\\0b')"):
+    for call in (
+        "show('a\\0b')",
+        "show(b'a\\0b')",
+        "show('x', f='a\\0b')",
+        "show('x', o='a\\0b')",
+        "show('x', E='a\\0b')",
+    ):
         inside.merklfile(
             f"""
             show = bash_task("echo {{arg('x')}} {{file_arg('f', default=None)}} {{env_arg('E', '')}} > {{out_file_arg('o')}}")
@@ -92,7 +100,7 @@ def test_a_nul_byte_is_refused_where_the_call_is_written(inside: Any) -> None:
         assert "NUL" in done.stderr and "Merklfile.py:4" in done.stderr, done.stderr
 
 
-PROJECTS = ["with space", "it's \"quoted\"", "new\nline", "$(touch pwned) `id`", "-dash", "ümlaut", "*?[x]", "\udcff\udcfe", "a:b", "%s{x}"]
+PROJECTS = ['it\'s a "b" $(touch pwned) `id`', "new\nline *?[x]", "-dash:%s{x}", "\udcff\udcfe ü"]
 
 
 @pytest.mark.parametrize("name", PROJECTS)
@@ -104,9 +112,9 @@ def test_a_project_may_lie_in_a_directory_of_any_name(tmp_path: Path, name: str)
     (root / "src/a b.txt").write_text("a")
     (root / "Merklfile.py").write_text(
         "from merkl import *\n"
-        "make = bash_task('mktemp > /dev/null; cat {file_arg(\"x\")} {{ file_arg(\"x\") | abspath }} > {out_file_arg(\"o\")}; cp {file_arg(\"x\")} {out_dir_arg(\"d\")}')\n"
-        "use = bash_task('cat {file_arg(\"x\")} {{ file_arg(\"x\") | abspath }} {dir_arg(\"d\")}/*', cwd='sub')\n"
-        "copy = bash_task('cat {file_arg(\"x\")} {file_arg(\"y\")}; echo >> {file_arg(\"x\")}', scratch=True)\n"
+        'make = bash_task(\'mktemp > /dev/null; cat {file_arg("x")} {{ file_arg("x") | abspath }} > {out_file_arg("o")}; cp {file_arg("x")} {out_dir_arg("d")}\')\n'
+        'use = bash_task(\'cat {file_arg("x")} {{ file_arg("x") | abspath }} {dir_arg("d")}/*\', cwd=\'sub\')\n'
+        'copy = bash_task(\'cat {file_arg("x")} {file_arg("y")}; echo >> {file_arg("x")}\', scratch=True)\n'
         "snake = bash_task('print(open({file_arg(\"x\")}).read())', interpreter='python3')\n"
         "fails = bash_task('cat {file_arg(\"x\")}; exit 5')\n"
         "@target(default=True)\n"
@@ -128,17 +136,24 @@ def test_a_project_may_lie_in_a_directory_of_any_name(tmp_path: Path, name: str)
     assert (root / "use.txt").read_text() == "aaaaa"
     assert (root / "copy.txt").read_text() == "aaa"
     assert (root / "snake.txt").read_text() == "aa\n"
-    assert "4 cached" in merkl("build").stdout
+    assert "3 cached" in merkl("build").stdout
     done = merkl("build", "bad")
-    again = next(line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:"))
+    again = next(
+        line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
+    )
     by_hand = subprocess.run(again, shell=True, cwd=root, capture_output=True, text=True)
     assert (by_hand.returncode, by_hand.stdout) == (5, "aa"), by_hand.stderr
     assert not (root / "pwned").exists()
 
 
 def test_the_names_of_task_and_merklfile_stay_names(inside: Any) -> None:
-    inside.write("odd\nname\ntouch pwned.py", "from merkl import *\ntarget('all', bash_task('false', name='x\\ntouch pwned')())\n")
+    inside.write(
+        "odd\nname\ntouch pwned.py",
+        "from merkl import *\ntarget('all', bash_task('false', name='x\\ntouch pwned')())\n",
+    )
     done = inside.merkl("build", "-f", "odd\nname\ntouch pwned.py", "all", code=1)
-    again = next(line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:"))
+    again = next(
+        line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
+    )
     assert subprocess.run(again, shell=True, cwd=inside.path, capture_output=True).returncode == 1
     assert not (inside.path / "pwned").exists() and not (inside.path / "pwned.py").exists()

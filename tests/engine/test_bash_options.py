@@ -226,7 +226,9 @@ def test_a_linked_directory_to_run_in_is_followed(inside: Any, tmp_path: Path) -
     assert inside.read("out.txt") == "a"
 
 
-def test_a_project_that_moves_keeps_its_results_also_with_absolute_paths(inside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_that_moves_keeps_its_results_also_with_absolute_paths(
+    inside: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inside.write("a.txt", "a")
     inside.merklfile(
         """
@@ -276,7 +278,10 @@ def test_a_tool_that_writes_beside_its_input_gets_copies_of_its_own(inside: Any)
     )
     assert "latex" in inside.build()
     svg = "chart\nmore\nbeside chart\nother\nmore\nbeside other\n"
-    assert inside.read("paper.pdf") == f"onemore\nbeside one\n{svg}3\nmore\nbeside 3\nimg\nnew\npaper.tex\npaper.tex.aux\nbibonemore\n"
+    assert (
+        inside.read("paper.pdf")
+        == f"onemore\nbeside one\n{svg}3\nmore\nbeside 3\nimg\nnew\npaper.tex\npaper.tex.aux\nbibonemore\n"
+    )
     assert inside.read("doc/paper.tex") == "one"
     assert sorted(os.listdir(inside.path / "doc")) == ["img", "paper.tex"]
     assert inside.build() == []
@@ -293,7 +298,9 @@ def test_what_runs_in_a_scratch_directory_can_be_run_again_by_hand(project: Any)
         """
     )
     done = project.merkl("build", "all", code=1)
-    again = next(line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:"))
+    again = next(
+        line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
+    )
     import subprocess
 
     ran = subprocess.run(again, shell=True, cwd=project.path, capture_output=True, text=True)

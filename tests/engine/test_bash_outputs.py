@@ -81,7 +81,15 @@ def test_stdout_is_what_the_task_says_it_is(inside: Any) -> None:
         """
     )
     inside.build("-j1")
-    values = ["text\n", "a b", b"\xff\x00", ["one", "two three", "", "four\f five"], {"a": [1, 2.5, None]}, ["printed"], []]
+    values = [
+        "text\n",
+        "a b",
+        b"\xff\x00",
+        ["one", "two three", "", "four\f five"],
+        {"a": [1, 2.5, None]},
+        ["printed"],
+        [],
+    ]
     assert json.loads(inside.read("values.json")) == [repr(value) for value in values]
     assert inside.read("written.txt") == "w\n" and inside.read("token.txt") == "t\n"
     assert inside.read("named.txt") == "m\nnamed.txt\n" and inside.read("beside.txt") == "made\n"
@@ -143,7 +151,10 @@ def test_options_that_make_no_sense_are_refused_where_they_are_written(inside: A
     inside.merklfile("task_ = bash_task(argv=['ls'], prelude='x=1')\n")
     assert "prelude is lines of a script" in inside.merkl("list", code=2).stderr
     inside.merklfile("bash_task(\"touch {out_file_arg('stdout')}\", stdout=str)()\n")
-    assert "an output is called stdout, and what the command prints is too" in inside.merkl("list", code=2).stderr
+    assert (
+        "an output is called stdout, and what the command prints is too"
+        in inside.merkl("list", code=2).stderr
+    )
 
 
 WRONG = """
@@ -181,7 +192,9 @@ WRONG = """
         "git": ["a/.git belongs to version control or to merkl"],
     }.items(),
 )  # fmt: skip
-def test_an_output_that_is_not_what_was_declared_fails_the_task(inside: Any, name: str, texts: list[str]) -> None:
+def test_an_output_that_is_not_what_was_declared_fails_the_task(
+    inside: Any, name: str, texts: list[str]
+) -> None:
     inside.merklfile(WRONG)
     done = inside.merkl("build", name, code=1)
     for text in texts:
@@ -226,7 +239,9 @@ def test_outputs_that_are_linked_to_each_other_become_files_of_their_own(inside:
         """
     )
     inside.build()
-    paths = [inside.path / f"{size}.{name}" for size in (1, 300_000) for name in ("one", "two", "dir/a", "dir/b")]
+    paths = [
+        inside.path / f"{size}.{name}" for size in (1, 300_000) for name in ("one", "two", "dir/a", "dir/b")
+    ]
     assert len({path.stat().st_ino for path in paths}) == len(paths)
     assert [path.stat().st_nlink for path in paths] == [1] * len(paths)
     assert all(path.stat().st_mode & 0o200 for path in paths)

@@ -51,7 +51,13 @@ def test_a_secret_reaches_the_command_and_leaves_no_trace(inside: Any) -> None:
     done = inside.merkl("build", "-v", "page", "noise", "deploy", env=with_secret())
     assert inside.read("page.txt") == f"length: {len(CANARY)}\n"
     said = done.stdout + done.stderr
-    for command in (["why", "page"], ["show", "page"], ["show", "--json", "noise"], ["log", "noise"], ["dag", "page"]):
+    for command in (
+        ["why", "page"],
+        ["show", "page"],
+        ["show", "--json", "noise"],
+        ["log", "noise"],
+        ["dag", "page"],
+    ):
         shown = inside.merkl(*command, env=with_secret())
         said += shown.stdout + shown.stderr
     assert CANARY not in said
@@ -80,9 +86,13 @@ def test_a_failure_shows_the_secrets_name_and_not_its_value(project: Any) -> Non
     assert CANARY not in done.stdout + done.stderr
     assert """command: set -x; curl --header "${TOKEN}" nowhere://; : .merkl/stage/""" in done.stderr
     assert "curl --header '***'" in done.stderr or "curl --header ***" in done.stderr
-    again = next(line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:"))
+    again = next(
+        line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
+    )
     assert traces(project) == []
-    by_hand = subprocess.run(again, shell=True, cwd=project.path, env=with_secret("by-hand"), capture_output=True, text=True)
+    by_hand = subprocess.run(
+        again, shell=True, cwd=project.path, env=with_secret("by-hand"), capture_output=True, text=True
+    )
     assert by_hand.returncode not in (0, 127) and "curl --header by-hand" in by_hand.stderr
     without = subprocess.run(again, shell=True, cwd=project.path, capture_output=True, text=True)
     assert "TOKEN" in without.stderr and without.returncode != 0
@@ -102,7 +112,11 @@ def test_a_secret_in_the_live_output_is_hidden(project: Any) -> None:
 
 
 def test_long_and_awkward_secrets_are_hidden_too(inside: Any, tmp_path: Path) -> None:
-    key = "-----BEGIN KEY-----\n" + "\n".join(f"line{number}ofthekey" * 4 for number in range(20)) + "\n-----END KEY-----\n"
+    key = (
+        "-----BEGIN KEY-----\n"
+        + "\n".join(f"line{number}ofthekey" * 4 for number in range(20))
+        + "\n-----END KEY-----\n"
+    )
     inside.merklfile(
         r"""
         show = bash_task(
@@ -116,7 +130,9 @@ def test_long_and_awkward_secrets_are_hidden_too(inside: Any, tmp_path: Path) ->
     assert traces(inside, "line3ofthekey") == traces(inside, "END KEY") == []
     quotes = "a'b\"c$(d) `e` \\ ü \udcff"
     inside.build("-B", "all", env=with_secret(quotes))
-    assert all(b"$(d)" not in path.read_bytes() for path in inside.path.rglob(".merkl/**/*") if path.is_file())
+    assert all(
+        b"$(d)" not in path.read_bytes() for path in inside.path.rglob(".merkl/**/*") if path.is_file()
+    )
 
 
 def test_a_python_command_gets_its_secret_from_the_environment(inside: Any) -> None:

@@ -44,7 +44,15 @@ def test_what_enters_the_key_runs_again_and_nothing_else_does(inside: Any) -> No
         def all():
             show("a.txt", "dir", {word!r}) > {place!r}
     """
-    options = {"name": "one", "timeout": 10, "retries": 0, "version": "", "word": "w", "place": "out.txt", "more": ""}
+    options = {
+        "name": "one",
+        "timeout": 10,
+        "retries": 0,
+        "version": "",
+        "word": "w",
+        "place": "out.txt",
+        "more": "",
+    }
 
     def runs(**changed: object) -> bool:
         options.update(changed)  # type: ignore[arg-type]
@@ -113,14 +121,21 @@ def test_declared_variables_reach_the_command_and_no_others_do(inside: Any) -> N
     environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "FOUND": "yes", "LEAKED": "x"}
     assert sorted(inside.build(env=environment)) == ["named", "show"]
     got = dict(line.split("=", 1) for line in inside.read("env.txt").splitlines())
-    assert got["FIXED"] == "a b" and got["LC_ALL"] == "POSIX" and got["TZ"] == "UTC" and got["HOME"] == "/nowhere"
+    assert (
+        got["FIXED"] == "a b"
+        and got["LC_ALL"] == "POSIX"
+        and got["TZ"] == "UTC"
+        and got["HOME"] == "/nowhere"
+    )
     assert "LEAKED" not in got and "FOUND" not in got
     assert inside.read("named.txt") == "yes none\n"
     assert inside.build(env={**environment, "LEAKED": "y"}) == []
     assert inside.build(env={**environment, "FOUND": "no"}) == ["named"]
 
 
-def test_values_of_other_tasks_are_words_or_files_in_the_form_that_the_extension_asks_for(inside: Any) -> None:
+def test_values_of_other_tasks_are_words_or_files_in_the_form_that_the_extension_asks_for(
+    inside: Any,
+) -> None:
     inside.merklfile(
         """
         @task
@@ -211,7 +226,9 @@ def test_a_directory_is_read_from_the_project_or_from_the_task_that_made_it(insi
     names = [".", "./b.html x", "./deep", "./deep/a.html", "./empty", "./link x"]
     assert inside.read("listing.txt") == "\n".join(names) + "\nBBA"
     assert os.readlink(inside.path / "site/link") == "b.html"
-    assert os.access(inside.path / "site/b.html", os.X_OK) and not os.access(inside.path / "site/deep/a.html", os.X_OK)
+    assert os.access(inside.path / "site/b.html", os.X_OK) and not os.access(
+        inside.path / "site/deep/a.html", os.X_OK
+    )
     inside.write("pages/b.html", "C")
     assert inside.build() == ["build", "listing"]
     assert inside.read("site/link") == "C"
@@ -266,7 +283,7 @@ def test_the_executable_bit_of_an_output_is_kept_and_counts(inside: Any) -> None
 
 
 def test_a_program_of_the_project_can_be_the_command(inside: Any) -> None:
-    tool = inside.write("tool", "#!/bin/sh\necho one \"$@\"\n")
+    tool = inside.write("tool", '#!/bin/sh\necho one "$@"\n')
     tool.chmod(0o755)
     inside.merklfile(
         """

@@ -111,7 +111,9 @@ class Model:
         value, key, content, blob = [0] * len(tasks), [0] * len(tasks), [()] * len(tasks), [b""] * len(tasks)
         for n, task in enumerate(tasks):
             files = tuple((s, state.sources[s]) for s in task.files)
-            value[n] = (state.const[n] + sum(value[d] for d in task.deps) + sum(v for _, v in files)) // 2 * 16 + n
+            value[n] = (
+                state.const[n] + sum(value[d] for d in task.deps) + sum(v for _, v in files)
+            ) // 2 * 16 + n
             blob[n] = b"%d\n" % value[n] if task.bash else b"%d" % value[n]
             own = (n, state.const[n], state.code[n], files)
             merkle = (own, tuple(key[d] for d in task.deps))
@@ -234,7 +236,7 @@ def apply(root: Path, state: State, model: Model, edits: Sequence[tuple[str, int
 
 
 @settings(
-    max_examples=500 if FULL else 25,
+    max_examples=500 if FULL else 20,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(graphs(), ROUNDS)

@@ -262,8 +262,8 @@ def test_a_hash_mode_says_which_edits_count(
     """)
     write()
     assert project.build() == ["f"]
+    edits: dict[str, str] = {}
     for edit, counts in (("own", own), ("file", file), ("helper", helper)):
-        write(**{edit: "2"})
+        edits[edit] = "2"
+        write(**edits)
         assert (project.build() == ["f"]) is counts, edit
-        write()
-        assert project.build() == []
