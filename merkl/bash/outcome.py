@@ -55,11 +55,19 @@ class _Outcome:
         if ended.how.timed_out:
             raise self.fail(f"took longer than {self.options.timeout:g} s and was stopped")
         if ended.how.code not in self.options.ok_codes:
-            raise self.fail(f"failed: {exit_meaning(ended.how.code)}")
+            raise self.fail(f"failed: {self.meaning(ended.how.code)}")
         return [
             self.printed(output.name) if output.kind == "value" else self.written(output.name)
             for output in self.node.outputs
         ]
+
+    def meaning(self, code: int) -> str:
+        """What an exit code says; a guess at a bare 1 only if the command said nothing itself."""
+        try:
+            spoke = os.stat(os.path.join(self.place.root, self.place.log)).st_size > 0
+        except OSError:
+            spoke = False
+        return "exit code 1" if code == 1 and spoke else exit_meaning(code)
 
     def not_started(self, error: OSError) -> TaskFailed:
         import errno

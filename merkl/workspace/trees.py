@@ -58,7 +58,26 @@ def read_output_tree(path: bytes, take: Callable[[bytes], Digest], shown: str = 
     Raises:
         TaskFailed: it holds something that could not be restored.
     """
+    _open_up(path)
     return read_tree(path, lambda file, _: take(file), "save", shown=shown)
+
+
+def _open_up(directory: bytes) -> None:
+    """Let us read what is in a directory and take it away: a copy of a view may be for reading only."""
+    todo = [directory]
+    while todo:
+        folder = todo.pop()
+        mode = stat.S_IMODE(os.lstat(folder).st_mode)
+        if mode & 0o700 != 0o700:
+            os.chmod(folder, mode | 0o700)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+                    if not mode & 0o400:
+                        os.chmod(entry.path, mode | 0o400)
 
 
 @dataclass(frozen=True, slots=True)

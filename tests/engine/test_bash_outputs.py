@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -267,3 +269,36 @@ def test_an_output_that_cannot_be_read_is_made_readable(inside: Any) -> None:
     inside.build()
     assert inside.read("a.txt") == inside.read("b.txt") == "x\n"
     assert os.stat(inside.path / "a.txt").st_mode & 0o600 == 0o600
+
+
+WITHOUT_POWERS = [
+    "setpriv",
+    "--bounding-set=-dac_override,-dac_read_search,-fowner",
+    "--inh-caps=-dac_override,-dac_read_search",
+]
+
+
+def test_a_copy_of_a_read_only_input_is_an_output_like_any_other(project: Any) -> None:
+    """As somebody who is not root, or has given up root's powers over modes."""
+    project.merklfile(
+        """
+        make = bash_task("mkdir -p {out_dir_arg('d')}/s/t; head -c 300000 /dev/zero > {out_dir_arg('d')}/s/big; echo x > {out_dir_arg('d')}/s/t/small")
+        copy = bash_task("cp -r {dir_arg('d')} {out_dir_arg('o')}/; chmod 0 {out_dir_arg('o')}/d/s/t/small {out_dir_arg('o')}/d/s; mkdir $TMPDIR/x; touch $TMPDIR/x/y; chmod 0 $TMPDIR/x")
+        edit = bash_task("echo y >> {dir_arg('d')}/s/t/small; rm {dir_arg('d')}/s/big; cat {dir_arg('d')}/s/t/small > {out_file_arg('o')}; chmod 0 {out_file_arg('o')} {dir_arg('d')}", scratch=True)
+
+        @target(default=True)
+        def all():
+            d = make()
+            copy(d) > "copy"
+            edit(d) > "edited"
+        """
+    )
+    prefix = [] if os.geteuid() else WITHOUT_POWERS
+    if prefix and shutil.which("setpriv") is None:
+        pytest.skip("root, without setpriv to be less")
+    command = [*prefix, sys.executable, "-m", "merkl", "build"]
+    done = subprocess.run(command, cwd=project.path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert project.read("copy/d/s/t/small") == "x\n" and project.read("edited") == "x\ny\n"
+    assert (project.path / "copy/d/s/big").stat().st_size == 300_000
+    assert os.listdir(project.path / ".merkl/run") == os.listdir(project.path / ".merkl/stage") == []

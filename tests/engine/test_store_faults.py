@@ -159,3 +159,39 @@ def test_a_project_that_may_not_be_written_is_an_error_of_the_store(
     assert "small" in other.merkl("list").stdout
     done = other.merkl("build", "small", code=3)
     assert "may not be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def damage(project: Any, store: Path) -> None:
+    """Change a large blob behind the store's back."""
+    (blob,) = (path for path in store.glob("blobs/*/*") if path.stat().st_size == 3_000_000)
+    blob.chmod(0o644)
+    with blob.open("r+b") as file:
+        file.write(b"damage")
+    shutil.rmtree(project.path / ".merkl/view", ignore_errors=True)
+
+
+def test_damage_in_a_store_that_cannot_be_repaired_is_gone_around(
+    project: Any, mount: Callable[..., Path]
+) -> None:
+    shared = mount("shared", "size=30m")
+    environment = os.environ | {"MERKL_STORE": str(shared / "store")}
+    project.merklfile(LARGE + """
+    @target
+    def again():
+        count(large(3_000_000)) > "again.txt"
+        large(3_000_000) > "big2.txt"
+
+    other = bash_task("wc -l < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
+
+    @target
+    def needs():
+        other(large(3_000_000)) > "needs.txt"
+    """)
+    project.merkl("build", env=environment)
+    damage(project, shared / "store")
+    subprocess.run(["mount", "-o", "remount,ro", str(shared)], check=True)
+
+    assert project.build("needs", env=environment) == ["large", "other"]
+    assert project.read("needs.txt").split() == ["0"]
+    assert project.build("again", env=environment) == ["large"]
+    assert set(project.read("big2.txt")) == {"x"}
