@@ -72,6 +72,7 @@ class Workspace:
         Raises:
             PlacementError: something that merkl may not replace is in the way.
             WorkspaceError: the system refused.
+            StoreCorrupt: what the step has just made is damaged already.
         """
         for placement in self._wanted.get(step.node.key, ()):
             artifact = step.artifacts[placement.future.output]
@@ -82,6 +83,8 @@ class Workspace:
                 try:
                     self._put(placement, artifact)
                 except StoreCorrupt as error:
+                    if step.ran:
+                        raise  # What was stored just now is damaged: to make it once more would not help.
                     self.reporter.report(events.Note(error.headline, error.hint))
                     judge.lost(step, placement.future.output)
                     return False

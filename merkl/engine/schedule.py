@@ -27,6 +27,7 @@ from merkl.store.base import Record
 
 POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
 TICK: float = 0.1  # Seconds between ticks of the reporter.
+MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class Schedule:
         self._tries: dict[Key, int] = {}
         self._held: list[tuple[Step, Key]] = []  # Run by another build; looked at again every POLL seconds.
         self._told: set[Key] = set()
+        self._losses: dict[Key, int] = {}  # How often a step could not start because an input was damaged.
         self._delayed: list[tuple[float, int, Step]] = []
         self._stopping: Node | None = None
         self.signals = 0  # How many times the user asked to stop; set by a signal handler.
@@ -193,14 +195,16 @@ class Schedule:
             self._held = []
 
     def _input_lost(self, step: Step, error: StoreCorrupt) -> None:
-        """An input's bytes were damaged: make it again, then come back."""
+        """An input's bytes were damaged: make it again, then come back; but not for ever."""
         self.reporter.report(events.Note(error.headline, error.hint))
-        present = self.project.shelter.present(self.judge.inputs(step.node))
+        losses = self._losses[step.node.key] = self._losses.get(step.node.key, 0) + 1
+        if losses > MOST_LOSSES:
+            self._fail(step, error, 0.0, "")
+            return
         for dep, artifact in zip(step.node.deps, self.judge.inputs(step.node), strict=True):
-            if artifact.digest not in present:
-                other = self.judge.steps[dep.future.node.key]
-                if other.state is State.KNOWN:
-                    self.judge.lost(other, dep.future.output)
+            other = self.judge.steps[dep.future.node.key]
+            if other.state is State.KNOWN and not self.project.shelter.readable(artifact):
+                self.judge.lost(other, dep.future.output)
         self.judge.put_back(step)
         self._settle()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 from merkl.digest import Digest, Key
-from merkl.errors import SchemaTooNew, StoreError
+from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record
@@ -40,8 +40,8 @@ class Shelter:
         return self._own
 
     def sheltered(self, digest: Digest) -> bool:
-        """Whether a blob is here only because the real store could not take it."""
-        return self._own is not None and bool(self._own.has([digest])) and not self.store.has([digest])
+        """Whether a blob is here because the real store could not take it, or another that goes with it."""
+        return self._own is not None and bool(self._own.has([digest]))
 
     def close(self) -> None:
         """Let go of what was kept.  Idempotent."""
@@ -138,3 +138,15 @@ class Shelter:
         if self._own is not None and self._own.has([digest]):
             return self._own.reader(digest)
         return self.store.reader(digest)
+
+    def readable(self, artifact: Artifact) -> bool:
+        """Whether all bytes of an artifact are here and undamaged; reads them."""
+        try:
+            with self.reader(artifact.digest) as file:
+                data = file.read() if artifact.kind == "dir" else b""
+            for entry in Tree.decode(data).entries if artifact.kind == "dir" else ():
+                if entry.digest is not None:
+                    self.reader(entry.digest).close()
+        except (StoreCorrupt, ValueError):
+            return False
+        return True

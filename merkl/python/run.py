@@ -133,8 +133,8 @@ def _value(spec: CallSpec, index: int) -> Any:
         return DirRef(path) if spec.kinds[index] == "dir" else FileRef(path)
     first, *others = spec.stores
     for directory in others:
-        # Another holds what the first had no room for, and is there only then.
-        if not _store(first).has([given.digest]) and os.path.isdir(directory):
+        # Another holds what the first could not take, and is there only then.
+        if os.path.isdir(directory) and _store(directory).has([given.digest]):
             return load_value(_store(directory), given)
     return load_value(_store(first), given)
 

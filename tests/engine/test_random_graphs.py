@@ -236,7 +236,7 @@ def apply(root: Path, state: State, model: Model, edits: Sequence[tuple[str, int
 
 
 @settings(
-    max_examples=500 if FULL else 20,
+    max_examples=500 if FULL else 15,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(graphs(), ROUNDS)

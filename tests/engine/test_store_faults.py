@@ -175,7 +175,9 @@ def test_damage_in_a_store_that_cannot_be_repaired_is_gone_around(
 ) -> None:
     shared = mount("shared", "size=30m")
     environment = os.environ | {"MERKL_STORE": str(shared / "store")}
-    project.merklfile(LARGE + """
+    project.merklfile(
+        LARGE
+        + """
     @target
     def again():
         count(large(3_000_000)) > "again.txt"
@@ -186,7 +188,8 @@ def test_damage_in_a_store_that_cannot_be_repaired_is_gone_around(
     @target
     def needs():
         other(large(3_000_000)) > "needs.txt"
-    """)
+    """
+    )
     project.merkl("build", env=environment)
     damage(project, shared / "store")
     subprocess.run(["mount", "-o", "remount,ro", str(shared)], check=True)
