@@ -59,6 +59,7 @@ class Project:
         self.builder: Builder | None = None
         self.lease: BuildLease | None = None
         self._tools: dict[str, str] = {}
+        self._outside: dict[str, Digest | None] = {}
         self._callbacks: dict[Key, list[tuple[Future[Any], Callable[[Future[Any]], object]]]] = {}
 
     # ---- state ---------------------------------------------------------------------------------------------------
@@ -119,6 +120,7 @@ class Project:
     def hold(self, lease: "BuildLease | None") -> None:
         """Say which build uses the project from now on.  What a build could not store is kept until the next begins."""
         self.lease = lease
+        self._outside.clear()
         for name in ("views", "sheltered_views"):
             self.__dict__.pop(name, None)
         if lease is not None:
@@ -277,11 +279,19 @@ class Project:
         except InputMissing:
             return None
 
+    def _digest_outside(self, path: str) -> Digest | None:
+        """As ``digest_at``, asked once a build: a thousand C files name the same system headers."""
+        if path not in self._outside:
+            self._outside[path] = self.digest_at(path)
+        return self._outside[path]
+
     def first_change(self, discovered: "Discovered") -> str | None:
         """The first path of a discovered set that is no longer what it was, or None."""
         for path, digest in discovered.files.items():
             if digest is None:
                 changed = os.path.lexists(os.path.join(self.root, path))
+            elif path.startswith("/"):
+                changed = self._digest_outside(path) != digest
             else:
                 changed = self.digest_at(path) != digest
             if changed:
