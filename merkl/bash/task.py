@@ -225,7 +225,7 @@ def bash_task(
     form, declared = stdout_form(stdout)
     compiled = compile_template(
         template if argv is None else argv,
-        interpreter=interpreter if argv is None else "argv",
+        interpreter=text_of("interpreter", interpreter) if argv is None else "argv",
         literal=literal,
         where=str(place),
         extra=declared,

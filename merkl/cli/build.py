@@ -14,7 +14,7 @@ from merkl.cli.options import LOADS, Command, Options, options_of, shared, words
 from merkl.engine.build import build
 from merkl.engine.explain import describe
 from merkl.engine.judge import Judge, State, Step, Waits
-from merkl.engine.request import plan
+from merkl.engine.request import plan, would_place
 from merkl.events import BuildDone
 from merkl.report.json import planned
 from merkl.report.words import one_line, plural
@@ -91,6 +91,12 @@ def _preview(options: Options, it: Asked) -> int:
         else:
             style = "strong" if kind == "would run" else "quiet"
             sys.stdout.write(f"{paint(kind, style)}  {one_line(label)}: {one_line(why)}\n")
+    for path, what in would_place(it.project, it.chosen.selection, judge):
+        if options.json:
+            sys.stdout.write(json.dumps({"event": what, "path": path}) + "\n")
+        else:
+            shown = "would save and replace" if what == "would save" else what
+            sys.stdout.write(f"{paint(shown, 'strong')}  {one_line(path)}\n")
     if not options.json:
         sys.stdout.write(_counts(len(names), would, may) + "\n")
     tell(options, it.project.take_notes())

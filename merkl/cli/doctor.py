@@ -35,8 +35,7 @@ from merkl.workspace.copying import clone
 Verdict = Literal["ok", "lacks", "broken"]
 OLDEST_BASH: Final = (4, 4)
 _PACKAGES: Final = (
-    "blake3", "click", "cloudpickle", "jinja2", "pathspec", "platformdirs", "PyYAML", "rich", "typeguard", "watchdog",
-    "xxhash",
+    "blake3", "click", "cloudpickle", "jinja2", "PyYAML", "xxhash",
 )  # fmt: skip
 _OPTIONAL: Final = {"numpy": "arrays as .npy", "pyarrow": "tables as Parquet"}
 _STYLES: Final[dict[Verdict, str]] = {"ok": "good", "lacks": "warning", "broken": "bad"}

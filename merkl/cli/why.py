@@ -67,6 +67,11 @@ def _changes(step: Step, judge: Judge, last: LastStep | None, names: dict[Key, s
             return [Change("it never ran before")]
         now = [part for part in all_parts(step.node, names) if part.group != "input"]
         return changes([part for part in before if part[0] != "input"], now)
+    if judge.runs_regardless(step.node):
+        return [
+            Change(prediction(judge, step)[1]),
+            *(changes(before, all_parts(step.node, names)) if before else []),
+        ]
     found = step_changes(step, judge, before, names)
     failed = last is not None and last.state == "failed"
     return (

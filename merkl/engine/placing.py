@@ -268,6 +268,15 @@ def _value_name(artifact: Artifact) -> str:
     return f"{artifact.serializer} {artifact.digest.hex()}"
 
 
+def is_replaceable(project: Project, path: str) -> bool:
+    """Whether what is at ``path`` is nothing, or merkl's own."""
+    found = project.index.look(path)
+    if isinstance(found, Artifact):
+        row = project.index.placed(path)
+        return row is not None and row.digest == found.digest and row.executable == found.executable
+    return isinstance(found, Absent)
+
+
 def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
     """Make sure that what is at ``path`` may be replaced or removed: save it unless it is merkl's; True if it is safe.
 
@@ -286,10 +295,8 @@ def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
         return True
     if found.kind == "dir" and not _has_entries(project, path):
         return True
-    known = bool(project.store.present([found]))
     save_edit(project, path, found)
-    if not known:  # Bytes that the store has were made by some task: nobody edited them.
-        reporter.report(events.Saved(path))
+    reporter.report(events.Saved(path))
     return True
 
 

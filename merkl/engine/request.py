@@ -202,6 +202,18 @@ def plan(project: Project, selection: Selection, *, force: bool = False) -> "Jud
     return planned
 
 
+def would_place(project: Project, selection: Selection, judge: "Judge") -> Iterator[tuple[str, str]]:
+    """The outputs that are known and not at their paths: each path, and what a build would do there."""
+    from merkl.engine.judge import State
+    from merkl.engine.placing import is_replaceable
+
+    for placement in selection.placements:
+        step = judge.steps[placement.future.node.key]
+        if step.state is State.KNOWN and not _is_there(project, placement, step.artifacts):
+            safe = is_replaceable(project, placement.path)
+            yield placement.path, "would place" if safe else "would save"
+
+
 def _is_there(project: Project, placement: Placement, artifacts: Any) -> bool:
     artifact = artifacts.get(placement.future.output)
     found = project.index.look(placement.path)

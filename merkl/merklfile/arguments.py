@@ -233,7 +233,7 @@ def unknown(
 
     ``written`` are the paths that nodes do write; ``failures`` what kept some targets from saying which they write.
     """
-    error = UnknownTarget(path, [*known.targets, *written])
-    if failures and not error.hint.startswith("did you mean"):
-        return failures[0]
+    error = UnknownTarget(path, dict.fromkeys([*known.targets, *written]))
+    if failures:
+        error.details["besides"] = f"not every target could be asked what it makes: {failures[0].headline}"
     return error

@@ -8,28 +8,30 @@ Version 1.  Every object has ``event``; a program ignores events and members tha
 task's call for people and stays the same when its key changes; ``task`` is the task's name; ``key`` is hexadecimal;
 ``seconds`` and ``saved`` are numbers of seconds; paths are relative to the project.
 
-=============  =============================================================================================
-``event``      members
-=============  =============================================================================================
-``start``      ``version`` 1, ``merkl`` (its version), ``build``, ``total``, ``to_run`` (tasks that will or may run),
-               ``targets`` (names)
-``running``    ``task label key attempt why log``
-``ran``        ``task label key seconds exit_code``
-``cached``     ``task label key seconds`` (0) ``saved``
-``cutoff``     ``task label key seconds`` (0) ``saved``
-``failed``     ``task label key seconds error hint details exit_code log``; ``error`` is one line, ``details`` an object of
-               texts, ``exit_code`` that of the kind of error
-``skipped``    ``task label key seconds`` (0) ``because`` (the label of what failed)
-``waiting``    ``task label key holder``
-``retrying``   ``task label key attempt delay reason``
-``placed``     ``task label key path``
-``saved``      ``path``: an edited file, put into the store before it was replaced
-``note``       ``text hint``
-``would run``  ``task label key why``; with ``--dry-run`` only
-``may run``    ``task label key why``; with ``--dry-run`` only: it depends on what others make
-``done``       ``ran cached cutoff failed skipped`` (how many tasks) ``seconds saved interrupted`` (labels) ``ok``
-``error``      ``error hint details exit_code``: what ended the command before a build began or after it
-=============  =============================================================================================
+===============  =============================================================================================
+``event``        members
+===============  =============================================================================================
+``start``        ``version`` 1, ``merkl`` (its version), ``build``, ``total``, ``to_run`` (tasks that will or may run),
+                 ``targets`` (names)
+``running``      ``task label key attempt why log``
+``ran``          ``task label key seconds exit_code``
+``cached``       ``task label key seconds`` (0) ``saved``
+``cutoff``       ``task label key seconds`` (0) ``saved``
+``failed``       ``task label key seconds error hint details exit_code log``; ``error`` is one line, ``details`` an object of
+                 texts, ``exit_code`` that of the kind of error
+``skipped``      ``task label key seconds`` (0) ``because`` (the label of what failed)
+``waiting``      ``task label key holder``
+``retrying``     ``task label key attempt delay reason``
+``placed``       ``task label key path``
+``saved``        ``path``: an edited file, put into the store before it was replaced
+``note``         ``text hint``
+``would run``    ``task label key why``; from ``build --dry-run`` and ``why`` only, which print no ``start`` or ``done``
+``may run``      likewise: it depends on what others make; ``why`` adds ``changes`` to both
+``would place``  ``path``: an output that is known and not there; from ``build --dry-run`` only
+``would save``   likewise, and what is there would be saved before it is replaced
+``done``         ``ran cached cutoff failed skipped`` (how many tasks) ``seconds saved interrupted`` (labels) ``ok``
+``error``        ``error hint details exit_code``: what ended the command before a build began or after it
+===============  =============================================================================================
 
 Every task of a build gets exactly one of ``ran``, ``cached``, ``cutoff``, ``failed``, ``skipped``, unless it was
 interrupted.  ``start`` is the first line and ``done`` the last.
@@ -78,8 +80,8 @@ def as_object(event: Event) -> dict[str, Any]:
     match event:
         case events.BuildStarted():
             return {
-                "event": "start", "version": VERSION, "merkl": __version__, "build": event.build,
-                "total": event.total, "to_run": event.to_run, "targets": list(event.targets),
+                  "event": "start", "version": VERSION, "merkl": __version__, "build": event.build,
+                  "total": event.total, "to_run": event.to_run, "targets": list(event.targets),
             }  # fmt: skip
         case events.Started():
             more = {"attempt": event.attempt, "why": event.why, "log": event.log}

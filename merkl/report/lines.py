@@ -74,7 +74,7 @@ class Lines:
             case events.Saved():
                 path = one_line(event.path)
                 back = f"bring it back with: merkl restore {_quoted(path)}"
-                self._say(f"saved your edited {path} before replacing it; {back}", "warning")
+                self._warn(f"saved your edited {path} before replacing it; {back}")
             case events.Note():
                 self._say(harmless(f"note: {event.text}" + (f"\n  hint: {event.hint}" if event.hint else "")))
             case events.BuildDone():
@@ -142,6 +142,11 @@ class Lines:
         if self._shown.quiet or (only_verbose and not self._shown.verbose):
             return
         self._write(self._out, (self._paint(text, style) if style else text) + "\n")
+
+    def _warn(self, text: str) -> None:
+        """Say what is said even if nothing else is."""
+        stream = self._err if self._shown.quiet else self._out
+        self._write(stream, self._paint(text, "warning") + "\n")
 
     def _write_live(self, pieces: list[str]) -> None:
         for piece in pieces:

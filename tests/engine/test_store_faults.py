@@ -63,7 +63,7 @@ def mount(project: Any) -> Iterator[Callable[..., Path]]:
 
     yield make
     for where in reversed(mounted):
-        subprocess.run(["umount", str(where)], check=True)
+        subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 def check_all(project: Any) -> None:

@@ -370,3 +370,25 @@ def test_a_path_without_a_sidecar_has_no_future(project: Any) -> None:
     merklfile(project, 'Future.from_file("plain.txt") > "x.txt"')
 
     assert "there is no plain.txt.merkl" in project.merkl("build", code=2).stderr
+
+
+def test_each_edit_is_told_of_when_it_is_replaced_also_quietly_and_before(project: Any) -> None:
+    project.write("in.txt", "a\n")
+    project.merklfile("""
+        copy = bash_task("cp {file_arg('text', '.txt')} {out_file_arg('out', '.txt')}")
+
+        @target(default=True)
+        def all():
+            copy("in.txt") > "out.txt"
+    """)
+    project.build()
+    for arguments in ((), (), ("-q",)):
+        project.write("out.txt", "edited\n")
+        assert "would save and replace  out.txt" in project.merkl("build", "-n").stdout
+        done = project.merkl("build", *arguments)
+        assert "saved your edited out.txt" in done.stdout + done.stderr
+        assert project.read("out.txt") == "a\n"
+
+    (project.path / "out.txt").unlink()
+    assert "would place  out.txt" in project.merkl("build", "-n").stdout
+    assert not (project.path / "out.txt").exists()

@@ -231,7 +231,7 @@ def test_memory_is_what_the_job_needed_or_unknown(bench):
         from merkl.execute.base import *
         from merkl.execute.local import Local
 
-        big, small = b"x = bytearray(200 << 20)", b"pass"
+        big, small = b"x = bytearray(240 << 20)", b"pass"
         def peak(executor, job):
             executor.start(job)
             return executor.wait(None)[0].peak_memory >> 20

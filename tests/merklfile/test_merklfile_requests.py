@@ -270,7 +270,7 @@ def test_what_is_neither_target_nor_path_is_answered_with_what_is(project: Proje
     assert unknown("zzz", merklfile, []).hint == "`merkl list` shows them all"
 
 
-def test_a_target_that_fails_while_a_path_is_looked_for_is_told_only_if_nothing_else_explains(
+def test_a_target_that_fails_while_a_path_is_looked_for_is_told_beside_the_name_that_is_unknown(
     project: Project,
 ):
     merklfile = project.load(
@@ -290,7 +290,8 @@ def broken():
     assert [each.name for each in calls.others] == ["train"]
     [failure] = calls.failures
     assert isinstance(failure, InputMissing)
-    assert unknown("zzz", merklfile, ["report.txt"], calls.failures) is failure
+    said = unknown("zzz", merklfile, ["report.txt"], calls.failures)
+    assert str(said).startswith("no target named 'zzz'") and "missing.txt does not exist" in str(said)
     assert isinstance(unknown("trian", merklfile, ["report.txt"], calls.failures), UnknownTarget)
 
 

@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
     if mounted.returncode:
         pytest.skip(f"may not mount: {mounted.stderr.decode().strip()}")
     yield where
-    subprocess.run(["umount", str(where)], check=True)
+    subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 @pytest.mark.needs("mount")

@@ -306,7 +306,7 @@ def test_a_full_store_can_be_collected(tmp_path: Path) -> None:
         store.put([large(1)])
         store.close()
     finally:
-        subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+        subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
 
 
 # fsck.
