@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup|tiny|chain] …``: measure, and print tables.  Nothing here asserts a time.
+"""``python -m benchmarks [startup|tiny] …``: measure, and print tables.  Nothing here asserts a time.
 
 Run it with the interpreter of an environment that merkl is installed in.
 """
