@@ -135,6 +135,19 @@ def _version(name: str) -> str | None:
         return None
 
 
+def _refusal(directory: str) -> str:
+    """Why a store that is there cannot be read; empty if it can."""
+    from merkl.store.local import LocalStore
+
+    try:
+        store = LocalStore(directory)
+        store.by_key([Key(bytes(32))])
+        store.close()
+    except MerklError as error:
+        return error.headline
+    return ""
+
+
 def _places(config: Config) -> Iterator[Finding]:
     """The project, the store, and what their file systems can do."""
     project = find_root(config.root)
@@ -144,7 +157,12 @@ def _places(config: Config) -> Iterator[Finding]:
         yield Finding("project", "ok", project)
     store = _nearest(config.store)
     made = "" if store == config.store else ", not made yet"
-    yield Finding("store", "ok", f"{config.store}, {size(disk_size(config.store))}{made}")
+    refused = "" if made else _refusal(config.store)
+    yield Finding(
+        "store",
+        "broken" if refused else "ok",
+        refused or f"{config.store}, {size(disk_size(config.store))}{made}",
+    )
     if not os.access(store, os.W_OK | os.X_OK):
         yield Finding("writing", "broken", f"{store} cannot be written: results are not kept")
         return

@@ -1,5 +1,6 @@
 """``clean``, ``clear``, ``restore``, ``fsck``, ``gc``, ``init`` and ``doctor``."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -218,6 +219,20 @@ def test_doctor_says_what_is_here_and_changes_nothing(poem):
         assert any(line.split()[1] == what for line in done.out.splitlines())
     assert os.listdir(poem.root) and poem.files() == ["Merklfile.py", "poem.txt"]
     assert not (poem.root / ".merkl").exists()
+
+
+def test_doctor_says_that_a_store_is_of_a_newer_merkl(poem):
+    poem("build")
+    [database] = poem.root.glob(".merkl/store/store-*.db")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+        connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
+        connection.commit()
+
+    done = poem("doctor")
+    said = done.out
+    assert done.code == 1
+    assert "newer" in next(line for line in said.splitlines() if "store" in line and "broken" in line)
 
 
 def test_doctor_as_json(poem):
