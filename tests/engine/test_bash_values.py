@@ -358,7 +358,7 @@ def test_a_list_of_very_many_inputs_goes_into_a_file(inside: Any) -> None:
         (inside.path / f"in/{number:06d}.txt").write_bytes(b"%d\n" % number)
     inside.merklfile(
         """
-        total = bash_task("xargs -0 cat < {argfile('inputs', null=True)} | awk '{n += $1} END {print n}'")
+        total = bash_task("xargs -0 cat < {argfile('inputs', null=True)} | awk -v OFMT=%.0f '{n += $1} END {print n}'")
 
         @target(default=True)
         def all():
