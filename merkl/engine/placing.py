@@ -93,21 +93,15 @@ class Workspace:
         return True
 
     def _is_there(self, placement: Placement, artifact: Artifact, step: Step) -> bool:
-        """Whether the path already has the right bytes, kind and executable bit."""
-        found = self.project.index.look(placement.path)
-        if not isinstance(found, Artifact):
-            return False
-        row = self.project.index.placed(placement.path)
-        if artifact.kind == "value":
-            placed = row is not None and row.digest == found.digest and row.value == _value_name(artifact)
-            return placed and not found.executable
-        agrees = (found.kind, found.digest, found.executable) == (
-            artifact.kind,
-            artifact.digest,
-            artifact.executable,
-        )
-        if agrees and (row is None or row.digest != found.digest or row.key != step.node.key):
-            self._remember(placement, found)
+        """Whether the path already has what it should; if merkl did not put it there, it is remembered as if it had."""
+        agrees = is_there(self.project, placement.path, artifact)
+        if agrees and artifact.kind != "value":
+            found = self.project.index.look(placement.path)
+            row = self.project.index.placed(placement.path)
+            if isinstance(found, Artifact) and (
+                row is None or row.digest != found.digest or row.key != step.node.key
+            ):
+                self._remember(placement, found)
         return agrees
 
     def _put(self, placement: Placement, artifact: Artifact) -> None:
@@ -268,6 +262,19 @@ def _value_name(artifact: Artifact) -> str:
     return f"{artifact.serializer} {artifact.digest.hex()}"
 
 
+def is_there(project: Project, path: str, artifact: Artifact) -> bool:
+    """Whether ``path`` has the bytes, kind and executable bit of an artifact, or the written form of a value."""
+    found = project.index.look(path)
+    if not isinstance(found, Artifact):
+        return False
+    if artifact.kind == "value":
+        row = project.index.placed(path)
+        placed = row is not None and row.digest == found.digest and row.value == _value_name(artifact)
+        return placed and not found.executable
+    wanted = (artifact.kind, artifact.digest, artifact.executable)
+    return (found.kind, found.digest, found.executable) == wanted
+
+
 def is_replaceable(project: Project, path: str) -> bool:
     """Whether what is at ``path`` is nothing, or merkl's own."""
     found = project.index.look(path)
@@ -290,8 +297,7 @@ def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
         raise PlacementError(
             f"cannot place an output: {found.what}", hint="remove it, or choose another path"
         )
-    row = project.index.placed(path)
-    if row is not None and row.digest == found.digest and row.executable == found.executable:
+    if is_replaceable(project, path):
         return True
     if found.kind == "dir" and not _has_entries(project, path):
         return True

@@ -21,7 +21,7 @@ from merkl.merklfile.calls import Called, Calls, call
 from merkl.merklfile.loader import load
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.targets import Target
-from merkl.nodes import Artifact, Future, Node, walk
+from merkl.nodes import Future, Node, walk
 
 if TYPE_CHECKING:
     from merkl.engine.judge import Judge
@@ -215,10 +215,7 @@ def would_place(project: Project, selection: Selection, judge: "Judge") -> Itera
 
 
 def _is_there(project: Project, placement: Placement, artifacts: Any) -> bool:
+    from merkl.engine.placing import is_there
+
     artifact = artifacts.get(placement.future.output)
-    found = project.index.look(placement.path)
-    if artifact is None or not isinstance(found, Artifact):
-        return False
-    row = project.index.placed(placement.path)
-    expected = row.digest if artifact.kind == "value" and row is not None else artifact.digest
-    return found.digest == expected
+    return artifact is not None and is_there(project, placement.path, artifact)

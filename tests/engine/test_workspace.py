@@ -392,3 +392,20 @@ def test_each_edit_is_told_of_when_it_is_replaced_also_quietly_and_before(projec
     (project.path / "out.txt").unlink()
     assert "would place  out.txt" in project.merkl("build", "-n").stdout
     assert not (project.path / "out.txt").exists()
+
+
+def test_a_dry_run_sees_what_a_build_would_see_a_lost_mode_too(project: Any) -> None:
+    project.merklfile("""
+        make = bash_task("echo a > {out_file_arg('out', '.txt')}")
+
+        @target(default=True)
+        def all():
+            make() > "out.txt"
+    """)
+    project.build()
+    (project.path / "out.txt").chmod(0o755)
+
+    assert "would save and replace  out.txt" in project.merkl("build", "-n").stdout
+    project.merkl("build")
+    assert not (project.path / "out.txt").stat().st_mode & 0o100
+    assert "nothing would run" in project.merkl("build", "-n").stdout
