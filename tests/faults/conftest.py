@@ -1,0 +1,62 @@
+"""What every fault test ends with: after the fault, everything is as if it had never happened."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def files_below(
+    top: Path, leave_out: frozenset[str] = frozenset({".merkl", "__pycache__"})
+) -> dict[bytes, Any]:
+    """Every file, link and directory below ``top``: its kind, executable bit and content by its relative path."""
+    found: dict[bytes, Any] = {}
+    for folder, folders, files in os.walk(os.fsencode(top)):
+        folders[:] = [name for name in folders if os.fsdecode(name) not in leave_out]
+        for name in [*folders, *files]:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found[os.path.relpath(path, os.fsencode(top))] = ("link", os.readlink(path))
+            elif os.path.isfile(path):
+                runs = bool(os.stat(path).st_mode & 0o100)
+                found[os.path.relpath(path, os.fsencode(top))] = (
+                    "file",
+                    runs,
+                    Path(os.fsdecode(path)).read_bytes(),
+                )
+    return found
+
+
+@pytest.fixture
+def proven(project: Any, tmp_path: Path) -> Callable[..., None]:
+    """Check a project after a fault: it builds, its files are those of a clean build elsewhere, its store is sound.
+
+    ``targets`` are the words of the build; ``made`` are the names, at the top of the project, of files and directories
+    that only a build makes: they are left out of the copy that the clean build starts from.
+    """
+
+    def check(*targets: str, made: tuple[str, ...] = ("build",)) -> None:
+        project.merkl("build", *targets)
+        clean = tmp_path / "clean"
+        shutil.rmtree(clean, ignore_errors=True)
+        shutil.copytree(
+            project.path,
+            clean,
+            symlinks=True,
+            ignore=_only_at(project.path, {".merkl", "__pycache__", *made}),
+        )
+        project.merkl("build", *targets, cwd=clean)
+        assert files_below(project.path) == files_below(clean)
+        project.merkl("fsck")
+
+    return check
+
+
+def _only_at(top: Path, names: set[str]) -> Callable[[str, list[str]], set[str]]:
+    def ignored(folder: str, found: list[str]) -> set[str]:
+        return names.intersection(found) if Path(folder) == top else set()
+
+    return ignored
