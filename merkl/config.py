@@ -4,6 +4,7 @@ It decides where the project begins and which setting wins: a flag, then the env
 default.  It knows no command line: the flags come as a mapping.
 """
 
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -13,10 +14,27 @@ from typing import Any, Final
 from merkl.errors import ConfigError, did_you_mean
 
 MERKLFILE: Final = "Merklfile.py"
+MERKLFILE_YAML: Final = "Merklfile.yaml"
 CONFIG_FILE: Final = "merkl.yaml"
 STATE_DIR: Final = (
     ".merkl"  # In the project's root: index, views, staging, and the store unless it is shared.
 )
+
+QUIET: Final = "quiet"
+OUTPUTS: Final = ("each", "live", QUIET)  # When to show what tasks print; the first is the default.
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteConfig:
+    """Where results are shared.
+
+    ``url`` is a directory.  With ``pickles`` pickled values of others are used, which can run any code when they are read.
+    With ``required`` a build fails when the remote does.
+    """
+
+    url: str
+    pickles: bool = False
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,9 @@ class Config:
     force: bool = False
     rehash: bool = False
     project_modules: tuple[str, ...] = ()
+    remote: RemoteConfig | None = None
+    output: str = OUTPUTS[0]
+    log_limit: int = 16_000_000  # Bytes of a log that the store keeps: its first and its last half of them.
     settings: Mapping[str, Any] | None = None  # merkl.yaml's own content, for sections read elsewhere.
 
     @property
@@ -49,6 +70,8 @@ _KNOWN: Final = (
     "jobs",
     "project_modules",
     "keep_going",
+    "log_limit",
+    "output",
     "target",
     "snapshot",
     "remote",
@@ -60,7 +83,7 @@ def find_root(start: str) -> str | None:
     """The nearest directory from ``start`` upward that has a Merklfile, merkl.yaml or ``.merkl``, or None."""
     here = os.path.abspath(start)
     while True:
-        for name in (MERKLFILE, "Merklfile.yaml", CONFIG_FILE, STATE_DIR):
+        for name in (MERKLFILE, MERKLFILE_YAML, CONFIG_FILE, STATE_DIR):
             if os.path.lexists(os.path.join(here, name)):
                 return here
         parent = os.path.dirname(here)
@@ -91,15 +114,47 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
         if not isinstance(store, str):
             raise ConfigError(f"{CONFIG_FILE}: store is a path, not {store!r}")
         merged["store"] = os.path.join(root, os.path.expanduser(store))
+    merged["remote"] = _remote(environ.get("MERKL_REMOTE") or settings.get("remote"))
     if "keep_going" in settings:
         merged["keep_going"] = bool(settings["keep_going"])
     modules = settings.get("project_modules", ())
     if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
         raise ConfigError(f"{CONFIG_FILE}: project_modules is a list of module names, not {modules!r}")
     merged["project_modules"] = tuple(modules)
+    if "output" in settings:
+        merged["output"] = _output(settings["output"])
+    if "log_limit" in settings:
+        merged["log_limit"] = _size(settings["log_limit"], f"{CONFIG_FILE}: log_limit")
     return replace(
         Config(root=root, **merged), **{name: value for name, value in flags.items() if value is not None}
     )
+
+
+def _output(given: object) -> str:
+    if given not in OUTPUTS:
+        raise ConfigError(f"{CONFIG_FILE}: output is {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}, not {given!r}")
+    return str(given)
+
+
+def _remote(given: object) -> RemoteConfig | None:
+    """``remote: URL``, or ``remote: {url: URL, …}``."""
+    if given is None:
+        return None
+    fields = {"url": given} if isinstance(given, str) else given
+    if not isinstance(fields, dict) or not isinstance(fields.get("url"), str) or not fields["url"]:
+        raise ConfigError(
+            f"{CONFIG_FILE}: remote is not {given!r}",
+            hint="remote: {url: /mnt/team/merkl}, the directory to share",
+        )
+    known = tuple(field.name for field in dataclasses.fields(RemoteConfig))
+    for name, value in fields.items():
+        if name not in known:
+            raise ConfigError(
+                f"{CONFIG_FILE}: remote has no setting {name!r}", hint=did_you_mean(str(name), known)
+            )
+        if name != "url" and not isinstance(value, bool):
+            raise ConfigError(f"{CONFIG_FILE}: remote: {name} is true or false, not {value!r}")
+    return RemoteConfig(**fields)
 
 
 def _default_jobs() -> int:
@@ -117,6 +172,23 @@ def _positive(value: object, what: str) -> int:
     if number < 1:
         raise ConfigError(f"{what} is a number of tasks from 1 up, not {value!r}")
     return number
+
+
+def _size(value: object, what: str) -> int:
+    count = size_of(str(value))
+    if count is None:
+        raise ConfigError(f"{what} is a size such as 16MB, not {value!r}")
+    return count
+
+
+def size_of(text: str) -> int | None:
+    """A size in bytes: ``500MB``, ``10G``, ``1.5GiB``, and a plain number; None if it is none."""
+    import re
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        return None
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
 
 
 def _read_settings(path: str) -> dict[str, Any]:

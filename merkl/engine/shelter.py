@@ -13,8 +13,9 @@ from merkl.digest import Digest, Key
 from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
-from merkl.store.base import Record
-from merkl.store.local import LocalStore, RunLock
+from merkl.store.base import Record, RunLock, Store
+from merkl.store.layered import Layered
+from merkl.store.local import LocalStore
 from merkl.store.removal import remove_tree
 from merkl.tree import Tree
 
@@ -22,7 +23,7 @@ from merkl.tree import Tree
 class Shelter:
     """What a build needs of ``store``; ``directory`` is where the rest goes, made when it is needed."""
 
-    def __init__(self, store: LocalStore, directory: str) -> None:
+    def __init__(self, store: Store, directory: str) -> None:
         self.store = store
         self.directory = directory
         self.notes: list[Note] = []
@@ -128,6 +129,14 @@ class Shelter:
         """Those that are whole in either."""
         asked = list(artifacts)
         return self.store.present(asked) | (self._own.present(asked) if self._own is not None else set())
+
+    def bring(self, artifacts: Iterable[Artifact]) -> None:
+        """Fetch what of these is only in the remote: what opens the store of this machine itself finds it there."""
+        if isinstance(self.store, Layered):
+            try:
+                self.store.bring(artifacts)
+            except StoreError as error:
+                self._refuse(error)
 
     def reader(self, digest: Digest) -> BinaryIO:
         """A reader from either.

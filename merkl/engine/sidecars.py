@@ -14,7 +14,7 @@ from typing import Any
 from merkl.digest import Digest
 from merkl.errors import SidecarError
 from merkl.nodes import Artifact, Future, Kind, Node, Output, Part, calling_place
-from merkl.store.local import LocalStore
+from merkl.store.base import Store
 from merkl.workspace.index import FileIndex
 from merkl.workspace.sidecar import Sidecar, read_sidecar, sidecar_of
 from merkl.workspace.trees import read_tree
@@ -27,13 +27,14 @@ class LoadedCall:
     task_name: str
     subject: str
     retries: int = 0
+    interactive: bool = False
 
     def parts(self) -> list[Part]:
         """Nothing is known of them."""
         return []
 
 
-def loaded(store: LocalStore, index: FileIndex, path: str) -> Future[Any]:
+def loaded(store: Store, index: FileIndex, path: str) -> Future[Any]:
     """The Future whose output was placed at ``path``, normalised, from the sidecar beside it.
 
     Raises:
@@ -60,7 +61,7 @@ def loaded(store: LocalStore, index: FileIndex, path: str) -> Future[Any]:
     return Future(node, sidecar.output)
 
 
-def _artifacts(store: LocalStore, index: FileIndex, path: str, sidecar: Sidecar) -> Mapping[str, Artifact]:
+def _artifacts(store: Store, index: FileIndex, path: str, sidecar: Sidecar) -> Mapping[str, Artifact]:
     assert sidecar.key is not None
     record = store.by_key([sidecar.key]).get(sidecar.key)
     if record is not None and sidecar.output in record.outputs:
@@ -79,7 +80,7 @@ def _artifacts(store: LocalStore, index: FileIndex, path: str, sidecar: Sidecar)
     )
 
 
-def _is_kept(store: LocalStore, index: FileIndex, path: str, described: Artifact) -> bool:
+def _is_kept(store: Store, index: FileIndex, path: str, described: Artifact) -> bool:
     """Whether the bytes are in the store, or were brought there from the path."""
     if described.digest in store.present([described]):
         return True
@@ -89,7 +90,7 @@ def _is_kept(store: LocalStore, index: FileIndex, path: str, described: Artifact
     return keep(store, index.root, path, found.kind) == described.digest
 
 
-def keep(store: LocalStore, root: str, path: str, kind: Kind, *, durable: bool = False) -> Digest:
+def keep(store: Store, root: str, path: str, kind: Kind, *, durable: bool = False) -> Digest:
     """Put the file or directory at ``path`` of the project into the store; its digest.
 
     Raises:

@@ -107,6 +107,22 @@ class ContentStore(Protocol):
         """All bytes at once, as ``fetch``; for what is known to be small."""
 
 
+class Shared(MerkleStore, ContentStore, Protocol):
+    """Records and contents where others may be at work too, such as a remote: what a store can be laid over."""
+
+    def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
+        """The digests of those that are here, by name only; a directory with all its files."""
+
+    def size(self, digest: Digest) -> int | None:
+        """How many bytes a blob has, or None if it is not here."""
+
+    def take_notes(self) -> list[Note]:
+        """What the user should know that was noticed since the last call: each thing once."""
+
+    def close(self) -> None:
+        """Write down what is pending and let go of files and connections.  Idempotent."""
+
+
 class RunLock(Protocol):
     """The right to run one node, held until ``release`` or the end of the process."""
 
@@ -123,6 +139,9 @@ class Store(MerkleStore, ContentStore, Protocol):
         Each record comes with whether it is filed under its key; the records that count are returned, as from
         ``file``.  The digests of ``blobs`` are taken on trust until they are read.
         """
+
+    def put(self, chunks: Iterable[bytes], *, durable: bool = False) -> Digest:
+        """As for any contents; ``durable`` outlives a loss of power."""
 
     def put_file(
         self, path: str | bytes, *, move: bool = False, digest: Digest | None = None, durable: bool = False

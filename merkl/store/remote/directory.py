@@ -1,0 +1,243 @@
+"""Objects as files of a directory that several machines mount.
+
+It decides how a file appears under its name at once, whatever the file system: written aside, synced, then linked or
+renamed.  The contents of a share may be the only copy that is left, so they outlive a loss of power.
+
+The invariant: below the directory nothing is written but ``incoming/`` and the objects' own names, and no symbolic link
+inside it is followed out of it to write.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
+
+from merkl.errors import StoreError
+from merkl.store.faults import store_error
+from merkl.store.remote.errors import RemoteError
+from merkl.store.remote.objects import Listed
+from merkl.store.streams import clone, write_all
+
+INCOMING: Final = "incoming"
+_STALE_S: Final = 7 * 86_400  # A writer that is slower than this has died.
+_CHUNK: Final = 4 << 20  # Bytes.
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
+class DirectoryObjects:
+    """Objects in ``directory``, which must be there: a share that is not mounted must not become a local directory."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        self.url = self.directory
+        self.width = 8  # A share answers each in a network's round trip.
+        self._mode: int | None = None
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes | None:
+        """The bytes of an object, or a part of them."""
+        file = self.open(name)
+        if file is None:
+            return None
+        with file:
+            try:
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+            except OSError as error:
+                raise self._failed(error, name) from error
+
+    def open(self, name: str) -> BinaryIO | None:
+        """A reader of an object's bytes, or None."""
+        path = self._path(name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            self._absent()
+            return None
+        except OSError as error:
+            raise self._failed(error, name) from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        return open(fd, "rb")
+
+    def put(self, name: str, data: "bytes | BinaryIO") -> None:
+        """Store an object, instead of one that is there."""
+        path = self._path(name)
+        draft = self._write(name, data)
+        try:
+            os.rename(draft, path)
+        except OSError as error:
+            _unlink(draft)
+            raise self._failed(error, name) from error
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store an object unless there is one of that name."""
+        path = self._path(name)
+        if os.path.lexists(path):
+            return False
+        draft = self._write(name, data)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise self._failed(error, name) from error
+            return self._create_locked(draft, path, name)
+        finally:
+            _unlink(draft)
+        return True
+
+    def _create_locked(self, draft: str, path: str, name: str) -> bool:
+        """As a link would, where the file system has none: one writer at a time looks and renames."""
+        try:
+            fd = os.open(os.path.join(self.directory, INCOMING, "lock"), os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX)
+                if os.path.lexists(path):
+                    return False
+                os.rename(draft, path)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._failed(error, name) from error
+        return True
+
+    def size(self, name: str) -> int | None:
+        """How many bytes an object has, or None."""
+        try:
+            found = os.stat(self._path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            self._absent()
+            return None
+        except OSError as error:
+            raise self._failed(error, name) from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def names(self, prefix: str) -> Iterator[Listed]:
+        """All objects below ``prefix/``."""
+        stack = [prefix]
+        while stack:
+            folder = stack.pop()
+            try:
+                with os.scandir(self._path(folder)) as found:
+                    entries = list(found)
+            except (FileNotFoundError, NotADirectoryError):
+                self._absent()
+                continue
+            except OSError as error:
+                raise self._failed(error, folder) from error
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(name)
+                    elif entry.is_file(follow_symlinks=False):
+                        known = entry.stat(follow_symlinks=False)
+                        yield Listed(name, known.st_size, known.st_mtime)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise self._failed(error, name) from error
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects."""
+        for name in names:
+            try:
+                os.unlink(self._path(name))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise self._failed(error, name) from error
+
+    def sweep(self) -> None:
+        """Remove what writers that died left in ``incoming/``."""
+        limit = time.time() - _STALE_S
+        for each in self.names(INCOMING):
+            if each.modified < limit and each.name != f"{INCOMING}/lock":
+                self.remove([each.name])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    # ---- writing -------------------------------------------------------------------------------------------------
+
+    def _path(self, name: str) -> str:
+        return f"{self.directory}/{name}"
+
+    def _write(self, name: str, data: "bytes | BinaryIO") -> str:
+        """A draft with these bytes, synced, beside where it shall be; the directory of ``name`` is there afterwards."""
+        draft = self._path(f"{INCOMING}/{os.urandom(16).hex()}")
+        try:
+            self._make_folder(self._path(INCOMING))
+            self._make_folder(os.path.dirname(self._path(name)))
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                self._fill(fd, data)
+                os.fchmod(fd, self._share_mode() & 0o444)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except StoreError:
+            _unlink(draft)
+            raise
+        except OSError as error:
+            _unlink(draft)
+            raise self._failed(error, name) from error
+        return draft
+
+    def _fill(self, fd: int, data: "bytes | BinaryIO") -> None:
+        if isinstance(data, bytes):
+            write_all(fd, data)
+            return
+        try:
+            whole = data.tell() == 0 and clone(data.fileno(), fd)
+        except (OSError, AttributeError):  # Not a file of the system.
+            whole = False
+        while not whole and (piece := data.read(_CHUNK)):
+            write_all(fd, piece)
+
+    def _share_mode(self) -> int:
+        """The permissions of the share itself, which what is in it gets: a team's share stays the team's."""
+        if self._mode is None:
+            self._mode = os.stat(self.directory).st_mode & 0o7777
+        return self._mode
+
+    def _make_folder(self, path: str) -> None:
+        if os.path.isdir(path):
+            return
+        if path == self.directory or not os.path.isdir(self.directory):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.directory)
+        self._make_folder(os.path.dirname(path))
+        try:
+            os.mkdir(path)
+            os.chmod(path, self._share_mode())
+        except FileExistsError:
+            pass
+
+    def _absent(self) -> None:
+        """Nothing is there; an error if that is because the share itself is not."""
+        if not os.path.isdir(self.directory):
+            raise RemoteError(
+                f"the remote {self.directory} is not there",
+                hint="is the disk mounted? For a new remote, make the directory",
+            )
+
+    def _failed(self, error: OSError, name: str) -> StoreError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return store_error(error, self._path(name))
+        if not os.path.isdir(self.directory):
+            self._absent()
+        return RemoteError(
+            f"the remote {self.directory} cannot be used: {error.strerror}", hint="", path=self._path(name)
+        )
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

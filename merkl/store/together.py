@@ -1,0 +1,58 @@
+"""Several requests to a slow place at once.
+
+It decides how many are under way: enough to hide the round trips, few enough to stop soon after a failure.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Together:
+    """Up to ``width`` calls at once, in threads that are made when they are first needed."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, act: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+        """``act`` on each item, results in order.  A failure is raised in its turn, and what has not begun is not begun.
+
+        ``items`` are taken as they are needed, so they may be very many.
+        """
+        waiting: deque[Future[B]] = deque()
+        given = iter(items)
+        first = next(given, None)
+        if first is None:
+            return
+        second = next(given, None)
+        if second is None:
+            yield act(first)
+            return
+        pool = self._threads()
+        try:
+            waiting += [pool.submit(act, first), pool.submit(act, second)]
+            for item in given:
+                waiting.append(pool.submit(act, item))
+                if len(waiting) >= 4 * self.width:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    def close(self) -> None:
+        """End the threads.  Idempotent."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.width, thread_name_prefix="merkl-remote")
+        return self._pool
