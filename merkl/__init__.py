@@ -59,6 +59,8 @@ __all__ = [
     "task",
 ]
 
+_WINDOWS = "merkl runs on Linux and macOS; on Windows, run it inside WSL: wsl --install"
+
 TYPE_CHECKING = False  # As in ``typing``, which is not imported for it.
 if TYPE_CHECKING:
     from merkl.bash.placeholders import (
@@ -91,7 +93,12 @@ def __getattr__(name: str) -> object:
     if home is None:
         raise AttributeError(f"module 'merkl' has no attribute {name!r}")
     import importlib
+    import sys
 
+    if sys.platform == "win32":
+        from merkl.errors import UsageError
+
+        raise UsageError(_WINDOWS)
     value: object = getattr(importlib.import_module(home), name)
     globals()[name] = value
     _install_session()

@@ -9,13 +9,23 @@ def main() -> int:
     import sys
 
     if sys.platform == "win32":
-        sys.stderr.write("merkl runs on Linux and macOS; on Windows, run it inside WSL: wsl --install\n")
+        from merkl import _WINDOWS
+
+        sys.stderr.write(f"{_WINDOWS}\n")
         return 2
     if sys.argv[1:] == ["--version"]:
         from merkl import __version__
 
         sys.stdout.write(f"merkl {__version__}\n")
         return 0
+    if sys.argv[1:2] == ["--complete"]:  # Asked by a shell's script, which shows no errors.
+        from merkl.cli.shells import main as complete
+
+        return complete(sys.argv[2:])
+    import gc
+
+    # A graph is many objects that stay: to look through all of them again and again would find nothing.
+    gc.set_threshold(100_000, 20, 100)
     from merkl.cli.main import run
 
     return run(sys.argv[1:])

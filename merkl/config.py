@@ -5,6 +5,7 @@ default.  It knows no command line: the flags come as a mapping.
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Mapping
@@ -12,13 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from merkl.errors import ConfigError, did_you_mean
-
-MERKLFILE: Final = "Merklfile.py"
-MERKLFILE_YAML: Final = "Merklfile.yaml"
-CONFIG_FILE: Final = "merkl.yaml"
-STATE_DIR: Final = (
-    ".merkl"  # In the project's root: index, views, staging, and the store unless it is shared.
-)
+from merkl.root import CONFIG_FILE as CONFIG_FILE
+from merkl.root import MERKLFILE as MERKLFILE
+from merkl.root import MERKLFILE_YAML as MERKLFILE_YAML
+from merkl.root import STATE_DIR as STATE_DIR
+from merkl.root import find_root as find_root
 
 QUIET: Final = "quiet"
 OUTPUTS: Final = ("each", "live", QUIET)  # When to show what tasks print; the first is the default.
@@ -79,17 +78,9 @@ _KNOWN: Final = (
 )
 
 
-def find_root(start: str) -> str | None:
-    """The nearest directory from ``start`` upward that has a Merklfile, merkl.yaml or ``.merkl``, or None."""
-    here = os.path.abspath(start)
-    while True:
-        for name in (MERKLFILE, MERKLFILE_YAML, CONFIG_FILE, STATE_DIR):
-            if os.path.lexists(os.path.join(here, name)):
-                return here
-        parent = os.path.dirname(here)
-        if parent == here:
-            return None
-        here = parent
+def is_yaml(path: str) -> bool:
+    """Whether a Merklfile is one in YAML, by its name."""
+    return path.endswith((".yaml", ".yml"))
 
 
 def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags: Any) -> Config:
@@ -223,6 +214,7 @@ def _read_settings(path: str) -> dict[str, Any]:
     return settings
 
 
+@functools.cache
 def system_name() -> str:
     """The kind of machine that results of commands belong to, such as ``linux-x86_64-gnu``."""
     machine = os.uname().machine

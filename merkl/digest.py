@@ -8,6 +8,7 @@ containers are written in the order of their members' encodings.  A test pins th
 """
 
 import enum
+import functools
 import math
 import os
 import struct
@@ -207,24 +208,36 @@ class Encoder:
         return self._object(value, depth)
 
     def _items(self, items: Iterable[object], depth: int) -> bytes:
-        parts = []
-        for index, item in enumerate(items):
-            try:
-                parts.append(self.value(item, depth + 1))
-            except Unencodable as error:
-                error.where = f"[{index}]{error.where}"
-                raise
+        parts: list[bytes] = []
+        try:
+            # As ``value`` would, without the call: most items are scalars, or short rows of them.
+            for item in items:
+                kind = type(item)
+                exact = _SCALARS.get(kind)
+                if exact is not None:
+                    parts.append(exact(item))
+                elif kind is tuple and depth < MAX_DEPTH:
+                    payload = self._items(item, depth + 1)  # type: ignore[arg-type]
+                    parts.append(b"t" + len(payload).to_bytes(8, "big") + payload)
+                else:
+                    parts.append(self.value(item, depth + 1))
+        except Unencodable as error:
+            error.where = f"[{len(parts)}]{error.where}"
+            raise
         return b"".join(parts)
 
     def _mapping(self, mapping: dict[object, object], depth: int) -> bytes:
         parts = []
-        for name, item in mapping.items():
-            try:
-                parts.append((self.value(name, depth + 1), self.value(item, depth + 1)))
-            except Unencodable as error:
-                error.where = f"[{name!r:.40}]{error.where}"
-                raise
-        return b"".join(part for pair in sorted(parts) for part in pair)
+        try:
+            for name, item in mapping.items():
+                exact = _SCALARS.get(type(name))
+                encoded = self.value(name, depth + 1) if exact is None else exact(name)
+                parts.append((encoded, self.value(item, depth + 1)))
+        except Unencodable as error:
+            error.where = f"[{name!r:.40}]{error.where}"
+            raise
+        parts.sort()
+        return b"".join([part for pair in parts for part in pair])
 
     def _object(self, value: Any, depth: int) -> bytes:
         kind = type(value)
@@ -343,12 +356,18 @@ def _float(value: float) -> bytes:
     return struct.pack(">d", math.nan if math.isnan(value) else value)
 
 
+@functools.lru_cache(maxsize=2048)
+def _short(value: str) -> bytes:
+    """The names of parameters, kinds and outputs come again in every call."""
+    return tagged(b"s", str.encode(value, "utf-8", "surrogatepass"))
+
+
 _SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
     type(None): lambda _: tagged(b"n", b""),
     bool: lambda v: tagged(b"b", b"\1" if v else b"\0"),
     int: lambda v: tagged(b"i", int.to_bytes(v, (int.bit_length(v) + 8) // 8, "big", signed=True)),
-    str: lambda v: tagged(b"s", str.encode(v, "utf-8", "surrogatepass")),
-    bytes: lambda v: tagged(b"y", v),
+    str: lambda v: _short(v) if len(v) < 64 else tagged(b"s", str.encode(v, "utf-8", "surrogatepass")),
+    bytes: lambda v: b"y" + len(v).to_bytes(8, "big") + v,
     float: lambda v: tagged(b"f", _float(v)),
     bytearray: lambda v: tagged(b"a", bytes(v)),
     complex: lambda v: tagged(b"c", _float(v.real) + _float(v.imag)),

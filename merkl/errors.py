@@ -128,7 +128,12 @@ class TaskError(UsageError):
 
 
 class TemplateError(TaskError):
-    """A template cannot be compiled; the message shows the template's line and a caret."""
+    """A template cannot be compiled; the message shows the template's line and a caret.
+
+    ``span`` is the template as its author wrote it and where in it the error is, for whoever knows the file it is in.
+    """
+
+    span: tuple[str, int, int] | None = None
 
 
 class CallError(TaskError):

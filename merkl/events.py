@@ -4,7 +4,7 @@ It decides nothing.  The engine emits events in the order things happen; a node 
 ``Ran``, ``Cached``, ``CutOff``, ``Failed``, ``Skipped``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -15,28 +15,40 @@ from merkl.nodes import Node
 
 @dataclass(frozen=True, slots=True)
 class BuildStarted:
-    """Planning is done: ``total`` nodes are needed, ``to_run`` of them will or may run."""
+    """Planning is done: ``total`` nodes are needed, ``to_run`` of them will or may run, up to ``slots`` at once.
+
+    ``expected`` has for each of those ``to_run`` the seconds that it took the last time, or None.
+    """
 
     build: str
     total: int
     to_run: int
     targets: Sequence[str]
+    slots: int = 1
+    expected: Mapping[Node, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A node was handed to the executor; ``attempt`` counts from 1; ``log`` is the file it writes its output to."""
+    """A node is handed to the executor; ``attempt`` counts from 1; ``log`` is the file it writes its output to.
+
+    With ``inline`` it runs right here: nothing else happens, and no tick comes, until it has ended.
+    """
 
     node: Node
     label: str
     log: str
     attempt: int
     why: str
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A node ran and its outputs are in the store; ``seconds`` of wall time, ``log`` the path of what it printed."""
+    """A node ran and its outputs are in the store; ``seconds`` of wall time.
+
+    ``log`` is the path of what it printed, which is there until ``report`` returns; empty if it printed nothing.
+    """
 
     node: Node
     label: str
@@ -168,6 +180,12 @@ class Reporter(Protocol):
 
     def tick(self) -> None:
         """Called a few times a second while tasks run, so that something live can be drawn."""
+
+    def pause(self) -> None:
+        """Leave the terminal as if nothing were drawn on it, until ``resume``: a task has it."""
+
+    def resume(self) -> None:
+        """The terminal is whole again; where its cursor stands is not known.  Idempotent, as is ``pause``."""
 
     def close(self) -> None:
         """No event follows.  Idempotent."""

@@ -116,6 +116,10 @@ class Call(Protocol):
         """How often a failed attempt is repeated."""
 
     @property
+    def interactive(self) -> bool:
+        """Whether it gets the terminal, and so runs alone."""
+
+    @property
     def subject(self) -> str:
         """What tells this call from others of the same task, for people: its first file, or its arguments, shortened."""
 

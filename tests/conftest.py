@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 REQUIRE_ALL = bool(os.environ.get("MERKL_REQUIRE_ALL"))
 FULL = bool(os.environ.get("MERKL_FULL"))
+# Where the faults of tests/faults fall; processes of pytest-xdist inherit it.
+FAULT_SEED = os.environ.setdefault("MERKL_FAULT_SEED", str(random.SystemRandom().randrange(10**6)))
 
 # The machine is shared, so a slow example says nothing about the code.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=100)
@@ -29,6 +32,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what it takes to let the same faults fall again."""
+    terminalreporter.write_line(f"faults were chosen by MERKL_FAULT_SEED={FAULT_SEED}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -109,3 +117,36 @@ def project(tmp_path: Path) -> ProjectDir:
     """An empty project."""
     (tmp_path / "project").mkdir()
     return ProjectDir(tmp_path / "project")
+
+
+@pytest.fixture
+def inside(
+    project: ProjectDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> ProjectDir:
+    """An empty project whose commands run in this process; otherwise as ``project``.  ``env`` replaces the environment."""
+    from merkl.cli.main import run
+
+    monkeypatch.chdir(project.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def merkl(
+        *arguments: str, code: int | None = 0, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        before, here = dict(os.environ), os.getcwd()
+        capsys.readouterr()
+        try:
+            if env is not None:
+                os.environ.clear()
+                os.environ.update(env)
+            os.chdir(cwd or here)
+            ended = run(arguments)
+        finally:
+            os.chdir(here)
+            os.environ.clear()
+            os.environ.update(before)
+        got = capsys.readouterr()
+        assert code is None or ended == code, f"exit {ended}\n{got.out}\n{got.err}"
+        return subprocess.CompletedProcess(arguments, ended, got.out, got.err)
+
+    monkeypatch.setattr(project, "merkl", merkl)
+    return project

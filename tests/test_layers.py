@@ -21,8 +21,8 @@ PACKAGE = Path(merkl.__file__).parent
 
 LAYERS = """
     errors
-    digest stamp
-    tree
+    digest stamp holes room filesystem root
+    tree journal
     nodes config
     events
     workspace store

@@ -3,22 +3,25 @@
 It decides which files must be as they were, and which must stay away.  The depfile is make's form, ``target: prerequisite …``
 with backslashes (GCC manual, "Options Controlling the Preprocessor", ``-MD``).
 
-The invariant: a file that appears where the compiler looked before it found one of the set is a path of the set, as are
-the directories in which such a file could lie and that are not there.
+The invariant: a file that appears where the compiler looked before it found one of the set, or where it looked in vain,
+is a path of the set, as are the directories in which such a file could lie and that are not there.
 """
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
+from merkl.bash.includes import Asked
 from merkl.digest import Digest
 from merkl.errors import InputChanged
 from merkl.store.base import Discovered
 
 MOST_ABSENT: Final = 20_000  # Paths that must stay absent, kept per node; a bound on the size of a record.
 DEEPEST: Final = 3  # Parts of a name in an include, for a file outside whose include directory is not known.
-_WORD: Final = re.compile(rb"(?:\\[ \t#\\:%]|\$\$|[^\s\\]|\\(?![\r\n]))+")
+# A space after 2N+1 backslashes stands for N of them and a space; after 2N, which stand for N, a word ends.
+_WORD: Final = re.compile(rb"(?:(?:\\\\)*\\[ \t]|(?:\\\\)+(?=\s|$)|\\+(?![\\\s])|[^\s\\])+")
 _QUOTED: Final = r"(?:'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.|[^\s'\"\\;|&()<>])+"
 _INCLUDE: Final = re.compile(rf"(?:^|(?<=\s))-(I|iquote|isystem|idirafter)\s*(?P<dir>{_QUOTED})")
 _ORDER: Final = ("iquote", "I", "isystem", "idirafter")  # As they are searched.
@@ -35,6 +38,9 @@ class Look(Protocol):
 
     def changed(self, path: str) -> bool:
         """Whether it may have changed since the command began."""
+
+    def asked(self, path: str) -> Iterable[Asked]:
+        """The names that the text of a file asks for; nothing, if there is no text."""
 
 
 def parse_depfile(data: bytes) -> list[bytes]:
@@ -53,14 +59,22 @@ def parse_depfile(data: bytes) -> list[bytes]:
 
 def _plain(word: bytes) -> bytes:
     """A word without make's quoting: ``\\ ``, ``\\#`` and ``$$``."""
-    return re.sub(rb"\\([ \t#:%])", rb"\1", word).replace(b"$$", b"$")
+    word = re.sub(rb"(\\+)([ \t]|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], word)
+    return re.sub(rb"\\([#:%])", rb"\1", word).replace(b"$$", b"$")
 
 
-def include_dirs(command: str) -> list[str]:
-    """The directories that ``-I`` words of a command and their kin name, in the order in which they are searched."""
+def include_dirs(command: str, *, for_angled: bool = False) -> list[str]:
+    """The directories that ``-I`` words of a command and their kin name, in the order in which they are searched.
+
+    ``for_angled`` leaves out those that are searched for names in quotes only.
+    """
     found = [(match[1], _unquoted(match["dir"])) for match in _INCLUDE.finditer(command)]
     found.sort(key=lambda each: _ORDER.index(each[0]))  # Stable.
-    return list(dict.fromkeys(os.path.normpath(folder) for _, folder in found))
+    return list(
+        dict.fromkeys(
+            os.path.normpath(folder) for kind, folder in found if not for_angled or kind != "iquote"
+        )
+    )
 
 
 def _unquoted(word: str) -> str:
@@ -72,8 +86,20 @@ def _unquoted(word: str) -> str:
         return word
 
 
-def discovered_set(paths: Iterable[str], searched: Sequence[str], look: Look, task: str) -> Discovered:
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The directories that are searched, in their order: for names in quotes, and for those in angle brackets."""
+
+    quoted: Sequence[str]
+    angled: Sequence[str]
+
+
+def discovered_set(
+    paths: Iterable[str], searched: Searched, look: Look, task: str, *, views: Iterable[str] = ()
+) -> Discovered:
     """What ``paths`` (relative to the project, else absolute) are now, and what must not appear before them.
+
+    ``views`` are files that were read and cannot change; what their texts ask for counts.
 
     Raises:
         InputChanged: one was edited, or appeared, while the command ran, so nobody knows what it read.
@@ -86,17 +112,42 @@ def discovered_set(paths: Iterable[str], searched: Sequence[str], look: Look, ta
         if digest is not None or not look.is_there(path):
             files[path] = digest  # A directory, or a device, is not read as a file is.
     absent: dict[str, None] = {}
-    for path in _candidates(list(files), searched):
-        if path in files or path in absent:
+    tested: dict[str, Digest | None] = {}
+    texts = [*(path for path in files if _is_ours(path)), *views]
+    earlier = ((path, False) for path in _candidates(list(files), searched.quoted))
+    for path, matters in (*earlier, *_asked_candidates(texts, files, searched, look)):
+        if path in files or path in absent or path in tested:
             continue
         if look.is_there(path):
             if look.changed(path):
                 raise InputChanged(path, task)
-            continue  # It was there before, and was not what the command looked for.
+            if matters:
+                tested[path] = look.digest(path)
+            continue  # Otherwise it was there before, and was not what the command looked for.
         absent[_first_absent(path, look)] = None
         if len(absent) >= MOST_ABSENT:
             break
-    return Discovered(files={**files, **dict.fromkeys(absent)})
+    there = {path: digest for path, digest in tested.items() if digest is not None}
+    return Discovered(files={**files, **there, **dict.fromkeys(absent)})
+
+
+def _asked_candidates(
+    texts: Iterable[str], files: Container[str], searched: Searched, look: Look
+) -> Iterator[tuple[str, bool]]:
+    """Where the compiler looks for what the texts ask for, up to where there is something, inside the project.
+
+    With each path, whether its being there matters although the compiler did not read it.
+    """
+    for text in texts:
+        for asked in look.asked(text):
+            folders = [os.path.dirname(text), *searched.quoted] if asked.quoted else searched.angled
+            for folder in folders:
+                path = os.path.normpath(os.path.join(folder, asked.name))
+                found = path in files or look.is_there(path)
+                if _is_ours(path):
+                    yield path, asked.tested
+                if found:
+                    break
 
 
 def _candidates(files: Sequence[str], searched: Sequence[str]) -> Iterable[str]:

@@ -112,6 +112,12 @@ def check_options(options: Options, *, is_argv: bool) -> Options:
         raise TaskError(f"cwd is a directory inside the project, not {options.cwd!r}", at=place)
     if options.cwd and options.scratch:
         raise TaskError("a task runs in cwd= or in scratch=True, not both", at=place)
+    if options.interactive and (options.stdout or options.stdout_file):
+        raise TaskError(
+            "an interactive task writes to the terminal, so its stdout cannot be its result",
+            hint="let the command write to an out_file_arg",
+            at=place,
+        )
     if is_argv and options.prelude:
         raise TaskError("prelude is lines of a script, and argv=[…] has none", at=place)
     return options

@@ -5,14 +5,15 @@ It decides what is an output and what is a failure.  It stores nothing.
 The invariant: nothing is an output unless the command ended with an allowed exit code and made every output it declares.
 """
 
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from merkl.bash.depfile import Look, discovered_set, include_dirs, parse_depfile
-from merkl.bash.failure import command_text, failure
+from merkl.bash.depfile import Look, Searched, discovered_set, include_dirs, parse_depfile
+from merkl.bash.failure import TAIL_BYTES, command_text, failure
 from merkl.bash.secrets import hide_in_file, secrets_of
 from merkl.bash.seen import Seen, depfile_path, output_path
 from merkl.bash.task import BashCall
@@ -24,6 +25,8 @@ from merkl.nodes import Artifact, Node
 from merkl.store.base import Discovered
 
 COPY_BYTES: Final = 1 << 20
+CANNOT_RUN: Final = 126  # What a shell says of a program that it cannot start.
+TOO_LONG: Final = "one argument or variable may have 128 KiB, and all together a quarter of `ulimit -s`: pass them in a file, with argfile"
 
 
 def collect(node: Node, inputs: Sequence[Artifact], ended: Ended, place: Workplace) -> list[Staged]:
@@ -55,7 +58,7 @@ class _Outcome:
         if ended.how.timed_out:
             raise self.fail(f"took longer than {self.options.timeout:g} s and was stopped")
         if ended.how.code not in self.options.ok_codes:
-            raise self.fail(f"failed: {self.meaning(ended.how.code)}")
+            raise self.fail(f"failed: {self.meaning(ended.how.code)}", self.hint_of(ended.how.code))
         return [
             self.printed(output.name) if output.kind == "value" else self.written(output.name)
             for output in self.node.outputs
@@ -69,15 +72,25 @@ class _Outcome:
             spoke = False
         return "exit code 1" if code == 1 and spoke else exit_meaning(code)
 
-    def not_started(self, error: OSError) -> TaskFailed:
-        import errno
+    def hint_of(self, code: int) -> str:
+        """What to do about a program that could not be started by a shell: it says why in its own words only."""
+        if code != CANNOT_RUN:
+            return ""
+        try:
+            with open(os.path.join(self.place.root, self.place.log), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+                too_long = os.strerror(errno.E2BIG).encode() in file.read()
+        except OSError:
+            return ""
+        return TOO_LONG if too_long else ""
 
+    def not_started(self, error: OSError) -> TaskFailed:
         name = error.filename
         what = f"{os.fsdecode(name)}: " if isinstance(name, (str, bytes)) and name else ""
         hint = {
             errno.ENOENT: "is it installed, and on PATH?",
             errno.EACCES: "is it executable?",
-            errno.E2BIG: "its arguments and environment together are too long: pass them in a file, with argfile",
+            errno.E2BIG: TOO_LONG,
         }.get(error.errno or 0, "")
         return self.fail(f"could not be started: {what}{error.strerror or error}", hint)
 
@@ -117,6 +130,8 @@ class _Outcome:
     def printed(self, name: str) -> Staged:
         path = self.place.run + b"/stdout"
         form = self.node.output(name).form
+        if self.options.interactive:  # The terminal has it.
+            open(os.path.join(self.place.root, path), "ab").close()
         if not self.options.stdout:  # Nobody asked for it as a result: it is what a log is.
             hide_in_file(os.path.join(self.place.root, path), secrets_of(self.node.call, self.place.environ))
         if form == "bytes":
@@ -222,9 +237,11 @@ def discover(
         ) from None
     roots = tuple({place.root + b"/", os.path.realpath(place.root) + b"/"})
     found: dict[str, None] = {}
+    views: dict[str, None] = {}
     for name in named:
         path = os.fsdecode(_normal(name, seen.directory, roots))
         if path.startswith(".merkl/"):
+            views[path] = None
             continue  # A view belongs to a declared input; staging and run directories are the command's own.
         maker = placed_by(path)
         if maker is not None:
@@ -233,11 +250,15 @@ def discover(
                 "declare it with file_arg, or pass its directory with dir_arg",
             )
         found[path] = None
-    searched = [
-        os.fsdecode(_normal(os.fsencode(folder), seen.directory, roots))
-        for folder in include_dirs(command_text(node, inputs, place))
-    ]
-    return discovered_set(found, searched, look, node.name)
+    command = command_text(node, inputs, place)
+    quoted, angled = (
+        [
+            os.fsdecode(_normal(os.fsencode(folder), seen.directory, roots))
+            for folder in include_dirs(command, for_angled=for_angled)
+        ]
+        for for_angled in (False, True)
+    )
+    return discovered_set(found, Searched(quoted, angled), look, node.name, views=views)
 
 
 def _normal(name: bytes, directory: bytes, roots: tuple[bytes, ...]) -> bytes:

@@ -14,6 +14,7 @@ from merkl.bash.failure import again_path
 from merkl.bash.quoting import quoted
 from merkl.bash.secrets import VARIABLE, secret_names
 from merkl.bash.seen import Seen, make_ready, output_path
+from merkl.bash.shell import bash_on
 from merkl.bash.task import BashCall
 from merkl.errors import MerklError, TaskFailed
 from merkl.execute.base import SCRIPT_FD, Job, ProcessJob
@@ -25,6 +26,7 @@ PASSED_ON: Final = (
     b"SSL_CERT_FILE", b"SSL_CERT_DIR", b"http_proxy", b"https_proxy", b"no_proxy", b"HTTP_PROXY", b"HTTPS_PROXY",
     b"NO_PROXY",
 )  # fmt: skip
+TERMINAL: Final = (b"TERM", b"COLORTERM", b"TERMINFO", b"NO_COLOR")  # For a task that gets the terminal.
 FIXED: Final = {b"LC_ALL": b"C.UTF-8", b"TZ": b"UTC", b"PYTHONHASHSEED": b"0"}
 SHELLS: Final = ("bash", "sh", "dash")
 
@@ -47,6 +49,9 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> Process
 
 def _prepared(seen: Seen) -> ProcessJob:
     place, options = seen.place, seen.call.task.options
+    if secret_names(seen.call):
+        for path in (place.log, place.run + b"/stdout"):
+            _make_private(os.path.join(place.root, path))
     if options.cwd and not os.path.isdir(seen.directory):
         raise TaskFailed(
             f"{seen.node.name} runs in {options.cwd}, which is not a directory",
@@ -79,6 +84,15 @@ def _prepared(seen: Seen) -> ProcessJob:
         script=body,
         script_path=path,
     )
+
+
+def _make_private(path: bytes) -> None:
+    """Let nobody else read what is printed before the secrets are taken out of it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
 
 
 def _stdout(seen: Seen) -> bytes | None:
@@ -121,13 +135,15 @@ def _program(name: bytes, seen: Seen) -> bytes:
         else os.fsencode(declared)
     )
     if (name, path) not in _found:
-        found = shutil.which(os.fsdecode(name), path=os.fsdecode(path))
+        where = os.fsdecode(path)
+        found = bash_on(where) if name == b"bash" else shutil.which(os.fsdecode(name), path=where)
         _found[name, path] = os.path.abspath(os.fsencode(found)) if found else name
     return _found[name, path]
 
 
 def _environment(call: BashCall, place: Workplace) -> dict[bytes, bytes]:
-    env = {name: place.environ[name] for name in PASSED_ON if name in place.environ}
+    passed_on = (*PASSED_ON, *TERMINAL) if call.interactive else PASSED_ON
+    env = {name: place.environ[name] for name in passed_on if name in place.environ}
     env |= FIXED
     env[b"TMPDIR"] = place.tmp
     env |= {os.fsencode(name): os.fsencode(value) for name, value in call.task.options.env}

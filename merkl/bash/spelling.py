@@ -43,7 +43,9 @@ class Pieces:
 
     def error(self, at: int, end: int, message: str, hint: str = "") -> TemplateError:
         """An error with the line of ``shown`` and a caret under ``at`` to ``end``."""
-        return TemplateError(message, hint=hint, template=_pointed(self.shown, at, end))
+        error = TemplateError(message, hint=hint, template=pointed(self.shown, at, end))
+        error.span = (self.shown, at, end)
+        return error
 
     def shown_at(self, position: int) -> int:
         """Where a position of ``body`` is in ``shown``."""
@@ -52,7 +54,8 @@ class Pieces:
         return at + position - start
 
 
-def _pointed(text: str, at: int, end: int) -> str:
+def pointed(text: str, at: int, end: int) -> str:
+    """The line of ``text`` that ``at`` is in, cut short if it is long, and a caret under ``at`` to ``end``."""
     begin = text.rfind("\n", 0, at) + 1
     stop = text.find("\n", at)
     line = text[begin : len(text) if stop < 0 else stop]
@@ -120,7 +123,7 @@ def _refuse_nul(text: str) -> None:
     if "\0" in text:
         hint = "write \\\\0 in the Python string to give the command \\0"
         raise TemplateError(
-            "the template holds a NUL byte", hint=hint, template=_pointed(text, text.index("\0"), 0)
+            "the template holds a NUL byte", hint=hint, template=pointed(text, text.index("\0"), 0)
         )
 
 

@@ -52,12 +52,15 @@ class BashCall:
         """How often a failed attempt is repeated."""
         return self.task.options.retries
 
+    @property
+    def interactive(self) -> bool:
+        """Whether it gets the terminal."""
+        return self.task.options.interactive
+
     def parts(self) -> list[Part]:
         """Template, options, arguments, environment and tools."""
         options = self.task.options
-        parts = [Part("template", self.task.name, self.task.template.text)]
-        parts += [Part("option", name, text) for name, text in options.shown]
-        parts += [Part("environment", name, value) for name, value in options.env]
+        parts = [*self.task.shown]
         for name, slot in self.slots.items():
             values = slot if isinstance(slot, tuple) else (slot,)
             if all(isinstance(value, Plain) for value in values):
@@ -84,6 +87,7 @@ class BashTask(Placeable):
     __slots__ = (
         "_home",
         "_name",
+        "_shown",
         "_static",
         "cache",
         "deps",
@@ -115,7 +119,20 @@ class BashTask(Placeable):
         self.deps = tuple(deps)
         self.deps_text = tuple(repr(dep) for dep in deps)
         self.cache = cache
+        self._shown: Sequence[Part] | None = None
         self._static = encode((self.template.identity, self.options.identity))
+
+    @property
+    def shown(self) -> Sequence[Part]:
+        """What of a call's parts is the same in all calls: the template and the options."""
+        if self._shown is not None:
+            return self._shown
+        shown = [Part("template", self.name, self.template.text)]
+        shown += [Part("option", name, text) for name, text in self.options.shown]
+        shown += [Part("environment", name, value) for name, value in self.options.env]
+        if self._name:  # Else it may be given one yet.
+            self._shown = shown
+        return shown
 
     @property
     def name(self) -> str:
@@ -244,7 +261,7 @@ def bash_task(
         stdout_file=_stdout_file(compiled, declared, place) if declared else "",
         timeout=seconds_of("timeout", timeout),
         retries=retries,
-        interactive=interactive,
+        interactive=bool(interactive),
     )
     return BashTask(
         compiled,

@@ -106,7 +106,9 @@ def compile_template(
         return _Compiler(literal).template(text, interpreter, extra)
     except TemplateError as error:
         details = {**error.details, "task": name or None, "at": where or None}
-        raise TemplateError(error.headline, hint=error.hint, **details) from None
+        told = TemplateError(error.headline, hint=error.hint, **details)
+        told.span = error.span
+        raise told from None
 
 
 _FAMILIES: Final = {

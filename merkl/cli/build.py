@@ -22,7 +22,7 @@ from merkl.report.words import one_line, plural
 
 @click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
 @click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…] [-- ARGS…]")
-@shared("jobs keep_going dry_run force quiet verbose json progress sets rehash")
+@shared("jobs keep_going dry_run force quiet output verbose json progress sets rehash")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> int:
     """Build TARGETs, or the default target.

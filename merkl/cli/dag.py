@@ -1,6 +1,7 @@
 """``merkl dag``: the graph, drawn."""
 
 import sys
+from collections.abc import Iterator
 from typing import cast
 
 import click
@@ -8,7 +9,7 @@ import click
 from merkl.cli.opening import asked, tell
 from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.engine.request import plan
-from merkl.report.graph import Format, draw, graph_of
+from merkl.report.graph import Format, Graph, draw, graph_of
 
 
 @click.command(cls=Command, short_help="Draw the graph.")
@@ -16,23 +17,34 @@ from merkl.report.graph import Format, draw, graph_of
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "dot", "mermaid"]),
+    type=click.Choice(["text", "json", "dot", "mermaid", "svg"]),
     help="How to draw it.  [default: text]",
 )
-@click.option("--files", is_flag=True, help="Draw the input files too.")
+@click.option("--files", is_flag=True, help="Draw the input files too, and headers that were found.")
 @shared("json sets")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...], form: str | None, files: bool) -> int:
     """Draw the tasks of TARGETs and those they need, with what would run.
 
-    text is a tree, each target above what it needs; dot is for Graphviz, mermaid for Markdown.
+    text is a tree, each target above what it needs; dot is for Graphviz, mermaid for Markdown, svg a picture.
     This loads the Merklfile, and so runs its code.
     """
     options = options_of(context)
     with asked(options, words_of(context, words)) as it:
         judge = plan(it.project, it.chosen.selection)
         graph = graph_of(it.chosen.selection, judge, it.labels(), files=files)
-        for line in draw(graph, cast(Format, form or ("json" if options.json else "text"))):
+        for line in _lines(graph, form or ("json" if options.json else "text")):
             sys.stdout.write(line + "\n")
         tell(options, it.project.take_notes())
     return 0
+
+
+def _lines(graph: Graph, form: str) -> Iterator[str]:
+    if form != "svg":
+        return draw(graph, cast(Format, form))
+    from merkl.report.svg import draw_svg  # The only one that needs a layout.
+
+    # Its characters are those of the file, whatever the terminal has.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return draw_svg(graph)

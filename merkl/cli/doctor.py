@@ -5,49 +5,37 @@ It decides which lack is a fault (exit 1) and which only costs a feature or time
 The invariant: it changes nothing but a few files of its own that it removes again.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import platform
-import re
-import shutil
-import subprocess
+import resource
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal
+from typing import Final
 
 import click
 
 from merkl import __version__
+from merkl.bash.shell import bash_on, version_of
+from merkl.cli.disks import disk_findings
+from merkl.cli.finding import Finding, Verdict
 from merkl.cli.opening import paint_of
 from merkl.cli.options import Command, Options, options_of, shared
-from merkl.config import Config, find_root, system_name
-from merkl.digest import Key
-from merkl.errors import MerklError
-from merkl.report.words import one_line, size
-from merkl.store.locks import RunLocks
-from merkl.workspace.copying import clone
+from merkl.config import Config, system_name
+from merkl.errors import MerklError, TaskFailed
+from merkl.report.words import one_line
 
-Verdict = Literal["ok", "lacks", "broken"]
-OLDEST_BASH: Final = (4, 4)
 _PACKAGES: Final = (
     "blake3", "click", "cloudpickle", "jinja2", "PyYAML", "xxhash",
 )  # fmt: skip
 _OPTIONAL: Final = {"numpy": "arrays as .npy", "pyarrow": "tables as Parquet"}
 _STYLES: Final[dict[Verdict, str]] = {"ok": "good", "lacks": "warning", "broken": "bad"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; ``broken`` means that merkl does not work, ``lacks`` that something is missing."""
-
-    what: str
-    verdict: Verdict
-    text: str
+_FILES: Final = 64  # Descriptors that merkl itself may have open, and
+_FILES_OF_A_JOB: Final = 8  # that a task that runs may need.
+_INOTIFY: Final = "/proc/sys/fs/inotify"
+_WATCHES: Final = 8_192  # Directories of a tree of some size.
 
 
 @click.command(cls=Command, short_help="Check what merkl needs from this machine.")
@@ -79,41 +67,34 @@ def _findings(options: Options) -> Iterator[Finding]:
     )
     yield Finding("python", "ok", f"{platform.python_version()}, {sys.executable}")
     yield Finding("system", "ok", f"{system_name()}, {platform.platform()}")
-    yield bash_finding(shutil.which("bash"))
+    yield bash_finding(os.environ.get("PATH", os.defpath))
     yield from _packages()
     import sqlite3
 
     yield Finding("sqlite", "ok", sqlite3.sqlite_version)
+    yield _kernel()
+    yield from _watches()
     try:
         config = options.config()
     except MerklError as error:
         yield Finding("settings", "broken", str(error).replace("\n", "; "))
         return
-    yield from _places(config)
+    yield open_files(config)
+    yield from disk_findings(config)
 
 
-def bash_finding(found: str | None) -> Finding:
-    """Whether commands can run: bash has ``inherit_errexit`` since 4.4."""
+def bash_finding(path: str) -> Finding:
+    """Whether commands can run with this PATH."""
+    try:
+        found = bash_on(path)
+    except TaskFailed as error:
+        return Finding("bash", "broken", f"{error.headline}; {error.hint}")
     if found is None:
         return Finding("bash", "broken", "not on PATH: bash tasks cannot run")
-    try:
-        done = subprocess.run(
-            [found, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("bash", "broken", f"{found} does not run: {error}")
-    match = re.search(r"version (\d+)\.(\d+)(\S*)", done.stdout)
-    if match is None:
+    number = version_of(found)
+    if number is None:
         return Finding("bash", "broken", f"{found} does not say its version")
-    number = f"{match[1]}.{match[2]}{match[3]}, {found}"
-    if (int(match[1]), int(match[2])) < OLDEST_BASH:
-        return Finding("bash", "broken", f"{number}: bash tasks need 4.4 or newer (macOS: brew install bash)")
-    return Finding("bash", "ok", number)
+    return Finding("bash", "ok", f"{number[0]}.{number[1]}, {found}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -135,109 +116,62 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _refusal(directory: str) -> str:
-    """Why a store that is there cannot be read; empty if it can."""
-    from merkl.store.local import LocalStore
+# ---- the kernel ----------------------------------------------------------------------------------------------------
 
+
+def _kernel() -> Finding:
+    """What Linux has and others have not; each has a slower or weaker substitute."""
+    lacks = []
+    if not hasattr(os, "memfd_create") or not os.path.isdir("/dev/fd"):
+        lacks.append("files in memory (scripts are written to disk)")
+    if not _has_pidfds():
+        lacks.append("descriptors of processes (commands are asked now and then whether they have ended)")
+    if sys.platform != "linux":
+        lacks.append("subreapers (a process that leaves its task's session outlives the build)")
+    if lacks:
+        return Finding("kernel", "lacks", f"no {'; no '.join(lacks)}")
+    return Finding("kernel", "ok", "files in memory, descriptors of processes, subreapers")
+
+
+def _has_pidfds() -> bool:
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None:
+        return False
     try:
-        store = LocalStore(directory)
-        store.by_key([Key(bytes(32))])
-        store.close()
-    except MerklError as error:
-        return error.headline
-    return ""
+        os.close(opener(os.getpid()))
+    except OSError:  # A kernel before 5.3, or a sandbox.
+        return False
+    return True
 
 
-def _places(config: Config) -> Iterator[Finding]:
-    """The project, the store, and what their file systems can do."""
-    project = find_root(config.root)
-    if project is None:
-        yield Finding("project", "lacks", f"none here or above ({config.root}): `merkl init` makes one")
-    else:
-        yield Finding("project", "ok", project)
-    store = _nearest(config.store)
-    made = "" if store == config.store else ", not made yet"
-    refused = "" if made else _refusal(config.store)
-    yield Finding(
-        "store",
-        "broken" if refused else "ok",
-        refused or f"{config.store}, {size(disk_size(config.store))}{made}",
+def open_files(config: Config) -> Finding:
+    """Whether as many tasks can run at once as the settings say."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES + _FILES_OF_A_JOB * config.jobs
+    text = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} at once"
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return Finding("open files", "ok", text)
+    most = (
+        ""
+        if hard == resource.RLIM_INFINITY or hard >= needed
+        else f", which this user may not: {hard:,} is the most"
     )
-    if not os.access(store, os.W_OK | os.X_OK):
-        yield Finding("writing", "broken", f"{store} cannot be written: results are not kept")
-        return
-    free = shutil.disk_usage(store).free
-    yield Finding("free space", "ok" if free > 100_000_000 else "lacks", size(free))
-    with _scratch(store) as folder:
-        if folder is None:
-            yield Finding("writing", "broken", f"{store} cannot be written: results are not kept")
-            return
-        yield _locks(folder)
-        yield _reflink(folder)
-        if os.stat(store).st_dev != os.stat(config.root).st_dev:
-            yield Finding(
-                "store's disk", "lacks", "not that of the project: outputs are copied instead of moved"
-            )
-
-
-def _nearest(path: str) -> str:
-    while not os.path.isdir(path) and path != os.path.dirname(path):
-        path = os.path.dirname(path)
-    return path
-
-
-@contextlib.contextmanager
-def _scratch(store: str) -> Iterator[str | None]:
-    """A directory beside what is to be judged."""
-    try:
-        folder = tempfile.mkdtemp(prefix=".merkl-doctor-", dir=store)
-    except OSError:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locks(folder: str) -> Finding:
-    """Whether one node can be kept from running twice."""
-    key = Key(bytes(32))
-    with open(os.path.join(folder, "flock"), "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return Finding("locks", "broken", f"flock does not work here: {error.strerror}")
-    one, other = RunLocks(folder), RunLocks(folder)
-    try:
-        held = one.try_lock(key, "doctor")
-        if held is not None and other.try_lock(key, "doctor") is None:
-            return Finding("locks", "ok", "flock and byte locks work")
-        return Finding("locks", "lacks", "no byte locks here: two builds at once may run a task twice")
-    finally:
-        one.close()
-        other.close()
-
-
-def _reflink(folder: str) -> Finding:
-    source, target = (os.path.join(folder, name) for name in ("source", "target"))
-    with open(source, "wb") as file:
-        file.write(bytes(8192))
-    with open(source, "rb") as reader, open(target, "wb") as writer:
-        if clone(reader.fileno(), writer.fileno()):
-            return Finding("reflink", "ok", "outputs share their blocks with the store")
     return Finding(
-        "reflink", "lacks", "not on this file system: outputs in place are copies (XFS, Btrfs, APFS have it)"
+        "open files", "lacks", f"{text}, and -j{config.jobs} may need {needed:,} (ulimit -n {needed}{most})"
     )
 
 
-def disk_size(directory: str) -> int:
-    """Bytes in all files below a directory; 0 if it is not there."""
-    total = 0
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_size
-            except OSError:
-                continue
-    return total
+def _watches() -> Iterator[Finding]:
+    """How many directories can be watched for changes; nothing where there is no inotify."""
+    try:
+        watches, instances = (_number(f"{_INOTIFY}/max_user_{what}") for what in ("watches", "instances"))
+    except (OSError, ValueError):
+        return
+    text = f"{watches:,} directories, by {instances:,} programs"
+    few = f"{text}: few for a large tree (sysctl fs.inotify.max_user_watches=524288)"
+    yield Finding("watches", "ok" if watches >= _WATCHES else "lacks", text if watches >= _WATCHES else few)
+
+
+def _number(path: str) -> int:
+    with open(path, "rb") as file:
+        return int(file.read())

@@ -11,13 +11,12 @@ import click
 
 from merkl.cli.opening import project_of, tell
 from merkl.cli.options import Command, options_of, shared
+from merkl.config import size_of
 from merkl.engine.project import Project
 from merkl.errors import UsageError
 from merkl.report.words import plural, size
 from merkl.store.collect import Keep, collect
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([hdw]?)")
 _DAYS = {"h": 1 / 24, "d": 1.0, "": 1.0, "w": 7.0}
 
@@ -86,7 +85,7 @@ def bytes_of(text: str) -> int:
     Raises:
         UsageError: it is none.
     """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    count = size_of(text)
+    if count is None:
         raise UsageError(f"--max-size takes a size such as 500MB or 10G, not {text!r}")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
+    return count

@@ -11,6 +11,7 @@ import click
 
 from merkl.cli.opening import loaded, paint_of, project_of
 from merkl.cli.options import Command, Options, options_of, shared
+from merkl.config import is_yaml
 from merkl.engine.request import described
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.targets import Target
@@ -41,7 +42,8 @@ def print_targets(options: Options, merklfile: Merklfile) -> None:
         )
         return
     if not targets:
-        sys.stdout.write("the Merklfile declares no targets: decorate a function with @target\n")
+        how = "describe one under targets:" if is_yaml(merklfile.path) else "decorate a function with @target"
+        sys.stdout.write(f"the Merklfile declares no targets: {how}\n")
         return
     paint = paint_of(options, sys.stdout)
     signatures = {target.name: _signature(target) for target in targets}

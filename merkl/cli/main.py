@@ -15,24 +15,9 @@ import click
 
 from merkl import __version__
 from merkl.cli.options import options_of, shared
+from merkl.cli.spellings import COMMANDS
 from merkl.errors import MerklError, UsageError, did_you_mean
 
-# A command's line of help is here too, so that the list of commands imports none of them.
-COMMANDS: Final = {
-    "build": "Build targets: run what no cache has got.",
-    "list": "List the targets.",
-    "why": "Say what would run, and what changed.",
-    "show": "Show a target's command, inputs, outputs and key.",
-    "log": "Print what tasks printed.",
-    "dag": "Draw the graph.",
-    "clean": "Remove outputs; the store keeps them.",
-    "clear": "Forget results, so that they are made again.",
-    "restore": "Bring back a file that you edited and merkl replaced.",
-    "fsck": "Check every byte of the store.",
-    "gc": "Free space in the store.",
-    "init": "Write a first Merklfile.",
-    "doctor": "Check what merkl needs from this machine.",
-}
 SIGPIPE_EXIT: Final = 141  # What a shell reports of a program that writes to nobody.
 
 
@@ -82,8 +67,8 @@ def cli(context: click.Context) -> int | None:
     """Build what a Merklfile describes, and run only what no cache has got.
 
     Without a command, the default target is built; if there is none, the targets are listed.  The options stand before
-    or after the command.  Everything but --help, --version, restore, fsck, gc, init and doctor loads the Merklfile, and
-    so runs its code.
+    or after the command.  Everything but --help, --version, restore, fsck, gc, init, doctor and completion loads the
+    Merklfile, and so runs its code.
     """
     if context.invoked_subcommand is not None:
         return None

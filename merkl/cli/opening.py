@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from merkl.cli.options import Options
 from merkl.config import Config
@@ -20,7 +20,10 @@ from merkl.engine.select import labels
 from merkl.events import Note, Reporter
 from merkl.merklfile.registry import Merklfile
 from merkl.nodes import Future, walk
-from merkl.report.color import Paint, When, painter, wanted
+from merkl.report.color import Paint, When, can_redraw, painter, wanted
+
+if TYPE_CHECKING:  # Only a build needs it.
+    from merkl.report.printed import Output
 
 
 def paint_of(options: Options, stream: TextIO) -> Paint:
@@ -93,13 +96,19 @@ def reporter_of(options: Options, project: Project) -> Reporter:
 
 
 def _lines(options: Options, project: Project, *, summary: bool = True) -> Reporter:
-    """Plain lines; where there is a terminal too, until there is something livelier."""
+    """Lines, and on a terminal a live block below them."""
     from merkl.report.lines import Lines, Shown
 
-    shown = Shown(
-        quiet=options.quiet, verbose=options.verbose, endings=options.progress != "none", summary=summary
-    )
-    return Lines(sys.stdout, sys.stderr, project.root, shown, paint_of(options, sys.stdout))
+    output = cast("Output", project.config.output)
+    endings = options.progress != "none"
+    shown = Shown(output, verbose=options.verbose, endings=endings, summary=summary)
+    paint = paint_of(options, sys.stdout)
+    if options.progress == "auto" and output != "quiet" and can_redraw(sys.stdout, os.environ):
+        from merkl.report.live import Live
+
+        make = functools.partial(Lines, root=project.root, shown=shown, paint=paint)
+        return Live(make, sys.stdout, sys.stderr, paint)
+    return Lines(sys.stdout, sys.stderr, project.root, shown, paint)
 
 
 def tell(options: Options, notes: Sequence[Note]) -> None:

@@ -5,13 +5,13 @@ It decides how they are spelt and merged: what stands after the command wins, an
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from merkl.config import MERKLFILE, Config, find_root, load_config
+from merkl.config import OUTPUTS, QUIET, Config, find_root, load_config
 from merkl.errors import MerklfileError, UsageError
 
 _META: Final = "merkl.options"
@@ -33,6 +33,7 @@ class Options:
     json: bool = False
     color: str = "auto"
     progress: str = "auto"
+    output: str | None = None
     sets: tuple[str, ...] = field(default=())
     rehash: bool = False
 
@@ -61,7 +62,7 @@ class Options:
             merklfile = os.path.relpath(path, root)
         return load_config(
             root, merklfile=merklfile, jobs=self.jobs, keep_going=self.keep_going, dry_run=self.dry_run,
-            force=self.force, rehash=self.rehash,
+            force=self.force, rehash=self.rehash, output=self.output,
         )  # fmt: skip
 
     def existing(self) -> Config:
@@ -73,19 +74,20 @@ class Options:
         config = self.config()
         if find_root(config.root) is None:
             raise MerklfileError(
-                f"no project here or above: no {MERKLFILE}, no .merkl", hint="`merkl init` makes one"
+                "no project here or above: no Merklfile, no .merkl", hint="`merkl init` makes one"
             )
         return config
 
 
 _SHARED: Final = (
     click.option("-C", "--directory", metavar="DIR", help="Work as if started in DIR."),
-    click.option("-f", "--file", metavar="FILE", help="Read FILE instead of Merklfile.py."),
+    click.option("-f", "--file", metavar="FILE", help="Read FILE instead of Merklfile.py or Merklfile.yaml."),
     click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run N tasks at once.  [default: one for each core]"),
     click.option("-k", "--keep-going", is_flag=True, help="After a failure, run what does not need what failed."),
     click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
     click.option("-B", "--force", is_flag=True, help="Run every task that is needed, whatever is cached."),
     click.option("-q", "--quiet", is_flag=True, help="Print failures only."),
+    click.option("-o", "--output", type=click.Choice(OUTPUTS), help="When to show what tasks print; quiet is -q.  [default: each]"),
     click.option("-v", "--verbose", is_flag=True, help="Print every decision and the reason for it."),
     click.option("--json", is_flag=True, help="Print JSON instead of text."),
     click.option("--color", type=click.Choice(["auto", "always", "never"]), help="When to color.  [default: auto]"),
@@ -131,8 +133,17 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
 
 
 def options_of(context: click.Context) -> Options:
-    """What was given before and after the command's name."""
-    return Options(**context.meta.get(_META, {}))
+    """What was given before and after the command's name; ``-q`` and ``-o quiet`` are one.
+
+    Raises:
+        UsageError: ``-q`` and another ``-o`` were given.
+    """
+    options = Options(**context.meta.get(_META, {}))
+    if options.quiet and options.output not in (None, QUIET):
+        raise UsageError(f"-q is -o quiet, and -o {options.output} was given too", hint="leave out one of them")
+    if options.quiet or options.output == QUIET:
+        return replace(options, quiet=True, output=QUIET)
+    return options
 
 
 EVERYWHERE: Final = "Options of merkl itself, such as -C DIR, may stand here too: see merkl --help."

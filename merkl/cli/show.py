@@ -15,7 +15,7 @@ from merkl.bash.task import BashCall
 from merkl.cli.opening import Asked, asked, paint_of, tell
 from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.digest import Digest
-from merkl.engine.explain import describe
+from merkl.engine.explain import describe, discovered
 from merkl.engine.judge import Judge, State
 from merkl.engine.request import plan
 from merkl.errors import MerklError
@@ -30,7 +30,7 @@ from merkl.report.words import harmless, one_line, size
 @shared("json sets")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> int:
-    """Show the tasks of TARGETs: the command, inputs, outputs and where they are placed, the key and what is in it.
+    """Show the tasks of TARGETs: the command, inputs, headers found, outputs and their places, the key and what is in it.
 
     A path as TARGET shows the one task that makes it.  This loads the Merklfile, and so runs its code.
     """
@@ -60,6 +60,9 @@ class _Task:
         self.root = it.project.root
         step = judge.steps.get(node.key)
         self.state = "not needed" if step is None else describe(judge.verdict(step))
+        declared = {source.path for source in node.sources}
+        found = {} if step is None else discovered(step)
+        self.found = {path: digest for path, digest in found.items() if path not in declared}
         self.content = "" if step is None or step.content is None else step.content.hex()
         known = step is not None and step.state is State.KNOWN
         self.made = dict(step.artifacts) if step is not None and known else {}
@@ -121,7 +124,8 @@ class _Task:
             found.append(f"  content  {self.content}")
         if self.command:
             found += ["  command", *_block(self.command)]
-        for title, rows in (("inputs", self.inputs()), ("outputs", self.outputs())):
+        read = [(path, digest.short) for path, digest in self.found.items() if digest is not None]
+        for title, rows in (("inputs", self.inputs()), ("found", read), ("outputs", self.outputs())):
             if rows:
                 found += [
                     f"  {title}",
@@ -164,6 +168,7 @@ class _Task:
             "key": self.node.key.hex(), "content_key": self.content, "command": self.command,
             "files": [{"path": s.path, "kind": s.kind, "digest": s.digest.hex()} for s in self.node.sources],
             "inputs": deps, "outputs": outputs,
+            "discovered": {path: None if digest is None else digest.hex() for path, digest in self.found.items()},
             "parts": [[p.group, p.name, p.text, p.digest] for p in self.node.call.parts()],
         }  # fmt: skip
 

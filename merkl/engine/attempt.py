@@ -6,7 +6,6 @@ The invariant: outputs enter the store before the record that names them, and a 
 every view that the node read is still what it was when the node started.
 """
 
-import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +18,17 @@ import merkl.python.run
 import merkl.python.send
 from merkl.bash.task import BashCall
 from merkl.digest import Digest, Key
-from merkl.engine.discovery import Files
+from merkl.engine.discovery import Began, Files
+from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
-from merkl.errors import InputChanged, TaskFailed, WorkspaceError
+from merkl.errors import InputChanged, MerklError, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python.task import PythonCall
+from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record
-from merkl.store.local import RunLock
+from merkl.store.base import RunLock
 from merkl.store.removal import remove_tree
 from merkl.workspace.trees import read_output_tree
 
@@ -47,7 +48,7 @@ class Attempt:
         default_factory=dict
     )  # Files whose bytes are in a record; absolute paths.
     views: Mapping[tuple[bytes, bool, Digest], bytes] = field(default_factory=dict)  # Their paths.
-    began_ns: int = 0  # By the file system's clock; only for a node that discovers inputs.
+    began: Began | None = None  # Only for a node that discovers inputs.
     log_closed: bool = False
 
 
@@ -64,6 +65,7 @@ class Attempts:
         ] = []  # Empty directories of attempts that ended: stage and run.
         self._root = os.fsencode(project.root)
         self._environ = dict(os.environb)
+        self._builder = f"{os.uname().nodename}:{os.getpid()}"
         self._state = os.fsencode(project.config.state)
         self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
         try:
@@ -146,10 +148,11 @@ class Attempts:
                 hint="build the target that makes it",
             )
         call = attempt.node.call
+        self.project.shelter.bring(attempt.inputs)
         if isinstance(call, BashCall):
             attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
             if attempt.node.discovers:
-                attempt.began_ns = self.project.index.clock_ns()
+                attempt.began = Began.now(self.project)
         else:
             assert isinstance(call, PythonCall)
             attempt.job = merkl.python.send.prepare(attempt.node, attempt.inputs, attempt.place)
@@ -188,6 +191,8 @@ class Attempts:
             raise no_room(error) from error
         except TaskFailed as error:
             error.details.setdefault("at", attempt.node.place)
+            if used := used_up(os.path.join(self._root, attempt.place.stage)):
+                error.details["disk"] = f"{used}, where it writes"  # It may have found no room to say so.
             if isinstance(attempt.node.call, BashCall):
                 merkl.bash.failure.complete(error, attempt.node, attempt.inputs, attempt.place)
             raise
@@ -199,6 +204,8 @@ class Attempts:
         except TaskFailed as error:
             if written := self._written_inputs(attempt):
                 error.details["also"] = f"it wrote to its input {written}; inputs are read-only"
+            elif changed := [source.path for source in node.sources if not self.project.index.still(source)]:
+                error.details["also"] = f"{', '.join(changed[:5])} changed meanwhile; build again"
             raise
         self.check_sources(node)
         self._check_views(attempt)
@@ -220,7 +227,7 @@ class Attempts:
             discovered=discovered,
             arguments=_arguments(node),
             dependencies=_dependencies(node),
-            builder=f"{os.uname().nodename}:{os.getpid()}",
+            builder=self._builder,
         )
         return record, blobs
 
@@ -247,9 +254,9 @@ class Attempts:
         )
 
     def _discover(self, attempt: Attempt) -> Discovered | None:
-        if not attempt.node.discovers:
+        if attempt.began is None:
             return None
-        look = Files(self.project, attempt.began_ns)
+        look = Files(self.project, attempt.began)
         return merkl.bash.outcome.discover(attempt.node, attempt.inputs, attempt.place, self.placed_by, look)
 
     def _artifact(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
@@ -272,7 +279,7 @@ class Attempts:
     def _put(self, path: bytes, blobs: dict[Digest, bytes]) -> tuple[Digest, int]:
         size = os.stat(path).st_size
         if size <= SMALL:
-            with open(path, "rb") as file:
+            with open(path, "rb", buffering=0) as file:
                 data = file.read()
             digest = Digest.of(data)
             blobs[digest] = data
@@ -297,9 +304,20 @@ class Attempts:
         try:
             if os.stat(log).st_size == 0:
                 return None
-            return self._put(log, blobs)[0]
+            return self._put(bounded(log, self.project.config.log_limit), blobs)[0]
         except FileNotFoundError:
             return None
+
+    def log(self, attempt: Attempt, record: Record) -> str:
+        """Where to read what an attempt that ended well printed, until it is discarded; empty if it printed nothing."""
+        if record.log is None:
+            return ""
+        if os.path.exists(os.path.join(self._root, attempt.place.log)):
+            return os.fsdecode(attempt.place.log)
+        try:
+            return os.fsdecode(self._view(Artifact("file", record.log, 0), b"log"))
+        except (MerklError, OSError):
+            return ""
 
     def discard(self, attempt: Attempt) -> None:
         """Remove what an attempt left; directories that it left empty serve another."""
@@ -334,8 +352,10 @@ class Attempts:
 def no_room(error: OSError) -> WorkspaceError:
     """The error for what the system refused under ``.merkl``, where tasks run."""
     where = os.fsdecode(error.filename) if error.filename else None
-    hint = "make room on its file system" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    hint = "make room on its file system" if error.errno in FULL else ""
     reason = error.strerror or str(error)
+    if error.errno in FULL and used_up(where or ".") == NO_INODES:
+        reason = NO_INODES
     return WorkspaceError(f"cannot work in .merkl: {reason[:1].lower()}{reason[1:]}", at=where, hint=hint)
 
 

@@ -5,33 +5,34 @@ was learned is written back before it returns.
 """
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from merkl import events
 from merkl.engine.attempt import Attempts
+from merkl.engine.discovery import change_finder
 from merkl.engine.judge import Judge, State
-from merkl.engine.placing import Workspace
+from merkl.engine.placing import Workspace, expected_seconds
 from merkl.engine.project import Project
 from merkl.engine.schedule import Outcome, Schedule
 from merkl.engine.select import Selection, labels, select
+from merkl.engine.terminal import SharedTerminal, signals
 from merkl.errors import Interrupted, TaskFailed
 from merkl.events import BuildDone, Reporter
-from merkl.execute.base import Executor
+from merkl.execute.base import Executor, Terminal
 from merkl.nodes import Future, using, walk
 from merkl.python.run import lending, load_value
 from merkl.store.builds import register_build, sweep_stale
+from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.refs import DirRef, FileRef
 
 
 def judge(project: Project, selection: Selection, *, force: bool = False) -> Judge:
     """Plan: judge every node the selection needs, as far as can be known before anything runs."""
+    find_change = change_finder(project, [placement.path for placement in selection.placements])
     planned = Judge(
-        project.shelter, project.first_change, force_all=force, forced=selection.forced, after=selection.after
+        project.shelter, find_change, force_all=force, forced=selection.forced, after=selection.after
     )
     planned.want(selection.roots)
     return planned
@@ -56,15 +57,27 @@ def build(
     project.hold(lease)
     try:
         sweep_stale(project.config.state, keep=_kept(project))
+        sweep_drafts(project.root)
+        project.store.sweep()
         planned = judge(project, selection, force=force)
         if needs_bytes:
             planned.require_bytes([future.node for future in needs_bytes])
             planned.want([])
-        to_run = sum(step.state is not State.KNOWN for step in planned.steps.values())
-        reporter.report(events.BuildStarted(lease.id, len(planned.steps), to_run, selection.targets))
+        to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
+        reporter.report(
+            events.BuildStarted(
+                build=lease.id,
+                total=len(planned.steps),
+                to_run=len(to_run),
+                targets=selection.targets,
+                slots=project.config.jobs,
+                expected=expected_seconds(project, to_run, names),
+            )
+        )
         workspace = Workspace(project, selection.placements, reporter, names)
         attempts = Attempts(project, lease.id, workspace.placed_by)
-        executor = _executor(project.config.jobs)
+        terminal = SharedTerminal(reporter)
+        executor = _executor(project.config.jobs, terminal)
         schedule = Schedule(
             project,
             planned,
@@ -76,7 +89,7 @@ def build(
             keep_going=project.config.keep_going,
         )
         try:
-            with _signals(schedule, executor), using(project), lending(project.config.store, project.shelter):
+            with signals(schedule, executor, terminal), using(project), lending(project.config.store, project.shelter):
                 outcome = schedule.run()
         finally:
             executor.close()
@@ -92,10 +105,10 @@ def build(
         lease.close()
 
 
-def _executor(jobs: int) -> Executor:
+def _executor(jobs: int, terminal: Terminal) -> Executor:
     from merkl.execute.local import Local
 
-    return Local(jobs)
+    return Local(jobs, terminal)
 
 
 def _kept(project: Project) -> set[str]:
@@ -117,34 +130,6 @@ def _done(outcome: Outcome, seconds: float) -> BuildDone:
     )
 
 
-MOST_REQUESTS = 4  # To stop; after more the build is left wherever it is.
-
-
-@contextmanager
-def _signals(schedule: Schedule, executor: Executor) -> Iterator[None]:
-    """Count Ctrl-C, and treat SIGTERM and SIGHUP as two of them; put the handlers back afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def asked(number: int, _: object) -> None:
-        schedule.signals += 1
-        executor.wake()
-        if schedule.signals > MOST_REQUESTS:
-            raise KeyboardInterrupt  # The coordinator itself hangs.
-        if number != signal.SIGINT:
-            signal.raise_signal(signal.SIGINT)  # The second, of which a call that runs right here hears too.
-
-    before = {
-        number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Quiet:
     """A reporter that keeps the errors and says nothing."""
 
@@ -158,6 +143,12 @@ class Quiet:
 
     def tick(self) -> None:
         """Nothing to draw."""
+
+    def pause(self) -> None:
+        """Nothing to clear."""
+
+    def resume(self) -> None:
+        """Nothing to draw again."""
 
     def close(self) -> None:
         """Nothing to end."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from merkl.digest import Digest
 from merkl.engine.judge import (
     Cached,
     CutOff,
@@ -39,7 +40,7 @@ def describe(verdict: Verdict) -> str:
             return f"cut off: its inputs have the same bytes as before, saves {record.seconds:.1f} s"
         case NeverRan():
             return "runs: no result of it is known"
-        case FoundChanged(path):
+        case FoundChanged(path, _):
             return f"runs: {path}, which it reads, changed"
         case OutputGone(output):
             return f"runs: the store has lost its output {output}".rstrip()
@@ -51,6 +52,12 @@ def describe(verdict: Verdict) -> str:
             return f"may run: depends on what {first.name} makes"
         case other:
             assert_never(other)
+
+
+def discovered(step: Step) -> Mapping[str, Digest | None]:
+    """What a step's result goes by that it found while it ran; for one that is to run because of these, the last time."""
+    record = step.verdict.record if isinstance(step.verdict, FoundChanged) else step.record
+    return {} if record is None or record.discovered is None else record.discovered.files
 
 
 @dataclass(frozen=True, slots=True)

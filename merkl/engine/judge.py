@@ -41,9 +41,10 @@ class NeverRan:
 
 @dataclass(frozen=True, slots=True)
 class FoundChanged:
-    """A record answers, but ``path``, an input it discovered, is no longer what it was."""
+    """``record`` answers, but ``path``, an input it discovered, is no longer what it was."""
 
     path: str
+    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Judge:
         after: Mapping[Key, Sequence[Node]] | None = None,
     ) -> None:
         self._lookup = lookup
-        self._find_change = find_change
+        self.find_change = find_change
         self._force_all = force_all
         self._forced = forced
         self._after = after or {}
@@ -321,15 +322,16 @@ class Judge:
         self._know(step, Cached(record), record.outputs)
 
     def _judge(self, step: Step, records: Sequence[Record]) -> None:
-        changed = None
+        reason: Runs = NeverRan()
         for record in records:
             if not _complete(step.node, record):
                 continue
-            changed = self._find_change(record.discovered) if record.discovered else None
+            changed = self.find_change(record.discovered) if record.discovered else None
             if changed is None:
                 self.answer(step, record)
                 return
-        self._will_run(step, NeverRan() if changed is None else FoundChanged(changed))
+            reason = FoundChanged(changed, record)
+        self._will_run(step, reason)
 
     def answer(self, step: Step, record: Record) -> None:
         """Let ``record``, found by content key, answer for ``step``."""
@@ -374,17 +376,24 @@ class Judge:
 
     # ---- being told --------------------------------------------------------------------------------------------
 
+    def first_ready(self) -> Step | None:
+        """The ready step that is first in the order of the code."""
+        while self._ready:
+            step = self.steps[self._ready[0][1]]
+            if step.state is State.READY and self._deps_known(step):
+                return step
+            heapq.heappop(self._ready)
+            if step.state is State.READY:
+                self._wait_for_deps(step)
+        return None
+
     def next_ready(self) -> Step | None:
         """Take the ready step that is first in the order of the code."""
-        while self._ready:
-            step = self.steps[heapq.heappop(self._ready)[1]]
-            if step.state is not State.READY:
-                continue
-            if self._deps_known(step):
-                step.state = State.RUNNING
-                return step
-            self._wait_for_deps(step)
-        return None
+        step = self.first_ready()
+        if step is not None:
+            heapq.heappop(self._ready)
+            step.state = State.RUNNING
+        return step
 
     def has_ready(self) -> bool:
         """Whether some step could start now."""

@@ -5,6 +5,7 @@ It decides whether what is at a path may be replaced.
 The invariant: bytes are replaced or removed only if merkl put them there, or if they are safe in the store.
 """
 
+import errno
 import io
 import os
 import time
@@ -18,7 +19,7 @@ from merkl.engine.judge import Judge, State, Step
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import plain_label
 from merkl.engine.sidecars import keep
-from merkl.errors import PlacementError, SerializationError, StoreCorrupt
+from merkl.errors import PlacementError, SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
 from merkl.python.run import load_value
@@ -45,6 +46,7 @@ class Workspace:
         for placement in placements:
             self._wanted.setdefault(placement.future.node.key, []).append(placement)
             self._by_path[placement.path] = placement
+        self._before = project.index.placed_now(self._by_path)  # As the build began.
         self._staged: Mapping[Digest, bytes] = {}
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
@@ -81,7 +83,7 @@ class Workspace:
                 if step.state is not State.KNOWN:
                     return False
                 try:
-                    self._put(placement, artifact)
+                    self._put_or_blame(placement, artifact)
                 except StoreCorrupt as error:
                     if step.ran:
                         raise  # What was stored just now is damaged: to make it once more would not help.
@@ -94,21 +96,21 @@ class Workspace:
 
     def _is_there(self, placement: Placement, artifact: Artifact, step: Step) -> bool:
         """Whether the path already has what it should; if merkl did not put it there, it is remembered as if it had."""
-        agrees = is_there(self.project, placement.path, artifact)
-        if agrees and artifact.kind != "value":
-            found = self.project.index.look(placement.path)
-            row = self.project.index.placed(placement.path)
-            if isinstance(found, Artifact) and (
-                row is None or row.digest != found.digest or row.key != step.node.key
-            ):
-                self._remember(placement, found)
-        return agrees
+        if artifact.kind == "value":
+            return is_there(self.project, placement.path, artifact)
+        found = self.project.index.look(placement.path)
+        if not _agrees(found, artifact):
+            return False
+        if self._before.get(placement.path) != (artifact.digest, step.node.key):
+            self._remember(placement, artifact)
+        return True
 
     def _put(self, placement: Placement, artifact: Artifact) -> None:
         path = placement.path
         if artifact.kind == "value":
             self._put_value(placement, artifact)
             return
+        self.project.shelter.bring([artifact])
         replace = self._make_replaceable(path)
         if artifact.kind == "dir":
             tree = self._tree(artifact.digest)
@@ -120,6 +122,29 @@ class Workspace:
         self.reporter.report(
             events.Placed(placement.future.node, self.labels[placement.future.node.key], path)
         )
+
+    def _put_or_blame(self, placement: Placement, artifact: Artifact) -> None:
+        """Place an output; after an input or output error find out whether it was the store that could not be read.
+
+        Raises:
+            StoreCorrupt: it was; what cannot be read has been set aside.
+        """
+        try:
+            self._put(placement, artifact)
+        except (OSError, WorkspaceError) as error:
+            reason = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(reason, OSError) and reason.errno == errno.EIO:
+                self._verify(artifact)
+            raise
+
+    def _verify(self, artifact: Artifact) -> None:
+        inside = self._tree(artifact.digest).entries if artifact.kind == "dir" else ()
+        for digest in (artifact.digest, *(entry.digest for entry in inside if entry.digest is not None)):
+            if not self.project.shelter.sheltered(digest) and self.project.store.blobs.verify(digest) is None:
+                raise StoreCorrupt(
+                    f"a damaged blob, {digest.short}, could not be read and was set aside",
+                    hint="it is made again",
+                )
 
     def _put_file(self, path: str, artifact: Artifact, replace: bool) -> Stamp:
         """Place a file's bytes: the staged file itself if there is one and its name goes to no other, else a copy."""
@@ -236,10 +261,9 @@ class Workspace:
     def close(self) -> None:
         """Write back what is to be remembered."""
         index = self.project.index
-        known = index.steps(label for label, _ in self._unchanged)
+        known = index.ran_last(label for label, _ in self._unchanged)
         for label, step in self._unchanged:
-            last = known.get(label)
-            if last is None or last.key != step.node.key or last.state != "ran":
+            if known.get(label) != step.node.key:
                 self._remember_step(label, step)
         index.set_steps(self._steps)
         index.flush()
@@ -257,6 +281,15 @@ def last_steps(
     return {key: step for key, step in found.items() if step is not None}
 
 
+def expected_seconds(
+    project: Project, nodes: Sequence[Node], labels: Mapping[Key, str]
+) -> dict[Node, float | None]:
+    """How long each node took when it last ran, under its label in this request or under its own name."""
+    names = {node: (labels[node.key], plain_label(node)) for node in nodes}
+    took = project.index.seconds({name for both in names.values() for name in both})
+    return {node: took.get(label, took.get(plain)) for node, (label, plain) in names.items()}
+
+
 def _value_name(artifact: Artifact) -> str:
     """What tells a stored value from others, in the ledger."""
     return f"{artifact.serializer} {artifact.digest.hex()}"
@@ -271,8 +304,17 @@ def is_there(project: Project, path: str, artifact: Artifact) -> bool:
         row = project.index.placed(path)
         placed = row is not None and row.digest == found.digest and row.value == _value_name(artifact)
         return placed and not found.executable
-    wanted = (artifact.kind, artifact.digest, artifact.executable)
-    return (found.kind, found.digest, found.executable) == wanted
+    return _agrees(found, artifact)
+
+
+def _agrees(found: Artifact | Absent | Other, artifact: Artifact) -> bool:
+    """Whether what was found has the bytes, kind and executable bit of an artifact."""
+    return (
+        isinstance(found, Artifact)
+        and found.digest == artifact.digest
+        and found.kind == artifact.kind
+        and found.executable == artifact.executable
+    )
 
 
 def is_replaceable(project: Project, path: str) -> bool:

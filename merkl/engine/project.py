@@ -18,15 +18,17 @@ from merkl.digest import Digest, Key
 from merkl.errors import InputMissing
 from merkl.events import Note
 from merkl.nodes import Artifact, Future, Node, PathLike, Place, Source, calling_place, scope
+from merkl.workspace.drafts import end_drafts
 from merkl.workspace.index import FileIndex
 from merkl.workspace.paths import normalise, placeable
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # `merkl list` needs no store.
     from merkl.engine.shelter import Shelter
-    from merkl.store.base import Discovered
+    from merkl.store.base import Discovered, Record, Store
     from merkl.store.builds import BuildLease
     from merkl.store.local import LocalStore
+    from merkl.store.remote.remote import Remote
     from merkl.store.views import Views
 
 
@@ -72,11 +74,33 @@ class Project:
 
     @cached_property
     def store(self) -> "LocalStore":
-        """Records and blobs."""
+        """Records and blobs of this machine."""
         from merkl.store.local import LocalStore
 
         self._make_state()
         return LocalStore(self.config.store)
+
+    @cached_property
+    def remote(self) -> "Remote | None":
+        """The store that others use too, if the project has one.  Not asked for anything yet."""
+        if self.config.remote is None:
+            return None
+        from merkl.store.remote.remote import Remote, open_objects
+
+        objects = open_objects(self.config.remote.url, self.root)
+        return Remote(objects, os.path.join(self.config.state, "remote"))
+
+    @cached_property
+    def results(self) -> "Store":
+        """Records and blobs of this machine, and behind them those of the remote, if there is one."""
+        if self.remote is None:
+            return self.store
+        from merkl.store.layered import Layered
+
+        settings = self.config.remote
+        assert settings is not None
+        accepts = _any if settings.pickles else _without_pickles
+        return Layered(self.store, self.remote, accepts=accepts, required=settings.required)
 
     @cached_property
     def shelter(self) -> "Shelter":
@@ -84,7 +108,7 @@ class Project:
         from merkl.engine.shelter import Shelter
 
         name = f"{self.lease.id if self.lease is not None else os.getpid()}-kept"
-        return Shelter(self.store, os.path.join(self.config.state, "run", name))
+        return Shelter(self.results, os.path.join(self.config.state, "run", name))
 
     @cached_property
     def views(self) -> "Views":
@@ -107,6 +131,7 @@ class Project:
         Raises:
             StoreCorrupt: its bytes are gone or damaged.
         """
+        self.shelter.bring([artifact])
         views = self.sheltered_views if self.shelter.sheltered(artifact.digest) else self.views
         if artifact.kind == "dir":
             return views.tree(artifact.digest, name)
@@ -136,7 +161,8 @@ class Project:
         try:
             os.makedirs(state, exist_ok=True)
             ignore = os.path.join(state, ".gitignore")
-            if not os.path.exists(ignore):
+            # Empty if an earlier process was killed while it wrote it.
+            if not os.path.exists(ignore) or os.path.getsize(ignore) == 0:
                 with open(ignore, "w", encoding="ascii") as file:
                     file.write("*\n")
         except OSError:
@@ -145,10 +171,11 @@ class Project:
     def close(self) -> None:
         """Write back what is remembered and close the databases.  Idempotent."""
         self._leave_shelter()
-        for name in ("index", "store"):
+        for name in ("index", "results", "store", "remote"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()
+        end_drafts(self.root)
         for name in ("views", "sheltered_views"):
             self.__dict__.pop(name, None)
 
@@ -158,8 +185,9 @@ class Project:
         if "index" in self.__dict__:
             notes += self.index.notes
             self.index.notes.clear()
-        if "store" in self.__dict__:
-            notes += self.store.take_notes()
+        for name in ("results", "store"):
+            if name in self.__dict__:
+                notes += self.__dict__[name].take_notes()
         if "shelter" in self.__dict__:
             notes += self.shelter.notes
             self.shelter.notes.clear()
@@ -232,7 +260,7 @@ class Project:
         """What is known without running anything; None also if the bytes are gone."""
         from merkl.engine.judge import Judge, State
 
-        judge = Judge(self.store, self.first_change)
+        judge = Judge(self.results, self.first_change)
         judge.want([future.node], needs_bytes=True)
         step = judge.steps[future.node.key]
         return step.artifacts.get(future.output) if step.state is State.KNOWN else None
@@ -256,7 +284,7 @@ class Project:
         """The Future that a sidecar describes; its result must be in the store, or at the path."""
         from merkl.engine.sidecars import loaded
 
-        return loaded(self.store, self.index, self.path(path))
+        return loaded(self.results, self.index, self.path(path))
 
     def when_done(self, future: Future[Any], callback: Callable[[Future[Any]], object]) -> None:
         """Call back once a Future is done."""
@@ -289,7 +317,7 @@ class Project:
         """The first path of a discovered set that is no longer what it was, or None."""
         for path, digest in discovered.files.items():
             if digest is None:
-                changed = os.path.lexists(os.path.join(self.root, path))
+                changed = _has_files(os.path.join(self.root, path))
             elif path.startswith("/"):
                 changed = self._digest_outside(path) != digest
             else:
@@ -297,3 +325,27 @@ class Project:
             if changed:
                 return str(path)
         return None
+
+
+def _any(_: "Record") -> bool:
+    return True
+
+
+def _without_pickles(record: "Record") -> bool:
+    """Whether what a record from elsewhere promises can be read without running anybody's code."""
+    return all(artifact.serializer != "pickle" for artifact in record.outputs.values())
+
+
+def _has_files(path: str) -> bool:
+    """Whether something is at a path that could be read: a directory counts only if there is a file in it."""
+    if not os.path.lexists(path):
+        return False
+    if os.path.islink(path):
+        return True
+    try:
+        with os.scandir(path) as entries:
+            return any(_has_files(entry.path) for entry in entries)
+    except FileNotFoundError:
+        return False
+    except OSError:  # No directory, or one that cannot be read.
+        return True

@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from merkl.config import Config
+from merkl.config import Config, is_yaml
 from merkl.digest import Key
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import Selection, select
+from merkl.engine.twins import refuse_twins
 from merkl.errors import MerklfileError
 from merkl.merklfile.arguments import Request, TargetRequest, parse_request, unknown
 from merkl.merklfile.calls import Called, Calls, call
 from merkl.merklfile.loader import load
+from merkl.merklfile.offers import offers
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.targets import Target
 from merkl.nodes import Future, Node, walk
@@ -63,9 +65,11 @@ def open_merklfile(project: Project, sets: Sequence[str] = ()) -> Merklfile:
 
 def described(target: Target[..., Any], merklfile: Merklfile) -> dict[str, Any]:
     """A target as JSON values."""
+    offered = offers(target)
     parameters = [
         {"name": each.name, "hint": each.hint, "required": each.required}
         | ({} if each.required else {"default": _json_value(each.default)})
+        | offered.get(each.name, {})
         for each in target.parameters
     ]
     return {
@@ -89,9 +93,10 @@ def selected(project: Project, merklfile: Merklfile, words: Sequence[str], cwd: 
     if not request.targets and not request.paths:
         if not merklfile.targets and project.placements:  # A Merklfile without targets is one.
             return _chosen(project, request, calls, project.placements)
+        how = "default: true" if is_yaml(merklfile.path) else "@target(default=True)"
         raise MerklfileError(
             "no target was named, and none is the default",
-            hint="`merkl list` shows the targets; @target(default=True) makes one the default",
+            hint=f"`merkl list` shows the targets; {how} makes one the default",
         )
     found = [_placed_at(path, project, merklfile, calls, cwd) for path in request.paths]
     return _chosen(project, request, calls, [placement for each in found for placement in each])
@@ -139,6 +144,7 @@ def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Pl
         after=_after(calls, roots),
         targets=[*(target.name for target in request.targets), *request.paths],
     )
+    refuse_twins(project.root, selection)
     own = [node for called in calls.called if called.requested for node in _own(called, roots)]
     return Chosen(selection, tuple(_once([*own, *(placement.future.node for placement in asked)])))
 

@@ -1,19 +1,20 @@
 """Running a build: starting what the judge calls ready, and telling it what ended.
 
-It decides when a node starts: in the order of the code, while there are slots, when no other build is running it.  Whether
-it must run at all is the judge's.
+It decides when a node starts: in the order of the code, while there are slots, when no other build is running it; an
+interactive one when nothing else runs.  Whether it must run at all is the judge's.
 
 The invariant: each node of the build ends in exactly one of ran, cached, cut off, failed, skipped; a run lock is held only
-while its node runs.
+while its node runs; while an interactive node runs, no other does.
 """
 
 import heapq
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from merkl import events
-from merkl.digest import Key
+from merkl.digest import Digest, Key
 from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.explain import reason
 from merkl.engine.judge import Cached, CutOff, Judge, State, Step
@@ -44,6 +45,17 @@ class Outcome:
     errors: list[BaseException] = None  # type: ignore[assignment]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An attempt that ended well, and what is to be stored of it: ``record`` if it is ``kept``, and the small ``blobs``."""
+
+    step: Step
+    attempt: Attempt
+    record: Record
+    blobs: Mapping[Digest, bytes]
+    kept: bool
+
+
 class Schedule:
     """One build in progress."""
 
@@ -72,11 +84,15 @@ class Schedule:
         self._tries: dict[Key, int] = {}
         self._held: list[tuple[Step, Key]] = []  # Run by another build; looked at again every POLL seconds.
         self._told: set[Key] = set()
+        self._logs: dict[Key, str] = {}  # Where to read what a node that has just ended printed.
         self._losses: dict[Key, int] = {}  # How often a step could not start because an input was damaged.
         self._delayed: list[tuple[float, int, Step]] = []
+        self._next: Step | None = None  # Taken; it is interactive and waits until nothing else runs.
         self._stopping: Node | None = None
         self.signals = 0  # How many times the user asked to stop; set by a signal handler.
         self._obeyed = 0
+        self.inline = False  # A call runs in this process, so a signal's handler may do what it likes.
+        self.between: Callable[[], None] | None = None  # To be done as soon as nothing else is; set by a handler.
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -89,15 +105,23 @@ class Schedule:
             self._start_ready()
             if not self.running and not self._held and not self._delayed and not self._more():
                 break
-            for ended in self.executor.wait(self._timeout()):
-                self._ended(ended)
+            ended_now = self.executor.wait(self._timeout())
+            self._step_aside()
+            made = [each for ended in ended_now if (each := self._taken_in(ended)) is not None]
+            self._start_meanwhile(made)
+            self._publish(made)
             self._look_at_held()
             self.reporter.tick()
         self._check_nothing_left()
         return self.outcome
 
+    def _step_aside(self) -> None:
+        if self.between is not None:
+            aside, self.between = self.between, None
+            aside()
+
     def _more(self) -> bool:
-        return self._stopping is None and self.judge.has_ready()
+        return self._stopping is None and (self._next is not None or self.judge.has_ready())
 
     def _timeout(self) -> float:
         if self._held:
@@ -112,12 +136,35 @@ class Schedule:
             and self.signals == self._obeyed
             and len(self.running) < self.executor.slots
         ):
-            step = self.judge.next_ready()
+            step, self._next = self._next or self.judge.next_ready(), None
             if step is None:
+                return
+            if not self._may_start(step):
+                self._next = step  # Nothing overtakes it: one who sits at the terminal waits for it.
                 return
             self._start(step)
 
+    def _start_meanwhile(self, made: Sequence[Made]) -> None:
+        """Fill the slots before the results of ``made`` are stored, with what comes before all that waits for them."""
+        before = min((waiter.node.serial for one in made for waiter in one.step.waiters), default=math.inf)
+        same = {one.step.content for one in made}  # Their records answer these.
+        while self._stopping is None and self.signals == self._obeyed and self._next is None:
+            step = self.judge.first_ready()
+            if step is None or step.node.serial > before or step.content in same or not self._may_start(step):
+                return
+            self.judge.next_ready()
+            self._start(step)
+
+    def _may_start(self, step: Step) -> bool:
+        """Whether there is a slot, and nobody is or would be disturbed at the terminal."""
+        if step.node.call.interactive:
+            return not self.running
+        alone = any(attempt.node.call.interactive for attempt in self.running.values())
+        return not alone and len(self.running) < self.executor.slots
+
     def _check_nothing_left(self) -> None:
+        if self._next is not None:
+            self.judge.put_back(self._next)
         if self._stopping is not None:
             self.judge.skip_rest(self._stopping)
             self._settle()
@@ -159,18 +206,21 @@ class Schedule:
             self._release(attempt, discard=True)
             self._fail(step, error, 0.0, "")
             return
-        ticket = self.executor.start(job)
-        self.running[ticket] = attempt
+        log, inline = _text(attempt.place.log), self.executor.is_inline(job)
         self.reporter.report(
-            events.Started(node, self.labels[node.key], _text(attempt.place.log), number, reason(step))
+            events.Started(node, self.labels[node.key], log, number, reason(step), inline)
         )
+        self.inline = inline
+        ticket = self.executor.start(job)
+        self.inline = False
+        self.running[ticket] = attempt
 
     def _answer(self, step: Step) -> Record | None:
         """A record that another build filed since this step was judged."""
         if step.rerun is not None or self.judge.runs_regardless(step.node) or step.content is None:
             return None
         for record in self.project.shelter.by_content_key([step.content]).get(step.content, []):
-            if record.discovered is None or self.project.first_change(record.discovered) is None:
+            if record.discovered is None or self.judge.find_change(record.discovered) is None:
                 return record
         return None
 
@@ -185,7 +235,7 @@ class Schedule:
     def _look_at_held(self) -> None:
         held, self._held = self._held, []
         for step, _ in held:
-            if self._stopping is None and len(self.running) < self.executor.slots:
+            if self._stopping is None and self._next is None and self._may_start(step):
                 self._start(step)
             else:
                 self._held.append((step, step.content))  # type: ignore[arg-type]
@@ -210,21 +260,21 @@ class Schedule:
 
     # ---- ending ----------------------------------------------------------------------------------------------------
 
-    def _ended(self, ended: Ended) -> None:
+    def _taken_in(self, ended: Ended) -> Made | None:
+        """What a job made that ended well; None if it did not end well, and the judge has been told."""
         attempt = self.running.pop(ended.ticket)
         step = self.judge.steps[attempt.node.key]
         if ended.interrupted and not self.running:
             self._obeyed = max(self._obeyed, 1)  # A call right here heard of it by itself.
-        if ended.interrupted and _was_stopped(ended):
+        if ended.interrupted and _was_stopped(ended, interactive=attempt.node.call.interactive):
             self._release(attempt, discard=True)
             self.outcome.interrupted.append(self.labels[attempt.node.key])
             self._stop(attempt.node)
             self.judge.interrupted(step)
-            return
+            return None
         try:
             record, blobs = self.attempts.take_in(attempt, ended)
-            kept = step.node.cache and not ended.interrupted
-            self.project.shelter.publish([(record, not step.node.open)] if kept else [], blobs)
+            return Made(step, attempt, record, blobs, step.node.cache and not ended.interrupted)
         except InputChanged as error:
             self._release(attempt, discard=True)
             self._fail(step, error, ended.seconds, "")
@@ -234,13 +284,34 @@ class Schedule:
         except MerklError as error:
             self._release(attempt, discard=False)
             self._fail(step, error, ended.seconds, _text(attempt.place.log))
-        else:
-            self._unlock(attempt)
-            self.workspace.offer(attempt.staged)
-            self.judge.finished(step, record)
-            self._settle()
-            self.workspace.offer({})
-            self.attempts.discard(attempt)
+        return None
+
+    def _publish(self, made: Sequence[Made]) -> None:
+        """Store what has ended since the last look, in one transaction, and let those go on that wait for it."""
+        if not made:
+            return
+        results = [(one.record, not one.step.node.open) for one in made if one.kept]
+        blobs = {digest: data for one in made for digest, data in one.blobs.items()}
+        try:
+            self.project.shelter.publish(results, blobs)
+        except MerklError as error:
+            for one in made:
+                self._release(one.attempt, discard=False)
+                self._fail(one.step, error, one.record.seconds, _text(one.attempt.place.log))
+            return
+        for one in made:
+            self._unlock(one.attempt)
+        for one in made:
+            self._finish(one)
+
+    def _finish(self, one: Made) -> None:
+        attempt = one.attempt
+        self._logs[one.step.node.key] = self.attempts.log(attempt, one.record)
+        self.workspace.offer(attempt.staged)
+        self.judge.finished(one.step, one.record)
+        self._settle()
+        self.workspace.offer({})
+        self.attempts.discard(attempt)
 
     def _unlock(self, attempt: Attempt) -> None:
         if attempt.lock is not None:
@@ -257,7 +328,7 @@ class Schedule:
     def _failed_attempt(self, step: Step, attempt: Attempt, error: TaskFailed, ended: Ended) -> None:
         retries = attempt.node.call.retries
         label = self.labels[step.node.key]
-        if attempt.number <= retries and self._stopping is None and not self.signals:
+        if attempt.number <= retries and self._stopping is None:
             delay = min(60.0, 0.5 * 2 ** (attempt.number - 1))
             self.reporter.report(events.Retrying(step.node, label, attempt.number, delay, error.headline))
             self.attempts.discard(attempt)
@@ -266,7 +337,7 @@ class Schedule:
         self._fail(step, error, ended.seconds, _text(attempt.place.log))
 
     def _wake_delayed(self) -> None:
-        while self._delayed and self._delayed[0][0] <= time.monotonic():
+        while self._delayed and (self._stopping is not None or self._delayed[0][0] <= time.monotonic()):
             self.judge.put_back(heapq.heappop(self._delayed)[2])
             self._settle()
 
@@ -319,7 +390,8 @@ class Schedule:
         assert record is not None
         if step.ran:
             self.outcome.ran += 1
-            self.reporter.report(events.Ran(node, label, record.seconds, "", record.exit_code))
+            log = self._logs.pop(node.key, "")
+            self.reporter.report(events.Ran(node, label, record.seconds, log, record.exit_code))
         elif isinstance(step.verdict, CutOff):
             self.outcome.cutoff += 1
             self.outcome.saved += record.seconds
@@ -371,11 +443,16 @@ class Schedule:
                 self._stop(first)
 
 
-def _was_stopped(ended: Ended) -> bool:
-    """Whether a job that got SIGINT did not simply end well: a command always counts as stopped."""
+def _was_stopped(ended: Ended, *, interactive: bool) -> bool:
+    """Whether a job that got SIGINT did not simply end well: a command counts as stopped.
+
+    At the terminal Ctrl-C is a key like others, so there a command that exits with 0 was not stopped.
+    """
     match ended.how:
         case Returned():
             return False
+        case Exited(0):
+            return not interactive
         case Raised(error):
             return isinstance(error, KeyboardInterrupt)
         case Exited() | WorkerDied():

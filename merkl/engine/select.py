@@ -5,6 +5,7 @@ It decides which of all placements belong to a build.  It is pure: targets have 
 The invariant: in one build a path has one writer, and no path that a node of the build writes is read as a source.
 """
 
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,19 +85,28 @@ def _maker(placement: Placement) -> str:
 
 
 def _check_sources(roots: Sequence[Node], placed: Mapping[str, Placement]) -> None:
-    """A path that is an output of one node must not be named as a plain file by another."""
+    """A path that is an output of one node, or lies in one, must not be named as a plain file by another."""
     if not placed:
         return
     above = {parent for path in placed for parent in _parents(path)}
+
+    @functools.cache
+    def at_or_above(path: str) -> Placement | None:
+        while path and path not in placed:
+            path = path.rpartition("/")[0]
+        return placed.get(path)
+
     for node in walk(roots):
         for source in node.sources:
-            hit = placed.get(source.path)
+            hit = placed.get(source.path) or at_or_above(source.path.rpartition("/")[0])
             if hit is not None:
+                itself = hit.path == source.path
                 raise PlacementError(
-                    f"{node.name} reads {source.path} as a plain file, but {hit.future.node.name} makes it",
+                    f"{node.name} reads {source.path} as a plain file, but {hit.future.node.name} makes "
+                    f"{'it' if itself else hit.path}",
                     reader=node.place,
                     maker=_maker(hit),
-                    hint="pass the Future instead of the path",
+                    hint="pass the Future instead of the path" + ("" if itself else ", to a dir_arg"),
                 )
             if source.kind == "dir" and source.path in above:
                 inside = next(path for path in placed if source.path in _parents(path))

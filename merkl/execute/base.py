@@ -43,7 +43,8 @@ class CallJob:
 
     It runs with ``cwd`` as its directory and with fds 1 and 2 on ``log``; both paths may be relative, like those of a
     command.  Inline the payload is made and read in one process, so both kinds see the same thing.  stdin is /dev/null.
-    With ``interactive`` it runs inline, whatever the slots, with the coordinator's own stdin, stdout and stderr.
+    With ``interactive`` it runs inline, whatever the slots, with the coordinator's own stdin, stdout and stderr.  Any other
+    inline call gets the terminal at ``breakpoint()``, until the debugger lets it go on.
     A call with a ``timeout`` never runs inline: there is no way to stop it there.
     """
 
@@ -135,10 +136,33 @@ class Ended:
     interrupted: bool = False
 
 
+class Terminal(Protocol):
+    """Whoever draws on the terminal while jobs run.  Called from the executor's thread; never raises."""
+
+    def lend(self) -> None:
+        """Clear what is drawn: a job gets the terminal."""
+
+    def take_back(self) -> None:
+        """The job no longer has it."""
+
+
+class Undrawn:
+    """A ``Terminal`` on which nothing is drawn."""
+
+    def lend(self) -> None:
+        """Nothing to clear."""
+
+    def take_back(self) -> None:
+        """Nothing to draw again."""
+
+
 class Executor(Protocol):
     """Runs up to ``slots`` jobs at once; more are kept waiting, in order.  Used from one thread only."""
 
     slots: int
+
+    def is_inline(self, job: Job) -> bool:
+        """Whether a job would run in this process: nothing else happens while it does."""
 
     def start(self, job: Job) -> int:
         """Start a job and return its ticket.  Never blocks on the job, except inline calls, which end in here.
@@ -161,6 +185,12 @@ class Executor(Protocol):
     def kill(self, tickets: Sequence[int] | None = None, grace: float = 1.0) -> None:
         """SIGTERM now, and SIGKILL in the ``wait`` after ``grace`` seconds, to the whole process groups of those jobs
         (None: of all).  Those that wait for a slot end as ``NotStarted``."""
+
+    def suspend(self) -> None:
+        """Stop every running job (SIGSTOP), until ``proceed``.  Their deadlines wait."""
+
+    def proceed(self) -> None:
+        """Let them go on."""
 
     def close(self) -> None:
         """End what runs, stop the workers and wait for them.  Idempotent; what ended is still there for ``wait``."""

@@ -16,26 +16,29 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeAlias
 
-from merkl.execute.base import CallJob, Ended, NotStarted
+from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Terminal
 from merkl.execute.call import flush, new_file, perform, text_on
+from merkl.execute.debugging import Debugging
 from merkl.execute.pool import understood
 from merkl.execute.process import RSS_UNIT
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 
-def run_inline(ticket: int, job: CallJob) -> Ended:
+def run_inline(ticket: int, job: CallJob, terminal: Terminal) -> Ended:
     """Run a call to its end."""
     started_ns, started = time.time_ns(), time.monotonic()
     interrupts = _Interrupts()
     peak = 0
     try:
-        with _redirected(job), _own_place(job.cwd):
+        with _redirected(job, terminal), Debugging(terminal, lent=job.interactive) as debugging, _own_place(job.cwd):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             outcome, payload = perform(job.payload, interrupts.enter, interrupts.leave)
             after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             peak = after * RSS_UNIT if after > before else 0
         how = understood(outcome, payload)
+        if debugging.quit and isinstance(how, Raised):
+            how, interrupts.came = Raised(KeyboardInterrupt(), ""), True
     except OSError as error:
         how = NotStarted(error)
     return Ended(ticket, how, started_ns, time.monotonic() - started, peak, interrupts.came)
@@ -76,7 +79,7 @@ class _Interrupts:
 
 
 @contextmanager
-def _redirected(job: CallJob) -> Iterator[None]:
+def _redirected(job: CallJob, terminal: Terminal) -> Iterator[None]:
     """stdin from /dev/null, stdout and stderr to the log, for C libraries and child processes too.
 
     Raises:
@@ -85,7 +88,12 @@ def _redirected(job: CallJob) -> Iterator[None]:
     log = new_file(job.log)
     if job.interactive:
         os.close(log)
-        yield
+        terminal.lend()
+        try:
+            yield
+        finally:
+            flush()
+            terminal.take_back()
         return
     flush()
     saved: list[int] = []

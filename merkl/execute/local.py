@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from merkl.execute.base import CallJob, Ended, Job, NotStarted
+from merkl.execute.base import CallJob, Ended, Job, NotStarted, Terminal, Undrawn
 from merkl.execute.inline import run_inline
 from merkl.execute.leaving import Leaving
 from merkl.execute.orphans import Adoption
@@ -41,14 +41,16 @@ _BURY_EVERY: Final = 256  # Processes between two looks for orphans that have en
 class Local:
     """The executor of this machine.  A context manager that closes itself.
 
-    ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.
+    ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.  ``terminal`` is told when a job
+    gets the terminal and when it is free again.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, terminal: Terminal | None = None) -> None:
         if slots < 1:
             raise ValueError(f"{slots} slots can run nothing")
         become_parent()
         self.slots = slots
+        self._terminal = terminal or Undrawn()
         self._tickets = itertools.count(1)
         self._queue: deque[tuple[int, Job]] = deque()
         self._running: dict[int, Running] = {}  # By ticket.
@@ -61,6 +63,7 @@ class Local:
         self._lifeline: tuple[int, int] | None = None
         self._adoption: Adoption | None = None
         self._reaped = 0
+        self._suspended = 0.0  # When (monotonic) the last time was.
         self._poll = select.poll()
         self._woken, self.wake_fd = os.pipe()
         for fd in (self._woken, self.wake_fd):
@@ -90,24 +93,31 @@ class Local:
     def _has_room(self) -> bool:
         return len(self._running) + sum(leaving.ended is not None for leaving in self._leaving) < self.slots
 
-    def _is_inline(self, job: Job) -> bool:
+    def is_inline(self, job: Job) -> bool:
+        """See ``Executor``."""
         return isinstance(job, CallJob) and (job.interactive or (self.slots == 1 and job.timeout is None))
 
     def _launch(self, ticket: int, job: Job) -> None:
-        if isinstance(job, CallJob) and self._is_inline(job):
-            self._ended.append(run_inline(ticket, job))
+        if isinstance(job, CallJob) and self.is_inline(job):
+            self._ended.append(run_inline(ticket, job, self._terminal))
             return
         if self._adoption is None:
             self._adoption = Adoption()
+        if job.interactive:
+            self._terminal.lend()
         started_ns, started = time.time_ns(), time.monotonic()
         try:
             worker = self._hand_over(job) if isinstance(job, CallJob) else None
             child = worker.child if worker is not None else start_command(job)  # type: ignore[arg-type]
         except OSError as error:
+            if job.interactive:
+                self._terminal.take_back()
             self._ended.append(Ended(ticket, NotStarted(error), started_ns, time.monotonic() - started))
             return
         due = math.inf if job.timeout is None else started + job.timeout
-        running = self._running[ticket] = Running(ticket, child, worker, started_ns, started, due)
+        running = self._running[ticket] = Running(
+            ticket, child, worker, started_ns, started, due, job.interactive
+        )
         self._watch(child, running)
         if worker is not None:
             self._replies[worker.replies] = running
@@ -196,7 +206,7 @@ class Local:
     def _fill(self) -> None:
         """Start what waits for a slot, but only one inline call before ``wait`` returns."""
         while self._queue and self._has_room():
-            if self._ended and self._is_inline(self._queue[0][1]):
+            if self._ended and self.is_inline(self._queue[0][1]):
                 return
             self._launch(*self._queue.popleft())
 
@@ -274,6 +284,8 @@ class Local:
         if death is None:
             return
         self._free(owner)
+        if owner.interactive:
+            self._terminal.take_back()
         self._unwatch(owner.child)
         if worker is not None:
             worker.hang_up()
@@ -315,6 +327,19 @@ class Local:
             if running.child.leads or not os.isatty(0):
                 signal_group(running.child, signal.SIGINT)
         self._cancel(None, interrupted=True)
+
+    def suspend(self) -> None:
+        """See ``Executor``."""
+        self._suspended = time.monotonic()
+        for running in self._running.values():
+            signal_group(running.child, signal.SIGSTOP)
+
+    def proceed(self) -> None:
+        """See ``Executor``."""
+        seconds = time.monotonic() - self._suspended
+        for running in self._running.values():
+            running.was_stopped(seconds)
+            signal_group(running.child, signal.SIGCONT)
 
     def kill(self, tickets: Sequence[int] | None = None, grace: float = GRACE) -> None:
         """See ``Executor``."""

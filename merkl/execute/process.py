@@ -6,6 +6,7 @@ The invariant: a process is reaped only here, and only after its group was told 
 stranger that got the number of a process long gone.
 """
 
+import functools
 import os
 import resource
 import signal
@@ -102,16 +103,26 @@ def start_command(job: ProcessJob) -> Child:
 def _in_memory(data: bytes) -> int:
     """A descriptor, above those a command starts with, of a file in memory; -1 where there are none (macOS)."""
     create = getattr(os, "memfd_create", None)
-    if create is None or not os.path.isdir("/dev/fd"):
+    if create is None or not _has_dev_fd():
         return -1
     try:
         made: int = create("script")
     except OSError:
         return -1
     fd = _above(made)
-    with os.fdopen(fd, "wb", closefd=False) as file:
-        file.write(data)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
+
+
+@functools.cache
+def _has_dev_fd() -> bool:
+    return os.path.isdir("/dev/fd")
 
 
 def _above(fd: int) -> int:
@@ -263,7 +274,24 @@ def has_ended(child: Child) -> bool:
     Raises:
         ChildProcessError: somebody else has reaped it.
     """
+    if not hasattr(os, "waitid"):  # Python on macOS, before 3.13.
+        return _libc_says_ended(child.pid)
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _libc_says_ended(pid: int) -> bool:
+    import ctypes
+
+    # sys/wait.h: P_PID, WNOHANG and WEXITED are the same on Linux and macOS, WNOWAIT is not.
+    nohang, exited, nowait = 1, 4, 0x20 if os.uname().sysname == "Darwin" else 0x1000000
+    info = (
+        ctypes.c_int * 64
+    )()  # A siginfo_t has 104 or 128 bytes; the first number is 0 if there is no news.
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.waitid(1, ctypes.c_uint(pid), ctypes.byref(info), exited | nohang | nowait) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return info[0] != 0
 
 
 def reap(child: Child) -> Death | None:

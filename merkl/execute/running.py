@@ -33,6 +33,8 @@ class Running:
     started_ns: int
     started: float
     due: float
+    interactive: bool = False
+    stopped: float = 0.0  # Seconds.
     told: bool = False
     timed_out: bool = False
     interrupted: bool = False
@@ -47,6 +49,12 @@ class Running:
         else:
             self.timed_out = True
             self.tell(GRACE)
+
+    def was_stopped(self, seconds: float) -> None:
+        """It did nothing for so long, which is no part of its time."""
+        self.started += seconds
+        self.due += seconds
+        self.stopped += seconds
 
     def tell(self, grace: float) -> None:
         """Tell it to end, and have it killed after ``grace`` seconds."""
@@ -68,6 +76,5 @@ class Running:
 
     def answered(self, reply: Reply) -> Ended:
         """What to say once its call has ended."""
-        return Ended(
-            self.ticket, reply.how, reply.started_ns, reply.seconds, reply.peak_memory, self.interrupted
-        )
+        seconds = max(0.0, reply.seconds - self.stopped)
+        return Ended(self.ticket, reply.how, reply.started_ns, seconds, reply.peak_memory, self.interrupted)

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from merkl.execute.call import flush, new_file, perform, text_on
 from merkl.execute.frames import CHUNK, NOT_STARTED, REPLY, REQUEST, SMALL, widen, write_all
@@ -35,6 +35,7 @@ def main() -> None:
     import faulthandler
 
     faulthandler.enable()  # The stack of a crash goes to fd 2, the log.
+    sys.breakpointhook = _refuse_debugger
     worker = _Worker()
     signal.signal(signal.SIGINT, worker.note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -43,6 +44,12 @@ def main() -> None:
             write_all(replies, worker.serve(*request))
         except BrokenPipeError:
             return
+
+
+def _refuse_debugger(*args: Any, **kwargs: Any) -> Any:
+    from merkl.execute.debugging import refuse_in_worker
+
+    return refuse_in_worker(*args, **kwargs)
 
 
 def _take_pipes() -> tuple[int, int]:
@@ -166,6 +173,6 @@ def _move(fd: int) -> int:
     try:
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _PRIVATE)
     except OSError:  # A low limit on open files.
-        moved = os.dup(fd)
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)  # Not one of those that are about to be replaced.
     os.close(fd)
     return moved

@@ -151,7 +151,7 @@ def _arguments(target: Target[..., Any], words: _Words, known: Merklfile, cwd: s
             declared=known.shown(target.place),
             hint=f"merkl build {target.name} {' '.join(f'{name}=…' for name in lacking)}",
         )
-    hints = _hints(target)
+    hints = types_of(target)
     arguments: dict[str, Any] = {}
     for name, text in words.values.items():
         parameter = _find(target, name)
@@ -171,7 +171,7 @@ def _rest(words: list[str], parameter: Parameter, hint: object) -> object:
     return shlex.join(words) if hint is str or isinstance(parameter.default, str) else words
 
 
-def _hints(target: Target[..., Any]) -> dict[str, object]:
+def types_of(target: Target[..., Any]) -> dict[str, object]:
     """The types of the parameters that have a hint; hints that name nothing known are left out."""
     import inspect
 
@@ -186,6 +186,20 @@ def _hints(target: Target[..., Any]) -> dict[str, object]:
         }
 
 
+def type_of(parameter: Parameter, hints: Mapping[str, object]) -> object:
+    """The type of a parameter's values: its hint, or what its default stands for."""
+    hint = hints.get(parameter.name)
+    if parameter.several:  # The hint is of each one.
+        return types.GenericAlias(tuple, (str if hint is None else hint, ...))
+    if hint is not None:
+        return hint
+    if parameter.default is REQUIRED:
+        return str
+    from merkl.merklfile.conversion import hint_of
+
+    return hint_of(parameter.default)
+
+
 def _value(
     target: Target[..., Any],
     parameter: Parameter,
@@ -194,17 +208,7 @@ def _value(
     known: Merklfile,
     cwd: str,
 ) -> object:
-    from merkl.merklfile.conversion import (
-        Unfit,
-        converted,
-        hint_of,
-    )  # Only where there is something to convert.
-
-    hint = hints.get(parameter.name)
-    if hint is None:
-        hint = str if parameter.default is REQUIRED else hint_of(parameter.default)
-    if parameter.several:  # The hint is of each one.
-        hint = types.GenericAlias(tuple, (hints.get(parameter.name, str), ...))
+    from merkl.merklfile.conversion import Unfit, converted  # Only where there is something to convert.
 
     def path_of(text: str, kind: type) -> object:
         path = normalise(text, cwd, known.root)
@@ -215,7 +219,7 @@ def _value(
         return kind(path if path.startswith("/") else os.path.relpath(absolute(path, known.root), base))
 
     try:
-        return converted(text, hint, path_of)
+        return converted(text, type_of(parameter, hints), path_of)
     except Unfit as wanted:
         raise UsageError(
             f"{target.name}: {parameter.name} takes {wanted}, not {text!r}",

@@ -60,7 +60,7 @@ def target(
 
     def declare(function: Any, named: str) -> Any:
         place = calling_place() if isinstance(what, str) else _place_of(function)
-        return _declared(
+        return declared(
             function, named, description, place, default=default, always=always, after=after, sidecar=sidecar
         )
 
@@ -106,7 +106,12 @@ def _has_target(value: object) -> bool:
     return any(map(_has_target, value)) if isinstance(value, (list, tuple)) else isinstance(value, Target)
 
 
-def _declared(function: Any, name: str, description: str, place: Place, **options: Any) -> Target[..., Any]:
+def declared(function: Any, name: str, description: str, place: Place, **options: Any) -> Target[..., Any]:
+    """Declare a target of a function, in the file that is running.
+
+    Raises:
+        MerklfileError: the name is taken, or is none; or a target cannot be made of this.
+    """
     if not callable(function) or isinstance(function, (type, Target, Future)):
         raise MerklfileError(f"@target makes a target of a function, and this is {function!r}", at=place)
     if inspect.iscoroutinefunction(inspect.unwrap(function)):

@@ -8,6 +8,7 @@ The invariant: an exception that is no ``MerklError`` stays the cause of the one
 """
 
 import contextlib
+import itertools
 import linecache
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
+from merkl.bash.spelling import pointed
+from merkl.config import is_yaml
 from merkl.errors import MerklError, MerklfileError
 from merkl.merklfile.registry import Merklfile, shown_path
 from merkl.nodes import Place
@@ -25,16 +28,23 @@ MOST: Final = 20  # Frames that are shown of a deep recursion.
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of the user's that was running."""
+    """One line of the user's that was running; of one in YAML also the columns, since much can stand in it."""
 
     file: str
     line: int
     function: str
+    columns: tuple[int, int] | None = None
 
     def shown(self, root: str) -> str:
         """File, line and function, and the line itself below."""
         where = f"{shown_path(self.file, root)}:{self.line}"
-        text = linecache.getline(self.file, self.line).strip()
+        line = linecache.getline(self.file, self.line)
+        text = line.strip()
+        if text and self.columns is not None:
+            start, end = self.columns
+            where += f":{start + 1}"
+            cut = min(len(line) - len(line.lstrip()), start)
+            text = pointed(line[cut:].rstrip(), start - cut, end - cut).replace("\n", "\n  ")
         return f"{where}, in {self.function}" + (f"\n  {text}" if text else "")
 
 
@@ -65,9 +75,16 @@ def user_frames(trace: TracebackType | None, merklfile: Merklfile) -> list[Frame
         code, names = trace.tb_frame.f_code, trace.tb_frame.f_globals
         file = code.co_filename
         if project.owns(file, str(names.get("__name__", "?"))):
-            frames.append(Frame(file, trace.tb_lineno, code.co_name))
+            columns = _columns(trace) if is_yaml(file) else None
+            frames.append(Frame(file, trace.tb_lineno, code.co_name, columns))
         trace = trace.tb_next
     return frames
+
+
+def _columns(trace: TracebackType) -> tuple[int, int] | None:
+    found = itertools.islice(trace.tb_frame.f_code.co_positions(), trace.tb_lasti // 2, None)
+    _, _, start, end = next(found, (None, None, None, None))
+    return None if start is None or end is None else (start, end)
 
 
 def _shown(frames: list[Frame], root: str) -> str:

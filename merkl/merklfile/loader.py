@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
 
-from merkl.config import MERKLFILE, Config
+from merkl.config import MERKLFILE, MERKLFILE_YAML, Config, is_yaml
 from merkl.errors import InputMissing, MerklfileError, UsageError
 from merkl.merklfile.frames import user_code
 from merkl.merklfile.registry import Here, LoadedFile, Merklfile, here, running, shown_path
@@ -76,7 +76,7 @@ def find_merklfile(config: Config) -> str:
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.lexists(root) else "does not exist"
         raise MerklfileError(f"the directory {root} {what}", hint="-C takes the directory to work in")
-    path = os.path.join(root, config.merklfile or MERKLFILE)
+    path = os.path.join(root, config.merklfile) if config.merklfile else _usual(root)
     if os.path.isfile(path):
         return _inside(os.path.normpath(path), root)
     if os.path.isdir(path):
@@ -89,7 +89,26 @@ def find_merklfile(config: Config) -> str:
     if config.merklfile:
         missing = unreadable(config.merklfile, path, FileNotFoundError(2, ""))
         raise MerklfileError(f"there is no file {config.merklfile}, which -f names", hint=missing.hint)
-    raise MerklfileError(f"no {MERKLFILE} here or above", hint=_rename(root) or "`merkl init` writes one")
+    raise MerklfileError(
+        f"no {MERKLFILE} or {MERKLFILE_YAML} here or above", hint=_rename(root) or "`merkl init` writes one"
+    )
+
+
+def _usual(directory: str) -> str:
+    """The Merklfile of a directory, in Python if there is none.
+
+    Raises:
+        MerklfileError: there is one in Python, and one in YAML.
+    """
+    path, other = (os.path.join(directory, name) for name in (MERKLFILE, MERKLFILE_YAML))
+    if not os.path.isfile(other):
+        return path
+    if os.path.isfile(path):
+        raise MerklfileError(
+            f"there are two Merklfiles in {directory}: {MERKLFILE} and {MERKLFILE_YAML}",
+            hint="keep one of them, or say which with -f; one can include the other under another name",
+        )
+    return other
 
 
 def _inside(path: str, root: str) -> str:
@@ -104,8 +123,14 @@ def _inside(path: str, root: str) -> str:
 
 def _rename(root: str) -> str:
     """What to do about a file that was meant to be the Merklfile."""
-    meant = sorted(name for name in os.listdir(root) if name.casefold() in ("merklfile", "merklfile.py"))
-    return f"is it {meant[0]}? rename it to {MERKLFILE}" if meant else ""
+    names = {
+        "merklfile": MERKLFILE,
+        "merklfile.py": MERKLFILE,
+        "merklfile.yaml": MERKLFILE_YAML,
+        "merklfile.yml": MERKLFILE_YAML,
+    }
+    meant = sorted(name for name in os.listdir(root) if name.casefold() in names)
+    return f"is it {meant[0]}? rename it to {names[meant[0].casefold()]}" if meant else ""
 
 
 # ---- the process ---------------------------------------------------------------------------------------------------
@@ -165,10 +190,9 @@ def _run(merklfile: Merklfile, path: str, name: str, prefix: str, around: Here) 
     module.__spec__ = ModuleSpec(name, None, origin=path)
     included_by = around.file.path if around.file is not None else ""
     file = merklfile.files[path] = LoadedFile(path, name, prefix, module, included_by)
-    sources.record(path, text)
     # Without a time, so that the text stays the one that is compiled here.
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    code = compile(text, path, "exec", dont_inherit=True)
+    start = _start(path, text, file, merklfile)
     sys.modules[name] = module
     base = normalise(os.path.dirname(path), merklfile.root, merklfile.root)
     try:
@@ -176,12 +200,25 @@ def _run(merklfile: Merklfile, path: str, name: str, prefix: str, around: Here) 
             within(Scope("" if base == "." else base)),
             running(Here(merklfile, file, (*around.stack, path))),
         ):
-            exec(code, module.__dict__)  # The user's own code, which is what was asked for.
+            start()
     except BaseException:
         sys.modules.pop(name, None)
         del merklfile.files[path]
         raise
     return file
+
+
+def _start(path: str, text: str, file: LoadedFile, merklfile: Merklfile) -> Callable[[], object]:
+    """What runs a file once everything around it is ready."""
+    if is_yaml(path):
+        from merkl.merklfile.declared.document import Document
+        from merkl.merklfile.declared.load import declare_all
+
+        document = Document(path, shown_path(path, merklfile.root), text)
+        return lambda: declare_all(document, file, merklfile, include)
+    sources.record(path, text)
+    code = compile(text, path, "exec", dont_inherit=True)
+    return lambda: exec(code, file.module.__dict__)  # The user's own code, which is what was asked for.
 
 
 def _read(path: str, root: str) -> str:
@@ -194,8 +231,11 @@ def _read(path: str, root: str) -> str:
     except OSError as error:
         raise MerklfileError(f"{shown} cannot be read: {error.strerror}") from None
     if b"\0" in data:
-        raise MerklfileError(f"{shown} holds a NUL byte, which Python code cannot")
+        what = "YAML" if is_yaml(path) else "Python code"
+        raise MerklfileError(f"{shown} holds a NUL byte, which {what} cannot")
     try:
+        if is_yaml(path):
+            return data.decode("utf-8-sig").replace("\r\n", "\n")
         return decode_source(data)
     except (SyntaxError, UnicodeDecodeError) as error:
         raise MerklfileError(_not_text(data, shown, error), hint="save it as UTF-8") from None
@@ -257,7 +297,7 @@ def _included_path(path: PathLike, root: str) -> str:
     base = os.path.join(root, scope().base)
     inner = absolute(normalise(path, base, root), root)
     if os.path.isdir(inner):
-        inner = os.path.join(inner, MERKLFILE)
+        inner = _usual(inner)
     if not os.path.isfile(inner):
         missing = unreadable(shown_path(inner, root), inner, FileNotFoundError(2, ""))
         raise InputMissing(f"there is no Merklfile {shown_path(inner, root)}", hint=missing.hint)
@@ -267,8 +307,8 @@ def _included_path(path: PathLike, root: str) -> str:
 def _full_prefix(inner: str, prefix: str | None, current: Here) -> str:
     outer = current.file.prefix if current.file is not None else ""
     if prefix is None:
-        whole = inner.removesuffix(".py")
-        if os.path.basename(inner) == MERKLFILE:
+        whole = os.path.splitext(inner)[0] if is_yaml(inner) else inner.removesuffix(".py")
+        if os.path.basename(inner) in (MERKLFILE, MERKLFILE_YAML):
             whole = os.path.dirname(inner)
         around = os.path.join(current.merklfile.root, scope().base)
         prefix = os.path.relpath(whole, around)

@@ -74,6 +74,7 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         log=os.path.join(place.root, place.log),
         cwd=place.root,
         timeout=call.task.settings.timeout,
+        interactive=call.interactive,
     )
 
 

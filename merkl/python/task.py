@@ -51,6 +51,7 @@ class Settings:
     portable: bool = True
     timeout: float | None = None
     retries: int = 0
+    interactive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class PythonCall:
     def retries(self) -> int:
         """How often a failed attempt is repeated."""
         return self.task.settings.retries
+
+    @property
+    def interactive(self) -> bool:
+        """Whether it gets the terminal."""
+        return self.task.settings.interactive
 
     def parts(self) -> list[Part]:
         """Code, version, arguments and extra dependencies."""
@@ -265,6 +271,7 @@ def task(
     portable: bool = True,
     timeout: float | None = None,
     retries: int = 0,
+    interactive: bool = False,
 ) -> Callable[[Callable[P, R]], PythonTask[P, R]]: ...
 
 
@@ -281,12 +288,14 @@ def task(
     portable: bool = True,
     timeout: float | None = None,
     retries: int = 0,
+    interactive: bool = False,
 ) -> Any:
     """Make a task of a function; bare, or with options.
 
     A call returns Futures and runs nothing.  How many is told from the return statements (a tuple literal gives a tuple, a
     dict literal with string keys a dict) or from ``outs``.  ``version`` replaces the code in the key; ``deps`` adds to it
-    what merkl cannot see.  ``cache=False`` runs it once in every build that reaches it.
+    what merkl cannot see.  ``cache=False`` runs it once in every build that reaches it.  ``interactive`` gives it the
+    terminal, alone.
 
     Raises:
         TaskOutsError: ``outs`` is wrong.
@@ -294,8 +303,9 @@ def task(
     """
     if function is None:
         settings = Settings(
-            outs, version, tuple(deps), hash_mode, strict_source, cache, portable, timeout, retries
-        )
+            outs, version, tuple(deps), hash_mode, strict_source, cache, portable, timeout, retries,
+            bool(interactive),
+        )  # fmt: skip
         _check(settings)
         place = calling_place()
         return lambda decorated: PythonTask(_checked_function(decorated), settings, place)
@@ -311,6 +321,12 @@ def _check(settings: Settings) -> None:
         raise TaskError(f"hash_mode is one of {', '.join(HashMode.__members__)}, not {settings.hash_mode!r}")
     if not isinstance(settings.retries, int) or settings.retries < 0:
         raise TaskError(f"retries is a number from 0 up, not {settings.retries!r}")
+    if settings.interactive and settings.timeout is not None:
+        raise TaskError(
+            "an interactive Python task runs inside merkl, where nothing can stop it after a timeout",
+            hint="leave out timeout=, or interactive=True",
+            at=calling_place(),
+        )
 
 
 def _checked_function(function: object) -> Callable[..., Any]:

@@ -1,8 +1,10 @@
-"""Colors of plain lines.
+"""What a terminal can show, and the colors of lines.
 
-It decides whether there are any, and which.  It moves no cursor: each color begins and ends on its line.
+It decides whether there are colors, and which, and whether something can be drawn again.  It moves no cursor: each color
+begins and ends on its line.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TextIO, TypeAlias
 
@@ -30,6 +32,14 @@ def wanted(when: When, stream: TextIO, environ: Mapping[str, str]) -> bool:
     if environ.get("FORCE_COLOR") or environ.get("CLICOLOR_FORCE"):
         return True
     return environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def can_redraw(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether ``stream`` is a terminal on which the cursor can be moved.
+
+    Not if stdout goes elsewhere, even if this is stderr: what reads it may write to the same terminal.
+    """
+    return environ.get("TERM", "dumb") != "dumb" and stream.isatty() and os.isatty(1)
 
 
 def painter(colored: bool) -> Paint:

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from merkl.bash.task import BashCall
 from merkl.digest import Key
+from merkl.engine.explain import discovered
 from merkl.engine.judge import Cached, CutOff, Judge, Waits
 from merkl.engine.select import Selection
 from merkl.nodes import Node, walk
@@ -24,7 +25,10 @@ _DEEPEST: Final = 40  # Levels that are indented; deeper ones say their number.
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One node.  ``needs`` are places in ``Graph.nodes``, each once; ``placed`` and ``files`` are paths."""
+    """One node.  ``needs`` are places in ``Graph.nodes``, each once; ``placed`` and ``files`` are paths.
+
+    Of the files that a node found while it ran, ``files`` has those in the project: a compiler finds hundreds elsewhere.
+    """
 
     label: str
     task: str
@@ -61,11 +65,18 @@ def graph_of(selection: Selection, judge: Judge, labels: Mapping[Key, str], *, f
             state=_state(node, judge),
             needs=tuple(dict.fromkeys(number[dep.future.node.key] for dep in node.deps)),
             placed=tuple(sorted(placed.get(node.key, ()))),
-            files=tuple(dict.fromkeys(source.path for source in node.sources)) if files else (),
+            files=_files_of(node, judge) if files else (),
         )
         for node in nodes
     ]
     return Graph(tuple(drawn), selection.targets, files)
+
+
+def _files_of(node: Node, judge: Judge) -> tuple[str, ...]:
+    step = judge.steps.get(node.key)
+    found = {} if step is None else discovered(step)
+    inside = (path for path, digest in found.items() if digest is not None and not path.startswith("/"))
+    return tuple(dict.fromkeys([*(source.path for source in node.sources), *inside]))
 
 
 def _state(node: Node, judge: Judge) -> State:

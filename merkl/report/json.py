@@ -71,6 +71,12 @@ class JsonLines:
     def tick(self) -> None:
         """Nothing to draw."""
 
+    def pause(self) -> None:
+        """Nothing to clear."""
+
+    def resume(self) -> None:
+        """Nothing to draw again."""
+
     def close(self) -> None:
         """Nothing to end."""
 

@@ -5,35 +5,36 @@ It decides what is worth a line.  It knows no terminal: colors come as a functio
 The invariant: it never raises, also not when nobody reads any more; what failed is told whatever else is left out.
 """
 
-import os
-import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TextIO, assert_never
+from typing import TextIO, assert_never
 
 from merkl import events
-from merkl.bash.secrets import secrets_of, text_without
 from merkl.digest import Key
 from merkl.errors import MerklError
 from merkl.events import Event
 from merkl.report.color import PLAIN, Paint
-from merkl.report.tail import Tail
-from merkl.report.words import duration, harmless, one_line, summary
-
-ALONE_S: Final = 2.0  # Seconds after which the output of the only task that runs is shown.
+from merkl.report.printed import AsItComes, Each, Nothing, Output, Printed, indented
+from merkl.report.words import duration, harmless, one_line, summary, typed
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What to tell.
 
-    ``quiet``: nothing but failures; ``verbose``: every decision; ``endings``: a line for each task that ran;
-    ``summary``: the last line.
+    ``output``: what of what tasks print, and with ``quiet`` nothing else either but failures; ``verbose``: every decision;
+    ``endings``: a line for each task that ran; ``summary``: the last line.
     """
 
-    quiet: bool = False
+    output: Output = "each"
     verbose: bool = False
     endings: bool = True
     summary: bool = True
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is told but failures."""
+        return self.output == "quiet"
 
 
 class Lines:
@@ -44,13 +45,12 @@ class Lines:
     ) -> None:
         self._out = out
         self._err = err
-        self._root = root
         self._shown = shown
         self._paint = paint
         self._total = 0
         self._ended = 0
         self._running: dict[Key, events.Started] = {}
-        self._live = Live(root)
+        self._printed = _printed(root, shown, paint)
 
     def report(self, event: Event) -> None:
         """Write what the event is worth."""
@@ -60,8 +60,7 @@ class Lines:
             case events.Started():
                 self._started(event)
             case events.Retrying():
-                self._running.pop(event.node.key, None)
-                self._write_live(self._live.ended(event.node.key))
+                self._tell_rest(event.node.key, None)
                 again = f"attempt {event.attempt} failed, another follows in {duration(event.delay)}"
                 self._say(f"{one_line(event.label)}: {again}: {one_line(event.reason)}", "warning")
             case events.Ran() | events.Cached() | events.CutOff() | events.Failed() | events.Skipped():
@@ -72,9 +71,8 @@ class Lines:
             case events.Placed():
                 self._say(f"        placed {one_line(event.path)}", "quiet", only_verbose=True)
             case events.Saved():
-                path = one_line(event.path)
-                back = f"bring it back with: merkl restore {_quoted(path)}"
-                self._warn(f"saved your edited {path} before replacing it; {back}")
+                back = f"bring it back with: merkl restore {typed(event.path)}"
+                self._warn(f"saved your edited {one_line(event.path)} before replacing it; {back}")
             case events.Note():
                 self._say(harmless(f"note: {event.text}" + (f"\n  hint: {event.hint}" if event.hint else "")))
             case events.BuildDone():
@@ -83,16 +81,18 @@ class Lines:
                 assert_never(other)
 
     def tick(self) -> None:
-        """Show what the only running task prints, once it has been alone for a while."""
-        if len(self._running) == 1 and not self._shown.quiet:
-            [started] = self._running.values()
-            self._write_live(self._live.look(started))
-        else:
-            self._live.interrupt()
+        """Show what running tasks print."""
+        self._write_all(self._printed.look(self._running))
+
+    def pause(self) -> None:
+        """Lines are no drawing."""
+
+    def resume(self) -> None:
+        """As ``pause``."""
 
     def close(self) -> None:
         """Let go of the logs."""
-        self._live.close()
+        self._printed.close()
 
     # ---- one event -----------------------------------------------------------------------------------------------
 
@@ -104,14 +104,14 @@ class Lines:
         self, event: events.Ran | events.Cached | events.CutOff | events.Failed | events.Skipped
     ) -> None:
         self._ended += 1
-        self._running.pop(event.node.key, None)
-        self._write_live(self._live.ended(event.node.key))
+        after = self._tell_rest(event.node.key, event.log if isinstance(event, events.Ran) else None)
         place = f"[{self._ended}/{max(self._total, self._ended)}]"
         label = one_line(event.label)
         match event:
             case events.Ran():
                 if self._shown.endings:
                     self._say(f"{self._paint(place, 'quiet')} {label}  {duration(event.seconds)}")
+                self._write_all(after)
             case events.Cached():
                 self._say(f"{place} cached {label}{_saves(event.saved)}", "quiet", only_verbose=True)
             case events.CutOff():
@@ -123,6 +123,15 @@ class Lines:
             case events.Failed():
                 seconds = f"  {duration(event.seconds)}" if event.seconds else ""
                 self._fail(f"{place} {self._paint('failed', 'bad')} {label}{seconds}", event.error)
+
+    def _tell_rest(self, key: Key, log: str | None) -> Sequence[str]:
+        """Tell what a task printed that has ended, and return what comes after its ending; None as ``log``: it failed."""
+        task = self._running.pop(key, None)
+        if task is None:
+            return ()
+        before, after = self._printed.ended(task, task.log if log is None else log, well=log is not None)
+        self._write_all(before)
+        return after
 
     def _fail(self, line: str, error: BaseException) -> None:
         text = indented(harmless(error_text(error)))
@@ -148,10 +157,9 @@ class Lines:
         stream = self._err if self._shown.quiet else self._out
         self._write(stream, self._paint(text, "warning") + "\n")
 
-    def _write_live(self, pieces: list[str]) -> None:
+    def _write_all(self, pieces: Iterable[str]) -> None:
         for piece in pieces:
-            if not self._shown.quiet:
-                self._write(self._out, harmless(piece))
+            self._write(self._out, piece)
 
     def _write(self, stream: TextIO, text: str) -> None:
         try:
@@ -161,69 +169,16 @@ class Lines:
             pass
 
 
-class Live:
-    """The output of the task that runs alone, from the moment on when it has been alone for ``ALONE_S``."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._key: Key | None = None
-        self._since = 0.0
-        self._tail: Tail | None = None
-        self._secrets: list[bytes] = []
-        self._speaking = False
-        self._tails: dict[Key, Tail] = {}  # Of tasks that were shown and then were no longer alone.
-
-    def look(self, started: events.Started) -> list[str]:
-        """What is to be written now, given that only this one runs."""
-        now = time.monotonic()
-        if self._key != started.node.key:
-            self.interrupt()
-            self._key, self._since = started.node.key, now
-        if now - self._since < ALONE_S:
-            return []
-        if self._tail is None:
-            self._tail = self._tails.pop(started.node.key, None) or Tail(
-                os.path.join(self._root, started.log)
-            )
-            self._secrets = secrets_of(started.node.call, os.environb)
-        return self._headed(list(self._tail.new_text()), started.label)
-
-    def _headed(self, pieces: list[str], label: str) -> list[str]:
-        pieces = self._hidden(pieces)
-        if pieces and not self._speaking:
-            self._speaking = True
-            pieces.insert(0, f"{one_line(label)} prints:\n")
-        return pieces
-
-    def _hidden(self, pieces: list[str]) -> list[str]:
-        return [text_without(piece, self._secrets) for piece in pieces]
-
-    def interrupt(self) -> None:
-        """It is no longer alone; it may be again."""
-        if self._key is not None and self._tail is not None:
-            self._tails[self._key] = self._tail
-        self._key, self._tail, self._speaking = None, None, False
-
-    def ended(self, key: Key) -> list[str]:
-        """What is left to be written of a task that has ended; nothing if it was not being shown."""
-        if key != self._key:
-            tail = self._tails.pop(key, None)
-            if tail is not None:
-                tail.close()
-            return []
-        pieces = []
-        if self._tail is not None:
-            pieces = self._hidden(list(self._tail.rest())) if self._speaking else []
-            self._tail.close()
-        self._key, self._tail, self._speaking = None, None, False
-        return pieces
-
-    def close(self) -> None:
-        """Let go of all files."""
-        self.interrupt()
-        for tail in self._tails.values():
-            tail.close()
-        self._tails.clear()
+def _printed(root: str, shown: Shown, paint: Paint) -> Printed:
+    match shown.output:
+        case "each":
+            return Each(root, endings=shown.endings)
+        case "live":
+            return AsItComes(root, paint)
+        case "quiet":
+            return Nothing()
+        case other:
+            assert_never(other)
 
 
 def error_text(error: BaseException) -> str:
@@ -235,16 +190,5 @@ def error_text(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
-def indented(text: str) -> str:
-    """Text two columns to the right."""
-    return "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
-
-
 def _saves(seconds: float) -> str:
     return f"  (saves {duration(seconds)})" if seconds >= 0.1 else ""
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)

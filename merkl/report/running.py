@@ -3,16 +3,23 @@
 It decides nothing.  The list is a file of the build's own, ``run/<build>-tasks`` in the project's state directory, to which
 one line is appended when a task starts and when it ends; it goes with what else a build leaves there.
 
+What a task prints that takes secrets is not for everyone: the list names a copy without them, ``run/<build>-shown-<n>``,
+which is written here as the task goes on, since only this process knows what must not be shown.
+
 The invariant: a build that cannot write the list is not disturbed.
 """
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from merkl import events
+from merkl.bash.secrets import secret_names, secrets_of
+from merkl.digest import Key
 from merkl.events import Event, Reporter
+from merkl.report.tail import Tail
 from merkl.store.builds import live_builds
 
 _SUFFIX: Final = "-tasks"
@@ -20,7 +27,7 @@ _SUFFIX: Final = "-tasks"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One task that runs: ``log`` is the file that it prints to, relative to the project."""
+    """One task that runs: ``log`` is the file with what it prints, relative to the project."""
 
     label: str
     log: str
@@ -34,6 +41,8 @@ class Listed:
         self._inner = inner
         self._path = ""
         self._fd = -1
+        self._copies: dict[Key, _Copy] = {}
+        self._count = 0
 
     def report(self, event: Event) -> None:
         """Write down a start or an end."""
@@ -41,18 +50,36 @@ class Listed:
             case events.BuildStarted():
                 self._path = os.path.join(self._state, "run", f"{event.build}{_SUFFIX}")
             case events.Started():
-                self._append({"label": event.label, "log": event.log})
+                self._append({"label": event.label, "log": self._shown(event)})
             case events.Ran() | events.Failed() | events.Retrying():
+                copy = self._copies.pop(event.node.key, None)
+                if copy is not None:
+                    copy.finish()
                 if self._fd >= 0:
                     self._append({"label": event.label})
+                if copy is not None:
+                    copy.close()
         self._inner.report(event)
 
     def tick(self) -> None:
-        """Nothing of our own to draw."""
+        """Bring the copies up to date."""
+        for copy in self._copies.values():
+            copy.update()
         self._inner.tick()
 
+    def pause(self) -> None:
+        """Nothing of our own is drawn."""
+        self._inner.pause()
+
+    def resume(self) -> None:
+        """As ``pause``."""
+        self._inner.resume()
+
     def close(self) -> None:
-        """Remove the list."""
+        """Remove the list, and the copies."""
+        for copy in self._copies.values():
+            copy.close()
+        self._copies.clear()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -62,12 +89,58 @@ class Listed:
                 pass
         self._inner.close()
 
+    def _shown(self, event: events.Started) -> str:
+        """The file that others may read while a task runs."""
+        if not secret_names(event.node.call):
+            return event.log
+        self._count += 1
+        attempt, name = os.path.split(event.log)
+        run, own = os.path.split(attempt)
+        copy = f"{own.partition('-')[0]}-shown-{self._count}"
+        source = os.path.join(self._state, "run", own, name)
+        tail = Tail(source, secrets_of(event.node.call, os.environb))
+        self._copies[event.node.key] = _Copy(tail, os.path.join(self._state, "run", copy))
+        return os.path.join(run, copy)
+
     def _append(self, item: dict[str, str]) -> None:
         try:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 self._fd = os.open(self._path, flags, 0o666)
             os.write(self._fd, json.dumps(item).encode() + b"\n")
+        except OSError:
+            pass
+
+
+class _Copy:
+    """What one attempt prints, without its secrets, in a file of its own."""
+
+    def __init__(self, tail: Tail, path: str) -> None:
+        self._tail = tail
+        self._path = path
+        self._write([])
+
+    def update(self) -> None:
+        """Add what is new."""
+        self._write(self._tail.new_text())
+
+    def finish(self) -> None:
+        """Add what is left."""
+        self._write(self._tail.rest())
+
+    def close(self) -> None:
+        """Remove the file; who has it open can read on."""
+        self._tail.close()
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+
+    def _write(self, pieces: Iterable[str]) -> None:
+        try:
+            with open(self._path, "ab") as file:
+                for piece in pieces:
+                    file.write(piece.encode("utf-8", "replace"))
         except OSError:
             pass
 

@@ -3,15 +3,16 @@
 It decides which bytes of two growing files are new, and in what order they are told: those of the log, then those of
 ``stdout`` beside it, where a command whose output is a value has a file of its own.
 
-The invariant: no byte is given twice, and neither memory nor time grows with a log: who prints more than can be read at
-one look has the middle left out, and the text says so.
+The invariant: no byte is given twice, no secret at all, and neither memory nor time grows with a log: who prints more than
+can be read at one look has the middle left out, and the text says so.
 """
 
 import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from merkl.bash.secrets import Veil
 from merkl.report.words import size
 
 _AT_ONCE: Final = 1 << 16  # bytes
@@ -19,15 +20,20 @@ _MOST: Final = 1 << 20  # Bytes in one look.
 
 
 class Tail:
-    """The output of one attempt, from its beginning.  The files may be removed while they are followed."""
+    """The output of one attempt, from its beginning, without ``secrets``; ``stdout`` False leaves a stdout of its own out.
 
-    def __init__(self, log: str) -> None:
+    The files may be removed while they are followed.
+    """
+
+    def __init__(self, log: str, secrets: Sequence[bytes] = (), *, stdout: bool = True) -> None:
+        self._secrets = secrets
+        self._told = ("log", "stdout") if stdout else ("log",)
         self._paths = {"log": log, "stdout": os.path.join(os.path.dirname(log), "stdout")}
         self._files: dict[str, _Growing] = {}
 
     def new_text(self) -> Iterator[str]:
         """What was printed since the last call: whole lines, in pieces of bounded size."""
-        for name in self._paths:
+        for name in self._told:
             file = self._open(name)
             if file is not None:
                 yield from file.new_text(file.size())
@@ -37,7 +43,7 @@ class Tail:
         log, stdout = self._open("log"), self._open("stdout")
         if log is not None:
             yield from log.new_text(log.size() - self._appended(), final=True)
-        if stdout is not None:
+        if stdout is not None and "stdout" in self._told:
             yield from stdout.new_text(stdout.size(), final=True)
 
     def _appended(self) -> int:
@@ -60,15 +66,18 @@ class Tail:
                 fd = os.open(self._paths[name], os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
                 return None
-            self._files[name] = _Growing(fd)
+            self._files[name] = _Growing(fd, self._secrets)
         return self._files[name]
 
 
 class _Growing:
     """One file that grows, read as text."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, secrets: Sequence[bytes]) -> None:
         self._fd = fd
+        self._secrets = secrets
+        self._veil = Veil(secrets)
+        self._within = False  # A line whose beginning was left out, and may be in the middle of a secret.
         self._at = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = ""  # A line whose end has not been seen.
@@ -85,19 +94,23 @@ class _Growing:
         if until - self._at > _MOST:
             yield f"… {size(until - self._at - _MOST)} are left out here\n"
             self._at, self._begun = until - _MOST, ""
+            self._veil, self._within = Veil(self._secrets), bool(self._secrets)
         while self._at < until:
             data = os.pread(self._fd, min(_AT_ONCE, until - self._at), self._at)
             if not data:
                 break
             self._at += len(data)
-            text = self._begun + self._decoder.decode(data)
+            if self._within:
+                _, line_end, data = data.partition(b"\n")
+                self._within = not line_end
+            text = self._begun + self._decoder.decode(self._veil.take(data))
             whole, newline, self._begun = text.rpartition("\n")
             if newline:
                 yield whole + newline
             elif len(text) > _AT_ONCE:
                 yield text
                 self._begun = ""
-        if final and (last := self._begun + self._decoder.decode(b"", True)):
+        if final and (last := self._begun + self._decoder.decode(self._veil.rest(), True)):
             self._begun = ""
             yield last + "\n"
 

@@ -5,7 +5,9 @@ It decides how a number looks and which characters may reach a terminal.
 The invariant: nothing that a task printed, and no name of a file, can move the cursor, set a title or reorder a line.
 """
 
+import os
 import re
+import shlex
 from typing import Final
 
 from merkl.events import BuildDone
@@ -29,6 +31,18 @@ def harmless(text: str) -> str:
 def one_line(text: str) -> str:
     """``harmless`` text that stays on its line: a name of a file may hold a newline."""
     return harmless(text).replace("\n", "\\n")
+
+
+def typed(path: str) -> str:
+    """A path as a word of a command line for bash, whatever is in its name."""
+    path = f"./{path}" if path.startswith("-") else path
+    if path == one_line(path):
+        return shlex.quote(path)
+    raw = os.fsencode(path)
+    plain = "".join(
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"'\\" else f"\\x{byte:02x}" for byte in raw
+    )
+    return f"$'{plain}'"
 
 
 def _spelt(match: re.Match[str]) -> str:

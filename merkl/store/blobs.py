@@ -8,6 +8,7 @@ is hashed unless its stamp is the settled one that was noted when it was last ha
 to ``quarantine/`` and are a miss from then on.
 """
 
+import errno
 import io
 import os
 import sqlite3
@@ -171,7 +172,7 @@ class Blobs:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if os.path.islink(path):
+            if os.path.islink(path) or error.errno == errno.EIO:
                 raise self.set_aside(digest) from error
             raise store_error(error, path) from error
         try:

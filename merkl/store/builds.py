@@ -3,8 +3,8 @@
 A build holds a kernel's lock on a file of its own, ``builds/<id>`` in the project's state directory; the file lists
 the blobs it reads through views.  It decides who is alive by that lock alone: a process id may be another's by now.
 
-The invariant: a directory in ``stage`` or ``run`` is named ``<id>-…`` after its build, which is listed before it makes
-one; so what is of no live build is nobody's.
+The invariant: what is in ``stage``, ``run`` or ``view/.new`` is named ``<id>-…`` after its build, which is listed before
+it makes one; so what is of no live build is nobody's.
 """
 
 import fcntl
@@ -17,7 +17,9 @@ from merkl.digest import Digest
 from merkl.store.faults import store_error
 from merkl.store.removal import remove_tree
 
-_KEPT_IN: Final = ("stage", "run")
+_KEPT_IN: Final = ("stage", "run", "view/.new")
+_OF_NO_BUILD: Final = "none"  # In the place of an id: the name of a draft that is made outside a build.
+_LONG_S: Final = 3600.0  # Nobody takes that long over one of those.
 
 
 class BuildLease:
@@ -73,12 +75,17 @@ def register_build(state_dir: str) -> BuildLease:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.link(draft, path)
                 return BuildLease(build_id, path, fd)
-            except (FileExistsError, BlockingIOError):
-                os.close(fd)
+            except (FileExistsError, FileNotFoundError, BlockingIOError):
+                os.close(fd)  # Its name is taken, or somebody swept it before it was locked.
             finally:
                 _unlink(draft)
     except OSError as error:
         raise store_error(error, directory) from error
+
+
+def draft_of(lease: BuildLease | None) -> str:
+    """A fresh name for something that a build makes for a moment in ``view/.new``."""
+    return f"{_OF_NO_BUILD if lease is None else lease.id}-{os.urandom(12).hex()}"
 
 
 def live_builds(state_dir: str) -> set[str]:
@@ -88,7 +95,8 @@ def live_builds(state_dir: str) -> set[str]:
         names = os.listdir(directory)
     except OSError:
         return set()
-    return {name for name in names if not name.startswith(".") and _is_live(os.path.join(directory, name))}
+    live = {name for name in names if _is_live(os.path.join(directory, name))}
+    return {name for name in live if not name.startswith(".")}
 
 
 def listed_digests(state_dir: str) -> set[Digest]:
@@ -105,7 +113,7 @@ def listed_digests(state_dir: str) -> set[Digest]:
 
 
 def sweep_stale(state_dir: str, *, keep: Collection[str] = (), older_than_s: float = 0.0) -> int:
-    """Remove staging and run directories of builds that are no longer alive; how many.
+    """Remove staging and run directories, and half-made views, of builds that are no longer alive; how many.
 
     ``keep`` has names of directories that somebody may still want to look at; so may be those changed less than
     ``older_than_s`` seconds ago.
@@ -121,7 +129,9 @@ def sweep_stale(state_dir: str, *, keep: Collection[str] = (), older_than_s: flo
     removed = 0
     for folder, name in found:
         path = os.path.join(state_dir, folder, name)
-        if name.partition("-")[0] in live or name in keep or _age_s(path) < older_than_s:
+        owner = name.partition("-")[0]
+        least = max(older_than_s, _LONG_S) if owner == _OF_NO_BUILD else older_than_s
+        if owner in live or name in keep or _age_s(path) < least:
             continue
         removed += remove_tree(path)
     return removed

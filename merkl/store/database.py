@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 
 from merkl.errors import StoreError
 from merkl.events import Note
+from merkl.journal import BESIDE, keep_journal
 from merkl.store.faults import Damaged, database_error, is_busy, read_only, store_error
 from merkl.store.schema import check_version, create_tables
 
@@ -190,6 +191,8 @@ class Database:
             if not os.path.lexists(path):
                 self._path = ""
                 raise Damaged("it has disappeared") from error
+            if not os.path.isfile(path):
+                raise Damaged("it is no file") from error
             if os.access(self._directory, os.W_OK):
                 raise
             return self._open_read_only(path)
@@ -214,13 +217,16 @@ class Database:
                 return current
             used = [int(match[1]) for name in os.listdir(self._directory) if (match := _NAME.fullmatch(name))]
             path = os.path.join(self._directory, f"store-{max(used, default=0) + 1}.db")
+            for name in os.listdir(self._directory):
+                if name.startswith("new-"):  # Of a process that was killed: this one has the lock.
+                    _unlink(os.path.join(self._directory, name))
             draft = os.path.join(self._directory, f"new-{os.urandom(8).hex()}.db")
             try:
                 with contextlib.closing(_connect(draft, "mode=rwc")) as connection:
-                    create_tables(connection)
+                    create_tables(connection, self._directory)
                 os.rename(draft, path)
             except BaseException:
-                for end in ("", "-wal", "-shm"):
+                for end in ("", *BESIDE):
                     _unlink(draft + end)
                 raise
             return path
@@ -236,7 +242,7 @@ class Database:
                 f"the store's database is damaged ({why}) and may not be replaced by this user",
                 path=self._path,
             ) from error
-        for end in ("-wal", "-shm"):
+        for end in BESIDE:
             try:
                 os.rename(self._path + end, aside + end)
             except FileNotFoundError:
@@ -291,6 +297,8 @@ def _connect(path: str, how: str) -> sqlite3.Connection:
 def _checked(path: str, how: str) -> sqlite3.Connection:
     connection = _connect(path, how)
     try:
+        if how == "mode=rw":
+            keep_journal(connection, os.path.dirname(path))
         check_version(connection, path)
     except BaseException:
         connection.close()

@@ -11,10 +11,11 @@ import sqlite3
 from typing import Final
 
 from merkl.errors import StoreError, StoreFull
+from merkl.room import FULL, used_up
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 GC_HINT: Final = "`merkl gc` removes what nothing needs any more"
+_ELSEWHERE: Final = "see whether its disk is sound; MERKL_STORE=DIR uses another store meanwhile"
 
 
 class Damaged(Exception):
@@ -23,12 +24,12 @@ class Damaged(Exception):
 
 def store_error(error: OSError, path: str | bytes) -> StoreError:
     """The error to raise for ``error``, which happened at ``path`` in the store."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return _full(path)
     shown = os.fsdecode(path)
     if error.errno in _FORBIDDEN:
         return read_only(path)
-    return StoreError(f"the store cannot be used: {error.strerror or error}", path=shown)
+    return StoreError(f"the store cannot be used: {error.strerror or error}", path=shown, hint=_ELSEWHERE)
 
 
 def read_only(path: str | bytes) -> StoreError:
@@ -50,10 +51,12 @@ def database_error(error: sqlite3.Error, path: str | bytes) -> StoreError | Dama
             return _full(path)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return read_only(path)
-        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if _room(path) != "":
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if used_up(path) != "":
             return _full(path)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOMEM:
-            return StoreError(f"the store's database cannot be used: {error}", path=os.fsdecode(path))
+            return StoreError(
+                f"the store's database cannot be used: {error}", path=os.fsdecode(path), hint=_ELSEWHERE
+            )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return StoreError(
                 "the store's database stayed locked by another process",
@@ -73,25 +76,5 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def _full(path: str | bytes) -> StoreFull:
-    what = _room(path) or "no room left"
+    what = used_up(path) or "no room left"
     return StoreFull(f"the store cannot take more: {what}", path=os.fsdecode(path), hint=GC_HINT)
-
-
-def _room(path: str | bytes) -> str:
-    """What is used up where ``path`` is, or is to be; empty if there is room."""
-    where = os.fsencode(path)
-    while True:
-        try:
-            free = os.statvfs(where)
-        except (FileNotFoundError, NotADirectoryError):
-            parent = os.path.dirname(where)
-            if parent == where:
-                return ""
-            where = parent or b"."
-            continue
-        except OSError:
-            return ""
-        # Some file systems have no fixed number of inodes and say 0 of 0.
-        if free.f_files and not free.f_favail:
-            return "no free inodes (too many files), whatever the free bytes"
-        return "" if free.f_bavail else "disk full"

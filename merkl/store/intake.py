@@ -11,17 +11,18 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from blake3 import blake3
 
 from merkl.digest import Digest
 from merkl.errors import InputMissing, StoreError
+from merkl.filesystem import clone
 from merkl.stamp import Stamp
 from merkl.store.blobs import SMALL, Blobs, pack_stamp
 from merkl.store.faults import store_error
-from merkl.store.streams import clone, hash_file, write_all
+from merkl.store.streams import hash_file, sink_for, write_all
 
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _UPSERT: Final = (
@@ -110,7 +111,7 @@ class Intake:
                 if clone(fd, draft.fd):
                     copied, _ = hash_file(draft.fd)
                 else:
-                    copied, _ = hash_file(fd, draft.write)
+                    copied, _ = hash_file(fd, draft.sink_for(fd))
             except OSError as error:
                 raise _unreadable(error, path) from error
             self._name(copied, draft.path, draft.fd, durable)
@@ -148,7 +149,11 @@ class Intake:
         try:
             if durable:
                 os.fsync(fd)
-            self._blobs.database.write(name, durable=durable)
+            try:
+                self._blobs.database.write(name, durable=durable)
+            except (OSError, StoreError):
+                _undo(path, final, fd)
+                raise
             if os.fstat(fd).st_mode & 0o7777 != 0o444:
                 os.fchmod(fd, 0o444)
             if durable:
@@ -203,23 +208,45 @@ class _Draft:
         self.path = os.path.join(directory, os.urandom(16).hex())
 
     def __enter__(self) -> "_Draft":
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            try:
-                self.fd = os.open(self.path, flags, 0o600)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(self.path), exist_ok=True)
-                self.fd = os.open(self.path, flags, 0o600)
+            while True:
+                self.fd = self._made()
+                try:
+                    fcntl.flock(self.fd, fcntl.LOCK_EX)
+                except OSError:  # A file system without locks.
+                    self.__exit__()
+                    raise
+                if os.fstat(self.fd).st_nlink:
+                    return self
+                os.close(self.fd)  # Somebody took it for a dead writer's before it was locked.
         except OSError as error:
             raise store_error(error, self.path) from error
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
-        return self
+
+    def _made(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(self.path, flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            return os.open(self.path, flags, 0o600)
 
     def write(self, data: bytes | memoryview) -> None:
         try:
             write_all(self.fd, data)
         except OSError as error:
             raise store_error(error, self.path) from error
+
+    def sink_for(self, source: int) -> Callable[[memoryview], object]:
+        """What takes the pieces of another file, from its start."""
+        write = sink_for(source, self.fd)
+
+        def guarded(piece: memoryview) -> None:
+            try:
+                write(piece)
+            except OSError as error:
+                raise store_error(error, self.path) from error
+
+        return guarded
 
     def __exit__(self, *_: object) -> None:
         _unlink(self.path)
@@ -244,6 +271,18 @@ def _rename(path: str, final: str) -> None:
         except FileNotFoundError:
             if not os.path.exists(final):  # It is there if the transaction is being run a second time.
                 raise
+
+
+def _undo(path: str, final: str, fd: int) -> None:
+    """Give a file its old name back: the transaction in which it got its digest's failed, so the store does not have it.
+
+    Not if it is another's: whose transaction came after ours put a good one there.
+    """
+    try:
+        if not os.path.lexists(path) and os.lstat(final).st_ino == os.fstat(fd).st_ino:
+            os.rename(final, path)
+    except OSError:
+        pass
 
 
 def _sync_directories(path: str) -> None:

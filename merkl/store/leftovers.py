@@ -1,6 +1,6 @@
 """What lies in a store's directory and is named by nothing in its database.
 
-It decides what was left by a process that was killed.  It removes nothing.
+It decides what was left by a process that was killed.  It removes only what nobody is writing any more; the rest it names.
 """
 
 import fcntl
@@ -50,6 +50,22 @@ def stray_files(directory: str, older_than_s: float) -> list[str]:
         strays += [entry.path for entry in _scan(folder.path) if entry.path not in named]
     old = [path for path in strays if _changed(path) <= limit]
     return old + [entry.path for entry in _scan(os.path.join(directory, "trash"))]
+
+
+def sweep_incoming(directory: str) -> None:
+    """Remove the half-written files whose writers are gone: each is locked by its own."""
+    for entry in _scan(os.path.join(directory, "incoming")):
+        try:
+            fd = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(entry.path)
+        except OSError:
+            pass  # It is being written; or it has just been given its name.
+        finally:
+            os.close(fd)
 
 
 def _scan(path: str) -> list[os.DirEntry[str]]:

@@ -29,6 +29,7 @@ from merkl.store.blobs import Blobs
 from merkl.store.database import Database
 from merkl.store.faults import store_error
 from merkl.store.intake import Intake, store_small
+from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
 from merkl.store.locks import RunLocks
 
@@ -129,11 +130,13 @@ class LocalStore:
         """The digests of those that are here, by name only; a directory with all its files."""
         asked = {artifact.digest: artifact for artifact in artifacts}
         here = self.blobs.has(asked)
-        inside: dict[Digest, list[Digest]] = {
-            digest: records.leaves(self.blobs.read(digest) or b"")
-            for digest in here
-            if asked[digest].kind == "dir"
-        }
+        inside: dict[Digest, list[Digest]] = {}
+        for digest in [digest for digest in here if asked[digest].kind == "dir"]:
+            tree = self.blobs.read(digest)
+            if tree is None:
+                here.remove(digest)  # It was damaged, and has just been set aside.
+            else:
+                inside[digest] = records.leaves(tree)
         known = self.blobs.has({leaf for leaves in inside.values() for leaf in leaves})
         return {digest for digest in here if known.issuperset(inside.get(digest, ()))}
 
@@ -215,6 +218,11 @@ class LocalStore:
             self.database.write(transaction)
         except StoreError:
             pass  # The store may not be written, or is full; a read must not fail for it.
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: half-written blobs, and notes of locks that ended with them."""
+        sweep_incoming(self.directory)
+        self._locks.sweep()
 
     def close(self) -> None:
         """Let go of files and locks; the next use opens them again."""

@@ -8,9 +8,11 @@ ends with its process, however that ends, and nothing written beside it decides 
 
 import errno
 import fcntl
+import functools
 import json
 import os
 import struct
+import sys
 import threading
 import time
 import weakref
@@ -20,7 +22,8 @@ from merkl.digest import Key
 
 _FLOCK: Final = "@hhqqi"  # struct flock of 64-bit Linux.
 _SLOT: Final = 512  # Bytes of one note of a holder.
-_SET: Final = getattr(fcntl, "F_OFD_SETLK", None)
+# The struct is Linux's, whatever else has a command of that name.
+_SET: Final = getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" else None
 
 
 def place_of(content_key: Key) -> int:
@@ -59,6 +62,7 @@ class RunLocks:
         self._mutex = threading.Lock()
         self._fd = -1
         self._notes = -1
+        self._notes_path = ""
         self._held: dict[int, RunLock] = {}
         self._slots: list[int] = []  # Free ones, below ``_next``.
         self._next = 0
@@ -89,21 +93,29 @@ class RunLocks:
         """Who has the lock, for a message; a guess if it changes hands just now."""
         place = place_of(content_key)
         newest: dict[str, object] = {}
+        latest = 0
         for path in self._note_files():
             for note in _read_notes(path):
-                if note.get("place") == place and str(note.get("since")) > str(newest.get("since", "")):
-                    newest = note
+                since = note.get("since")
+                if note.get("place") == place and isinstance(since, int) and since > latest:
+                    newest, latest = note, since
         if not newest:
             return "another build"
-        since = str(newest["since"])[11:19]
-        return f"{newest['task']} in process {newest['pid']} on {newest['host']}, since {since} UTC"
+        clock = time.strftime("%H:%M:%S", time.gmtime(latest // 10**9))
+        return f"{newest['task']} in process {newest['pid']} on {newest['host']}, since {clock} UTC"
 
     def close(self) -> None:
         """Release every lock."""
         with self._mutex:
             for place in self._held:
                 _set(self._fd, place, fcntl.F_UNLCK)
+            if self._notes >= 0:
+                _unlink(self._notes_path)
             self._forget()
+
+    def sweep(self) -> None:
+        """Remove the notes of processes that have ended."""
+        self._note_files()
 
     def _release(self, lock: RunLock) -> None:
         with self._mutex:
@@ -132,24 +144,32 @@ class RunLocks:
 
     def _note(self, lock: RunLock, task: str) -> None:
         """Write down who holds a lock: one slot for each held at a time, in a file of this process."""
-        now = time.time_ns()
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
-        since = f"{seconds}.{now % 10**9:09d}"
-        note = {"place": lock.place, "pid": os.getpid(), "host": os.uname().nodename, "since": since}
-        text = json.dumps({**note, "task": task[:60]}).encode()[: _SLOT - 1]
+        # By hand: it is written for every task, and ``json.dumps`` of the whole would cost as much as all the rest.
+        text = f'{{"place": {lock.place}, "since": {time.time_ns()}, {_who(os.getpid())}, "task": {json.dumps(task[:60])}}}'
+        data = text.encode()[: _SLOT - 1]
         try:
             if self._notes < 0:
                 self._notes = self._open_notes()
-            os.pwrite(self._notes, text.ljust(_SLOT - 1) + b"\n", lock.slot * _SLOT)
+            os.pwrite(self._notes, data.ljust(_SLOT - 1) + b"\n", lock.slot * _SLOT)
         except OSError:
             pass  # Only for a message.
 
     def _open_notes(self) -> int:
-        path = os.path.join(self._directory, "holders", f"{os.getpid()}-{os.urandom(4).hex()}")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        fd = _open(path)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd
+        directory = os.path.join(self._directory, "holders")
+        os.makedirs(directory, exist_ok=True)
+        while True:
+            path = os.path.join(directory, f"{os.getpid()}-{os.urandom(4).hex()}")
+            fd = _open(path)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError:  # A file system without locks.
+                os.close(fd)
+                _unlink(path)
+                raise
+            if os.fstat(fd).st_nlink:
+                self._notes_path = path
+                return fd
+            os.close(fd)  # Somebody took it for a dead process's before it was locked.
 
     def _note_files(self) -> list[str]:
         """The notes of processes that live; those of others are removed."""
@@ -167,14 +187,19 @@ def _is_live(path: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if os.fstat(fd).st_size:  # Else it has just been made, and is not locked yet.
-            os.unlink(path)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _unlink(path)
         return False
     except OSError:
         return True
     finally:
         os.close(fd)
+
+
+@functools.lru_cache(maxsize=1)
+def _who(pid: int) -> str:
+    """This process, as part of a JSON object."""
+    return f'"pid": {pid}, "host": {json.dumps(os.uname().nodename)}'
 
 
 def _read_notes(path: str) -> list[dict[str, object]]:
@@ -192,6 +217,13 @@ def _read_notes(path: str) -> list[dict[str, object]]:
         if isinstance(note, dict):
             notes.append(note)
     return notes
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # Gone already, or not ours to remove; it decides nothing.
 
 
 def _open(path: str) -> int:

@@ -84,7 +84,7 @@ def row_of(record: Record, now: int) -> Row:
         float(record.seconds) if math.isfinite(record.seconds) else 0.0,
         None if record.log is None else bytes(record.log),
         _outputs_text(record.outputs).encode(),
-        to_json([digest.hex() for digest in record.inputs]).encode(),
+        _text_of([digest.hex() for digest in record.inputs]),
         None if discovered is None else discovered.encode(),
         _text_of(record.arguments),
         _text_of(record.dependencies),
@@ -129,6 +129,8 @@ def _discovered_text(discovered: Discovered) -> str:
 def _text_of(value: object) -> bytes:
     if isinstance(value, _LazyMapping | _LazySequence):
         return value.text  # A record that came from a store goes into another as it is.
+    if not value and isinstance(value, dict | list | tuple):
+        return b"{}" if isinstance(value, dict) else b"[]"
     return to_json(value).encode()
 
 
@@ -163,24 +165,31 @@ def record_of(row: Row) -> Record | None:
 _new: Final = bytes.__new__
 
 
+_decode: Final = json.JSONDecoder().raw_decode  # As ``loads``, of a text without spaces around it.
+
+
+def _from_json(text: bytes) -> Any:
+    return _decode(text.decode())[0]
+
+
 def _object(text: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(text.decode())
+    value: dict[str, Any] = _from_json(text)
     return value
 
 
 def _outputs_of(text: bytes) -> dict[str, Artifact]:
-    return {each["name"]: _artifact(each) for each in json.loads(text.decode())}
+    return {each["name"]: _artifact(each) for each in _from_json(text)}
 
 
 def _artifact(each: dict[str, Any]) -> Artifact:
-    digest = Digest(bytes.fromhex(each["digest"]))
+    digest = _new(Digest, bytes.fromhex(each["digest"]))
     return Artifact(
         each["kind"], digest, each["size"], each["executable"], each["serializer"], each["filename"]
     )
 
 
 def _discovered_of(text: bytes) -> Discovered:
-    files = json.loads(text.decode())["files"]
+    files = _from_json(text)["files"]
     return Discovered({path: digest and _digest(digest) for path, digest in files.items()})
 
 
@@ -232,7 +241,8 @@ class _LazySequence(Sequence[V], Generic[V]):
 
     def _read(self) -> list[V]:
         if self._value is None:
-            self._value = [self._read_item(item) for item in json.loads(self.text.decode())]
+            items = () if self.text == b"[]" else _from_json(self.text)
+            self._value = [self._read_item(item) for item in items]
         return self._value
 
     def __getitem__(self, index: Any) -> Any:

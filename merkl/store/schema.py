@@ -11,6 +11,7 @@ import sqlite3
 from typing import Final
 
 from merkl.errors import SchemaTooNew
+from merkl.journal import begin_journal
 from merkl.store.faults import Damaged
 
 SCHEMA: Final = 1
@@ -61,10 +62,10 @@ CREATE TABLE view (
 """
 
 
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Make an empty database complete, in one transaction, and leave it in WAL mode."""
+def create_tables(connection: sqlite3.Connection, directory: str) -> None:
+    """Make an empty database complete, in one transaction; ``directory`` is where it lies."""
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
+    begin_journal(connection, directory)
     connection.executescript(f"BEGIN;{_TABLES};PRAGMA user_version = {SCHEMA};COMMIT")
     connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
 

@@ -6,7 +6,6 @@ The invariant: a copy is made to a descriptor that the caller will rename into p
 leaves half a file under a final name.
 """
 
-import errno
 import os
 from collections.abc import Callable
 from typing import Final
@@ -14,10 +13,10 @@ from typing import Final
 from blake3 import blake3
 
 from merkl.digest import Digest
+from merkl.holes import has_holes, let_go, write_around_zeros
 
 _CHUNK: Final = 4 << 20  # Bytes read at once: enough for BLAKE3 to use several threads.
 _SMALL: Final = 64 << 10
-_FICLONE: Final = 0x40049409  # linux/fs.h
 
 
 def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tuple[Digest, int]:
@@ -28,11 +27,14 @@ def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tu
     size = os.fstat(fd).st_size
     buffer = memoryview(bytearray(min(max(size + 1, _SMALL), _CHUNK)))
     hasher = blake3(max_threads=blake3.AUTO if size > _CHUNK else 1)
+    holes = has_holes(fd)
     offset = 0
     while count := os.preadv(fd, [buffer], offset):
         hasher.update(buffer[:count])
         if sink is not None:
             sink(buffer[:count])
+        if holes:
+            let_go(fd, offset, count)
         offset += count
     return Digest(hasher.digest()), offset
 
@@ -44,19 +46,19 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def clone(source: int, target: int) -> bool:
-    """Let the empty file ``target`` share the bytes of ``source``, if the file system can; whether it did."""
-    if not hasattr(os, "copy_file_range"):  # Not Linux.
-        return False
-    import fcntl
+def sink_for(source: int, target: int) -> Callable[[memoryview], object]:
+    """What writes the pieces of ``source``, from its start, to the empty file ``target``: with holes if it has some."""
+    if not has_holes(source):
+        return lambda piece: write_all(target, piece)
+    at = 0
 
-    try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise
-        return False
-    return True
+    def around(piece: memoryview) -> None:
+        nonlocal at
+        write_around_zeros(target, piece, at)
+        at += len(piece)
+        os.ftruncate(target, at)
+
+    return around
 
 
 class FileClock:

@@ -19,13 +19,14 @@ from typing import BinaryIO, Final
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, StoreError
 from merkl.events import Note
+from merkl.filesystem import clone
 from merkl.stamp import Stamp
 from merkl.store.blobs import check_file, pack_stamp
-from merkl.store.builds import BuildLease
+from merkl.store.builds import BuildLease, draft_of
 from merkl.store.faults import store_error
 from merkl.store.local import LocalStore
 from merkl.store.removal import remove_tree
-from merkl.store.streams import FileClock, clone, hash_file, write_all
+from merkl.store.streams import FileClock, hash_file, sink_for, write_all
 from merkl.store.treecheck import has_tree, refuse_escapes, tree_evidence
 from merkl.tree import Tree
 
@@ -220,7 +221,7 @@ class Views:
 
     def _make(self, path: bytes, write: Callable[[bytes], None]) -> bool:
         """Write a draft and give it its name; False if another build has just made the same directory."""
-        draft = os.path.join(self._directory, b".new", os.urandom(16).hex().encode())
+        draft = os.path.join(self._directory, b".new", draft_of(self.lease).encode())
         try:
             self._make_folders(os.path.dirname(path))
             write(draft)
@@ -297,7 +298,7 @@ class Views:
         try:
             if isinstance(source, bytes):
                 write_all(fd, source)
-            elif hash_file(source.fileno(), lambda piece: write_all(fd, piece))[0] != digest:
+            elif hash_file(source.fileno(), sink_for(source.fileno(), fd))[0] != digest:
                 raise StoreCorrupt(f"a blob, {digest.short}, changed in the store while it was being copied")
             os.fchmod(fd, _mode(executable))
         except OSError as error:

@@ -5,12 +5,13 @@ the other as it was.
 """
 
 import errno
-import fcntl
 import io
 import os
 from typing import BinaryIO, Final
 
-_FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+from merkl.filesystem import clone
+from merkl.holes import has_holes, let_go, write_around_zeros
+
 _CHUNK: Final = 1 << 20  # bytes
 _UNABLE: Final = frozenset(
     {
@@ -49,6 +50,8 @@ def copy_descriptor(source: int, target: int) -> int:
     """Copy a whole open file to the empty file ``target``; how many bytes it had."""
     if clone(source, target):
         return os.fstat(target).st_size
+    if has_holes(source):
+        return _copy_around_zeros(source, target)
     count = 0
     try:
         while done := _copy_range(source, target, count):
@@ -63,13 +66,14 @@ def copy_descriptor(source: int, target: int) -> int:
     return count
 
 
-def clone(source: int, target: int) -> bool:
-    """Let ``target`` share the blocks of ``source`` until one is written to; False where that cannot be had."""
-    try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError:  # Whatever the reason is, a copy meets it again and says so.
-        return False
-    return True
+def _copy_around_zeros(source: int, target: int) -> int:
+    count = 0
+    while chunk := os.pread(source, _CHUNK, count):
+        write_around_zeros(target, chunk, count)
+        let_go(source, count, len(chunk))
+        count += len(chunk)
+    os.ftruncate(target, count)
+    return count
 
 
 def _copy_range(source: int, target: int, at: int) -> int:

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from merkl.errors import SchemaTooNew
 from merkl.events import Note
+from merkl.journal import BESIDE, begin_journal, keep_journal
 
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION: Final = 0x6D6B6C69  # "mkli", in the file's header.
 _BUSY: Final = 60.0  # seconds to wait for another process to finish its transaction
 _SCHEMA: Final = """
@@ -26,7 +27,7 @@ _SCHEMA: Final = """
     CREATE TABLE placement (
         path BLOB PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, executable INTEGER NOT NULL,
         key BLOB NOT NULL, output TEXT NOT NULL, target TEXT NOT NULL, sidecar INTEGER NOT NULL, placed_ns INTEGER NOT NULL,
-        value TEXT NOT NULL
+        value TEXT NOT NULL DEFAULT ''
     ) WITHOUT ROWID;
     CREATE TABLE saved (
         path BLOB NOT NULL, saved_ns INTEGER NOT NULL, digest BLOB NOT NULL, kind TEXT NOT NULL,
@@ -37,7 +38,13 @@ _SCHEMA: Final = """
         log BLOB NOT NULL, state TEXT NOT NULL
     ) WITHOUT ROWID;
 """
-_PRECIOUS: Final = ("placement", "saved")  # What cannot be learnt again from the files.
+_PRECIOUS: Final = {  # What cannot be learnt again from the files.
+    "placement": {"path", "kind", "digest", "executable", "key", "output", "target", "sidecar", "placed_ns", "value"},
+    "saved": {"path", "saved_ns", "digest", "kind", "size", "executable"},
+}
+
+# A text that is none is met in a column, or in what SQLite says of a schema that is none.
+_FAULTS: Final = (sqlite3.Error, OverflowError, UnicodeDecodeError)
 
 Row = Sequence[Any]
 
@@ -70,7 +77,7 @@ class Database:
                 self.flush()
             try:
                 return self._open().execute(sql, row).fetchall()
-            except (sqlite3.Error, OverflowError) as error:
+            except _FAULTS as error:
                 self._recover(error)
                 return self._open().execute(sql, row).fetchall()
 
@@ -82,7 +89,7 @@ class Database:
             queue, self._queue = self._queue, []
             try:
                 self._commit(queue, durable)
-            except sqlite3.Error as error:
+            except _FAULTS as error:
                 self._recover(error)
                 self._commit(queue, durable)
 
@@ -122,7 +129,7 @@ class Database:
             try:
                 self._connection = self._opened()
                 return self._connection
-            except sqlite3.Error as error:
+            except _FAULTS as error:
                 self._recover(error)
                 if self._connection is not None:
                     return self._connection
@@ -148,7 +155,7 @@ class Database:
                 self._move_aside()
                 self._connection, self._process = self._opened(), os.getpid()
                 return
-            except (OSError, sqlite3.Error) as worse:
+            except (OSError, *_FAULTS) as worse:
                 error = worse
         self._in_memory = True
         self.notes.append(
@@ -162,7 +169,7 @@ class Database:
         if self._inode and _inode(self.path) not in (self._inode, 0):
             return  # Another process has done it already.
         aside = f"{self.path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
-        for tail in ("", "-wal", "-shm"):
+        for tail in ("", *BESIDE):
             if os.path.exists(self.path + tail):
                 os.replace(self.path + tail, aside + tail)
         self._queue[:0] = _salvaged(aside)
@@ -172,21 +179,35 @@ class Database:
 def _prepared(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        directory = os.path.dirname(path)
+        keep_journal(connection, directory)
         connection.execute("PRAGMA synchronous = NORMAL")
-        if _version(connection, path) == 0:
+        version = _version(connection, path)
+        if version == 0:
+            begin_journal(connection, directory)
+        if version < VERSION:
             connection.execute("BEGIN IMMEDIATE")
-            if _version(connection, path) == 0:  # Still, now that nobody else can be making it.
+            version = _version(connection, path)  # Now that nobody else can be at it.
+            if version == 0:
                 for statement in _SCHEMA.split(";")[:-1]:
                     connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES ('seed', ?)", (os.urandom(8),))
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+            elif version == 1:
+                _from_version_1(connection)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _from_version_1(connection: sqlite3.Connection) -> None:
+    """Bring the tables up to version 2.  For a while version 1 had ``placement.value`` already, so the number is no proof."""
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(placement)")}
+    if "value" not in columns:
+        connection.execute("ALTER TABLE placement ADD COLUMN value TEXT NOT NULL DEFAULT ''")
 
 
 def _version(connection: sqlite3.Connection, path: str) -> int:
@@ -205,23 +226,30 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
 
 def _is_damage(error: Exception) -> bool:
     if isinstance(error, sqlite3.OperationalError):
-        return "no such" in str(error) or "already exists" in str(error) or "malformed" in str(error)
-    return isinstance(error, (sqlite3.DatabaseError, OverflowError))
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        # The statements are constant, so what is wrong with one is the file's fault.
+        return code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT) or "decode" in str(error)
+    return isinstance(error, (sqlite3.DatabaseError, OverflowError, UnicodeDecodeError))
 
 
 def _salvaged(path: str) -> list[tuple[str, Row]]:
     """What can still be read of the precious tables of a damaged database, as writes for a new one."""
     writes: list[tuple[str, Row]] = []
-    for table in _PRECIOUS:
+    for table, known in _PRECIOUS.items():
         try:
             connection = sqlite3.connect(path, isolation_level=None)
             try:
-                for row in connection.execute(f"SELECT * FROM {table}"):
-                    marks = ", ".join("?" * len(row))
-                    writes.append((f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row))
+                found = connection.execute(f"SELECT * FROM {table}")
+                names = [column[0] for column in found.description]
+                if not known.issuperset(names):
+                    continue
+                marks = ", ".join("?" * len(names))
+                sql = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})"
+                for row in found:
+                    writes.append((sql, row))
             finally:
                 connection.close()
-        except sqlite3.Error:
+        except _FAULTS:
             continue
     return writes
 

@@ -1,14 +1,15 @@
 """Two names of one directory change places.
 
-At once where the kernel can (Linux, since 3.15), so that neither is ever missing; else by three renames.
+At once where the kernel can (Linux since 3.15, macOS since 10.12), so that neither is ever missing; else by three renames.
 """
 
 import os
+import sys
 from typing import Final
 
 from merkl.workspace.paths import temporary_name
 
-_EXCHANGE: Final = 2  # linux/fs.h: RENAME_EXCHANGE
+_EXCHANGE: Final = 2  # linux/fs.h: RENAME_EXCHANGE; and macOS, sys/stdio.h: RENAME_SWAP
 
 
 def exchange(directory: int, one: bytes, other: bytes) -> None:
@@ -28,8 +29,9 @@ def exchange(directory: int, one: bytes, other: bytes) -> None:
 def _at_once(directory: int, one: bytes, other: bytes) -> bool:
     import ctypes  # Rarely needed, and slow to load.
 
+    name = "renameatx_np" if sys.platform == "darwin" else "renameat2"
     try:
-        renameat2 = ctypes.CDLL(None).renameat2
+        swap = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError):
         return False
-    return int(renameat2(directory, one, directory, other, _EXCHANGE)) == 0
+    return int(swap(directory, one, directory, other, _EXCHANGE)) == 0

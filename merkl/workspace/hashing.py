@@ -18,6 +18,7 @@ from blake3 import blake3
 
 from merkl.digest import Digest
 from merkl.errors import InputMissing
+from merkl.holes import has_holes, let_go
 from merkl.stamp import Stamp
 from merkl.workspace.missing import unreadable, wrong_kind
 
@@ -95,9 +96,12 @@ def _read(fd: int, size: int) -> bytes:
 
 def _stream(fd: int, size: int, update: Callable[[memoryview], object]) -> int:
     buffer = memoryview(bytearray(_CHUNK))
+    holes = has_holes(fd)
     count = 0
     while count <= size and (got := os.readv(fd, [buffer])):
         update(buffer[:got])
+        if holes:
+            let_go(fd, count, got)
         count += got
     return count
 

@@ -19,13 +19,14 @@ from blake3 import blake3
 
 from merkl.digest import Digest
 from merkl.errors import InputMissing, TaskFailed
+from merkl.events import Note
 from merkl.nodes import Artifact, Source
 from merkl.stamp import Absent, Stamp
 from merkl.tree import Tree
 from merkl.workspace.hashing import fast_hash, hash_file
 from merkl.workspace.ignore import MERKLIGNORE, rules_above
 from merkl.workspace.ledger import Ledger
-from merkl.workspace.missing import unreadable, what_is, wrong_kind
+from merkl.workspace.missing import of_a_process, unreadable, what_is, wrong_kind
 from merkl.workspace.paths import absolute
 from merkl.workspace.trees import Reading, read_tree
 
@@ -40,6 +41,7 @@ _WRITE_NS: Final = (
 )
 _LONGEST_WRITE: Final = 1 << 31  # bytes
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
+_AHEAD_NS: Final = 60_000_000_000  # Clocks of two machines differ by less; more means that one was set back.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,11 @@ class FileIndex(Ledger):
         self._clock_file: Final = os.path.join(state_dir, "clock")
         self._prefix: Final = os.fsencode(root.rstrip("/")) + b"/"
         self._device: int | None = None
+        self._told_of_clock = False
         self._clock = (0, 0)  # The file system's time, and our monotonic time when it was asked; both in ns.
         self._memory: dict[bytes, bytes] | None = None
         self._single: dict[bytes, bytes | None] = {}
+        self._named: dict[str, Source] = {}  # Settled; many calls may name one file.
         self._fresh: set[bytes] = set()  # Read by this process, so that ``rehash`` reads them once.
         self._directories: dict[str, tuple[Digest, bytes]] = {}
         self._seed_value: int | None = None
@@ -86,6 +90,9 @@ class FileIndex(Ledger):
         """
         path = os.fsdecode(path)
         where = absolute(path, self.root)
+        refusal = of_a_process(where)
+        if refusal is not None:
+            raise refusal
         try:
             found = os.stat(where)
         except OSError as error:
@@ -94,8 +101,15 @@ class FileIndex(Ledger):
         if stat.S_ISREG(found.st_mode):
             if kind == "dir":
                 raise wrong_kind(path, found.st_mode, "a directory")
-            stamp, digest = self._digest(os.fsencode(path), os.fsencode(where), found)
-            return Source(path, "file", digest, stamp.executable, stamp)
+            known = self._named.get(path)
+            if known is not None and _is_that(found, known.stamp):
+                return known
+            raw = os.fsencode(path)
+            stamp, digest = self._digest(raw, where, found)
+            source = Source(path, "file", digest, stamp.executable, stamp)
+            if self._is_settled(raw):
+                self._named[path] = source
+            return source
         if not stat.S_ISDIR(found.st_mode) or kind == "file":
             raise wrong_kind(path, found.st_mode, "a file" if kind == "file" else "a file or a directory")
         tree, stamps = self._read_tree(path, "source")
@@ -118,7 +132,7 @@ class FileIndex(Ledger):
             found = os.stat(where)
             if Stamp.of(found) != source.stamp:
                 return False
-            return self._digest(path, os.fsencode(where), found)[1] == source.digest
+            return self._digest(path, where, found)[1] == source.digest
         except (OSError, InputMissing):
             return False
 
@@ -129,7 +143,7 @@ class FileIndex(Ledger):
         try:
             found = os.stat(where)
             if stat.S_ISREG(found.st_mode):
-                stamp, digest = self._digest(os.fsencode(path), os.fsencode(where), found)
+                stamp, digest = self._digest(os.fsencode(path), where, found)
                 return Artifact("file", digest, stamp.size, stamp.executable)
             if stat.S_ISDIR(found.st_mode):
                 tree, _ = self._read_tree(path, "look")
@@ -178,7 +192,7 @@ class FileIndex(Ledger):
         self._clock = fs, now
         return fs
 
-    def _digest(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
+    def _digest(self, path: bytes, where: str | bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
         """The digest of the file at ``where``, from memory if its stamp allows that, and its stamp then."""
         stamp = Stamp.of(found)
         packed = _packed(stamp)
@@ -200,7 +214,7 @@ class FileIndex(Ledger):
             self._remember(path, packed, True, fast, known.digest)
         return stamp, known.digest
 
-    def _hash(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
+    def _hash(self, path: bytes, where: str | bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
         self._settled(Stamp.of(found), found.st_dev)  # The clock is read before the bytes are.
         clock = self._clock
         hashed = hash_file(where, self._seed(), os.fsdecode(path), found)
@@ -211,9 +225,13 @@ class FileIndex(Ledger):
 
     def _settled(self, stamp: Stamp, device: int) -> bool:
         # The last time we know of will do if it is late enough: asking costs more than a small file.
-        return self._settled_by(stamp, device, self._clock[0]) or self._settled_by(
-            stamp, device, self.clock_ns()
-        )
+        if self._settled_by(stamp, device, self._clock[0]):
+            return True
+        now = self.clock_ns()
+        if stamp.ctime_ns - now > _AHEAD_NS and not self._told_of_clock:
+            self._told_of_clock = True
+            self.notes.append(_FUTURE)
+        return self._settled_by(stamp, device, now)
 
     def _settled_by(self, stamp: Stamp, device: int, clock: int) -> bool:
         elsewhere = 0 if device == self._device else _ELSEWHERE_NS
@@ -235,10 +253,16 @@ class FileIndex(Ledger):
 
     def _intact(self, path: bytes, value: bytes) -> _Known | None:
         """What was remembered, unless a page of the database has been damaged without SQLite's noticing."""
-        if xxhash.xxh3_64_digest(path + value[:-8], seed=self._seed()) != value[-8:]:
+        seed = self._seed_value if self._seed_value is not None else self._seed()
+        if xxhash.xxh3_64_digest(path + value[:-8], seed=seed) != value[-8:]:
             return None
         _, settled, fast, digest, _ = _ENTRY.unpack(value)
         return _Known(settled, fast, Digest(digest))
+
+    def _is_settled(self, path: bytes) -> bool:
+        """Whether the digest remembered last may be used for as long as the stamp is the same."""
+        value = self._value(path)
+        return value is not None and value[_STAMP.size] == 1
 
     def _value(self, path: bytes) -> bytes | None:
         if self._memory is not None:
@@ -278,7 +302,22 @@ class FileIndex(Ledger):
         return self._seed_value
 
 
+_FUTURE: Final = Note(
+    "some files were changed later than it is now: was the clock set back? They are read again in every build until then",
+    "see what `date` says; `touch` gives a file the time it is now",
+)
 _SET_STAMP: Final = "INSERT OR REPLACE INTO stamp VALUES (?, ?)"
+
+
+def _is_that(found: os.stat_result, stamp: Stamp) -> bool:
+    """Whether a stat says what ``stamp`` says."""
+    return (
+        found.st_ctime_ns == stamp.ctime_ns
+        and found.st_mtime_ns == stamp.mtime_ns
+        and found.st_size == stamp.size
+        and found.st_ino == stamp.inode
+        and found.st_mode == stamp.mode
+    )
 
 
 def _packed(stamp: Stamp) -> bytes:

@@ -7,7 +7,7 @@ had committed when it was asked.
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,6 +94,14 @@ class Ledger:
         found = _well_formed(self._database.rows(f"{_PLACEMENTS} WHERE path = ?", (raw,)))
         return found.get(path)
 
+    def placed_now(self, paths: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
+        """The digest and the key of what merkl put at each of ``paths``, as bytes, all from one look; for comparing only."""
+        found: dict[str, tuple[bytes, bytes]] = {}
+        query = "SELECT path, digest, key FROM placement WHERE path IN"
+        for path, digest, key in self._some(query, [os.fsencode(path) for path in paths]):
+            found[os.fsdecode(path)] = digest, key
+        return found
+
     def all_placed(self) -> dict[str, Placement]:
         """Everything that merkl put somewhere, by path."""
         return _well_formed(self._database.rows(_PLACEMENTS))
@@ -156,16 +164,36 @@ class Ledger:
 
     def steps(self, labels: Iterable[str]) -> dict[str, LastStep]:
         """The last judgement of each step, by label; one that there is none of is left out."""
-        names = [os.fsencode(label) for label in labels]
         found: dict[str, LastStep] = {}
+        for label, *rest in self._some(f"{_STEPS} WHERE label IN", [os.fsencode(label) for label in labels]):
+            step = _step(*rest)
+            if step is not None:
+                found[os.fsdecode(label)] = step
+        return found
+
+    def ran_last(self, labels: Iterable[str]) -> dict[str, bytes]:
+        """The key, as bytes, of each step that did not fail when it was last tried, by label."""
+        query = "SELECT label, key FROM step WHERE state = 'ran' AND label IN"
+        return {
+            os.fsdecode(label): key
+            for label, key in self._some(query, [os.fsencode(label) for label in labels])
+        }
+
+    def seconds(self, labels: Iterable[str]) -> dict[str, float]:
+        """How long each step took when it last ran, by label; without those that failed since."""
+        query = "SELECT label, seconds FROM step WHERE state = 'ran' AND label IN"
+        names = [os.fsencode(label) for label in labels]
+        return {
+            os.fsdecode(label): took
+            for label, took in self._some(query, names)
+            if isinstance(took, float) and took >= 0
+        }
+
+    def _some(self, query: str, names: Sequence[bytes]) -> Iterator[Sequence[Any]]:
+        """The rows of ``query``, which ends in ``IN``, for those names."""
         for at in range(0, len(names), _AT_ONCE):
             some = names[at : at + _AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for label, *rest in self._database.rows(f"{_STEPS} WHERE label IN ({marks})", some):
-                step = _step(*rest)
-                if step is not None:
-                    found[os.fsdecode(label)] = step
-        return found
+            yield from self._database.rows(f"{query} ({','.join('?' * len(some))})", some)
 
     def failed_logs(self) -> list[str]:
         """The logs of the steps that failed the last time they were tried."""
@@ -174,9 +202,13 @@ class Ledger:
 
     def set_steps(self, steps: Mapping[str, LastStep]) -> None:
         """Remember how steps were judged, by label."""
+        written: dict[int, str] = {}  # One step may have two labels.
         for label, step in steps.items():
             content_key = None if step.content_key is None else bytes(step.content_key)
-            parts = json.dumps([[part.group, part.name, part.text, part.digest] for part in step.parts])
+            parts = written.get(id(step)) or json.dumps(
+                [[part.group, part.name, part.text, part.digest] for part in step.parts]
+            )
+            written[id(step)] = parts
             row = (
                 os.fsencode(label),
                 bytes(step.key),

@@ -5,12 +5,16 @@ It decides only what to say.
 
 import errno
 import os
+import re
 import stat
 from typing import Final
 
 from merkl.errors import InputMissing, did_you_mean
 
 _MOST_NAMES: Final = 10_000  # Of a directory that are compared with a misspelt one.
+_PER_PROCESS: Final = re.compile(
+    r"/dev/(stdin|stdout|stderr|fd/.*)|/proc/(self|thread-self|[0-9]+)/.*", re.DOTALL
+)
 _KINDS: Final = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a directory",
@@ -30,6 +34,14 @@ def what_is(mode: int) -> str:
 def wrong_kind(shown: str, mode: int, wanted: str = "a file or a directory") -> InputMissing:
     """The error for something that is there and is not what an input can be."""
     return InputMissing(f"the input {shown} is {what_is(mode)}, and {wanted} is needed")
+
+
+def of_a_process(where: str) -> InputMissing | None:
+    """The error for a path that is another file in every process, such as ``/dev/stdin``."""
+    if not where.startswith(("/dev/", "/proc/")) or _PER_PROCESS.fullmatch(where) is None:
+        return None
+    hint = "save what is to be read in a file, and name that"
+    return InputMissing(f"the input {where} is another file for merkl than for a task", hint=hint)
 
 
 def unreadable(shown: str, where: str | bytes, error: OSError) -> InputMissing:

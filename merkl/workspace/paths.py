@@ -20,7 +20,7 @@ PATH_MAX: Final = 4095  # bytes
 
 _RESERVED: Final = frozenset({".git", "git~1", ".hg", ".svn", ".bzr", ".jj", ".merkl"})
 _CONFIGURES: Final = frozenset({"merklfile.py", "merkl.yaml"})
-_TEMPORARY: Final = re.compile(rb"\..*\.merkl-tmp-[0-9a-f]{8}", re.DOTALL)
+_TEMPORARY: Final = re.compile(rb"\..*\.merkl-tmp-([0-9a-f]{8})(?:[0-9a-f]{8})?", re.DOTALL)
 # Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there.
 _IGNORED: Final = dict.fromkeys(
     [*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF]
@@ -80,9 +80,15 @@ def temporary(name: bytes) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def temporary_name(name: bytes) -> bytes:
-    """A fresh name beside ``name``, hidden, and short enough for any file system."""
-    tail = b".merkl-tmp-" + os.urandom(4).hex().encode()
+def tag_of(name: bytes) -> bytes | None:
+    """The tag in a name that a half-placed output has; None if it is no such name."""
+    match = _TEMPORARY.fullmatch(name)
+    return match and match[1]
+
+
+def temporary_name(name: bytes, tag: bytes = b"") -> bytes:
+    """A fresh name beside ``name``, hidden, and short enough for any file system; ``tag``, eight digits, is in it."""
+    tail = b".merkl-tmp-" + tag + os.urandom(4).hex().encode()
     return b"." + name[: NAME_MAX - len(tail) - 1] + tail
 
 

@@ -15,12 +15,14 @@ from typing import BinaryIO, Final, Literal, TypeAlias
 
 from merkl.digest import Digest
 from merkl.errors import MerklError, PlacementError, WorkspaceError
+from merkl.room import FULL, NO_INODES, used_up
 from merkl.stamp import Stamp
 from merkl.tree import Tree
 from merkl.workspace.copying import copy_into, make_executable
+from merkl.workspace.drafts import discard_draft, draft_name, remove_at
 from merkl.workspace.exchange import exchange
 from merkl.workspace.missing import what_is
-from merkl.workspace.paths import placeable, reserved, temporary_name
+from merkl.workspace.paths import placeable, reserved
 from merkl.workspace.reach import DIRECTORY, NothingThere, parent_of
 from merkl.workspace.trees import restore_tree
 
@@ -62,7 +64,7 @@ def put_file(
     """As ``place_file``, for merkl's own files too, such as sidecars; ``durable`` survives a loss of power."""
     with _explained(root, path), parent_of(root, path, create=True) as (directory, name):
         way = _make_way(directory, name, path, stat.S_IFREG, replace)
-        temporary = temporary_name(name)
+        temporary = draft_name(root, path, name)
         fd = os.open(temporary, _CREATE, 0o666, dir_fd=directory)
         try:
             copy_into(content, fd)
@@ -76,9 +78,12 @@ def put_file(
             if durable:
                 os.fsync(directory)
             return Stamp.of(os.fstat(fd))
+        except OSError as error:
+            _look_for_room(error, directory)
+            raise
         finally:
             os.close(fd)
-            _discard(directory, temporary)
+            discard_draft(root, directory, temporary)
 
 
 def move_file(
@@ -104,7 +109,12 @@ def move_file(
             if _make_way(directory, name, path, stat.S_IFREG, replace) != "rename":
                 return None
             os.fchmod(fd, (0o777 if executable else 0o666) & ~_umask())
-            os.rename(source, name, dst_dir_fd=directory)
+            try:
+                os.rename(source, name, dst_dir_fd=directory)
+            except OSError as error:
+                if error.errno == errno.EXDEV:
+                    return None  # One file system, mounted twice.
+                raise
             return Stamp.of(os.fstat(fd))
         finally:
             os.close(fd)
@@ -137,7 +147,7 @@ def place_tree(
     placeable(path)
     with _explained(root, path), parent_of(root, path, create=True) as (directory, name):
         way = _make_way(directory, name, path, stat.S_IFDIR, replace)
-        temporary = temporary_name(name)
+        temporary = draft_name(root, path, name)
         os.mkdir(temporary, dir_fd=directory)
         try:
             fd = os.open(temporary, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
@@ -149,8 +159,11 @@ def place_tree(
                 return Stamp.of(os.fstat(fd))
             finally:
                 os.close(fd)
+        except OSError as error:
+            _look_for_room(error, directory)
+            raise
         finally:
-            _discard(directory, temporary)
+            discard_draft(root, directory, temporary)
 
 
 def remove_placed(root: str, path: str) -> bool:
@@ -168,7 +181,7 @@ def remove_placed(root: str, path: str) -> bool:
         with _explained(root, path, "remove"), parent_of(root, path, create=False) as (directory, name):
             if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 _names(directory, name, path)
-            _remove(directory, name)
+            remove_at(directory, name)
     except NothingThere:
         return False
     above = os.path.dirname(path)
@@ -232,33 +245,6 @@ def _swap_in(directory: int, temporary: bytes, name: bytes, way: _Way) -> None:
     os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def _discard(directory: int, name: bytes) -> None:
-    with contextlib.suppress(OSError):
-        _remove(directory, name)
-
-
-def _remove(directory: int, name: bytes) -> None:
-    """Remove a file, a link (not what it leads to) or a directory with all it holds."""
-    try:
-        os.unlink(name, dir_fd=directory)
-        return
-    except IsADirectoryError:
-        pass
-    except PermissionError:  # What macOS says of a directory.
-        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            raise
-    fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-    try:
-        mode = os.fstat(fd).st_mode
-        if not mode & 0o200:
-            os.fchmod(fd, stat.S_IMODE(mode) | 0o700)
-        for inner in os.listdir(fd):
-            _remove(fd, os.fsencode(inner))
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=directory)
-
-
 _HINTS: Final = {
     errno.ENOSPC: "make room on its file system",
     errno.EDQUOT: "your quota is used up: make room",
@@ -266,6 +252,7 @@ _HINTS: Final = {
     errno.EACCES: "see who may write to its directory",
     errno.EPERM: "see who may write to its directory",
 }
+_NO_INODES: Final = "no free inodes are left"
 _NAMES_REFUSED: Final = (
     errno.ENAMETOOLONG,
     errno.EISDIR,
@@ -282,21 +269,18 @@ def _explained(root: str, path: str, verb: str = "write") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        _look_for_room(error, f"{root}/{path}")
+        reason = error.strerror or str(error)
         hint = _HINTS.get(error.errno or 0, "")
-        if error.errno == errno.ENOSPC and _no_inodes(f"{root}/{path}"):
-            reason, hint = "no free inodes are left", "remove some files from its file system (`df -i`)"
+        if reason == _NO_INODES:
+            hint = "remove some files from its file system (`df -i`)"
         headline = f"cannot {verb} {path}: {reason[:1].lower()}{reason[1:]}"
         if error.errno in _NAMES_REFUSED:
             raise PlacementError(headline, hint="choose another path") from error
         raise WorkspaceError(headline, hint=hint) from error
 
 
-def _no_inodes(path: str) -> bool:
-    """Whether the file system at ``path`` has room for bytes and none for files."""
-    while path not in ("", "/"):
-        path = os.path.dirname(path)
-        with contextlib.suppress(OSError):
-            found = os.statvfs(path)
-            return bool(found.f_files) and not found.f_favail and bool(found.f_bavail)
-    return False
+def _look_for_room(error: OSError, where: int | str) -> None:
+    """Say in an error which room was used up; to be asked before what is half made goes, and its room with it."""
+    if error.errno in FULL and used_up(where) == NO_INODES:
+        error.strerror = _NO_INODES

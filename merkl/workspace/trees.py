@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Literal, TypeAlias
 from merkl.digest import Digest
 from merkl.errors import InputMissing, MerklError, PlacementError, TaskFailed
 from merkl.tree import Tree, TreeEntry, leads_to
+from merkl.workspace import folding
 from merkl.workspace.copying import copy_into, make_executable
 from merkl.workspace.ignore import MERKLIGNORE, Rules
 from merkl.workspace.missing import unreadable, what_is, wrong_kind
@@ -207,6 +208,12 @@ def restore_tree(
         tree.check()
     except ValueError as error:
         raise PlacementError(f"cannot place the directory {shown}: {error}") from None
+    for one, other in folding.twins(os.fsdecode(entry.path) for entry in tree.entries):
+        if folding.one_below(directory, one, other):
+            raise PlacementError(
+                f"cannot place the directory {shown}: {one} and {other} in it are one file on this file system",
+                hint="let the task give one of them another name",
+            )
     entries = {entry.path: entry for entry in tree.entries}
     for entry in tree.entries:
         _may_restore(entries, entry, shown, own)

@@ -49,7 +49,7 @@ def test_where_there_is_no_merklfile_merkl_says_so_and_makes_no_directory(merkl)
     done = merkl("list")
 
     assert done.code == 2
-    assert done.err == "no Merklfile.py here or above\n  hint: `merkl init` writes one\n"
+    assert done.err == "no Merklfile.py or Merklfile.yaml here or above\n  hint: `merkl init` writes one\n"
     assert os.listdir(merkl.root) == []
 
 
@@ -169,7 +169,7 @@ def test_each_command_has_help_that_says_whether_it_runs_a_merklfile(poem, name)
 
     assert done.code == 0
     assert done.out.startswith(f"Usage: merkl {name}")
-    loads = name not in ("restore", "fsck", "gc", "init", "doctor")
+    loads = name not in ("restore", "fsck", "gc", "init", "doctor", "completion")
     assert ("runs its code" in " ".join(done.out.split())) is loads
     assert "see merkl --help" in done.out
 

@@ -37,6 +37,7 @@ def test_help_imports_click_and_no_command(merkl):
     assert {name for name in found if name.startswith("merkl.cli.")} == {
         "merkl.cli.main",
         "merkl.cli.options",
+        "merkl.cli.spellings",
     }
     assert not [name for name in found if name.startswith(("merkl.engine", "merkl.store", "merkl.bash"))]
 
@@ -65,4 +66,4 @@ def test_a_command_imports_no_other_command(merkl, module):
     found = imported(merkl.root, module.rpartition(".")[2])
 
     own = {name for name in found if name.startswith("merkl.cli.")}
-    assert own == {"merkl.cli.main", "merkl.cli.options", "merkl.cli.opening", module}
+    assert own == {"merkl.cli.main", "merkl.cli.options", "merkl.cli.spellings", "merkl.cli.opening", module}

@@ -262,5 +262,5 @@ def test_doctor_wants_a_bash_that_has_inherit_errexit(tmp_path, says, verdict):
     program.write_text(f"#!/bin/sh\necho '{says}'\n")
     program.chmod(0o755)
 
-    assert bash_finding(str(program)).verdict == verdict
-    assert bash_finding(None).verdict == "broken"
+    assert bash_finding(str(tmp_path)).verdict == verdict
+    assert bash_finding(str(tmp_path / "elsewhere")).verdict == "broken"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from merkl.bash.depfile import discovered_set, include_dirs, parse_depfile
+from merkl.bash.depfile import Searched, discovered_set, include_dirs, parse_depfile
+from merkl.bash.includes import Asked
 from merkl.digest import Digest
 from merkl.errors import InputChanged
 
@@ -252,6 +253,7 @@ class Files:
     def __init__(self, *there: str, new: str = "") -> None:
         self.there = {path for name in there for path in self.above(name)}
         self.new = new
+        self.texts: dict[str, list[Asked]] = {}
 
     @staticmethod
     def above(path: str) -> list[str]:
@@ -267,11 +269,13 @@ class Files:
     def changed(self, path: str) -> bool:
         return path == self.new
 
+    def asked(self, path: str) -> list[Asked]:
+        return self.texts.get(path, [])
+
 
 def absent(found: list[str], searched: list[str], files: Files) -> list[str]:
-    return sorted(
-        path for path, digest in discovered_set(found, searched, files, "cc").files.items() if digest is None
-    )
+    known = discovered_set(found, Searched(searched, searched), files, "cc").files
+    return sorted(path for path, digest in known.items() if digest is None)
 
 
 def test_what_must_stay_absent_is_where_the_compiler_looked_before() -> None:
@@ -292,6 +296,11 @@ def test_what_must_stay_absent_is_where_the_compiler_looked_before() -> None:
 def test_what_appeared_meanwhile_makes_the_result_worthless() -> None:
     files = Files("src/a.c", "inc/x.h", "inc2/x.h", new="inc/x.h")
     with pytest.raises(InputChanged, match=r"inc/x\.h changed while cc"):
-        discovered_set(["src/a.c", "inc2/x.h"], ["inc", "inc2"], files, "cc")
+        discovered_set(["src/a.c", "inc2/x.h"], Searched(["inc", "inc2"], ["inc", "inc2"]), files, "cc")
     files.new = ""
-    assert "inc/x.h" not in discovered_set(["src/a.c", "inc2/x.h"], ["inc", "inc2"], files, "cc").files
+    assert (
+        "inc/x.h"
+        not in discovered_set(
+            ["src/a.c", "inc2/x.h"], Searched(["inc", "inc2"], ["inc", "inc2"]), files, "cc"
+        ).files
+    )

@@ -184,7 +184,8 @@ def test_an_open_node_is_not_answered_by_its_key() -> None:
     world.changed = "x.h"
     judge = world.judge(link)
 
-    assert judge.steps[compile_.key].verdict == FoundChanged("x.h")
+    verdict = judge.steps[compile_.key].verdict
+    assert isinstance(verdict, FoundChanged) and verdict.path == "x.h"
     assert isinstance(judge.verdict(judge.steps[link.key]), Waits)
 
 

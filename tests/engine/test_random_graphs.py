@@ -1,156 +1,107 @@
-"""Random graphs under random edits: what runs is what an independent model says, and the bytes are a clean build's."""
+"""Random graphs under random edits: what runs is what an independent model says, and the files are a clean build's."""
 
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, event, given, settings
+from random_projects import Edit, State, Task, disturb, edited, placed, rounds, states, write
 
 from merkl import events
 from merkl.config import load_config
-from merkl.digest import Digest
 from merkl.engine.build import Quiet, build
 from merkl.engine.request import open_merklfile, open_project, selected
 from merkl.merklfile import loader
+from merkl.nodes import walk
 
 FULL = bool(os.environ.get("MERKL_FULL"))
-SOURCES = ("a.txt", "b.txt")
+Outs = tuple[object, ...]  # What a node made: for each output a text, or texts by name.
 
 
-@dataclass(frozen=True)
-class Task:
-    """One node: it adds ``const``, its inputs and its files, and halves the sum, so that many edits are cut off.
-
-    Its number is in its result, so that no two nodes share a blob.
-    """
-
-    bash: bool
-    deps: tuple[int, ...]
-    files: tuple[int, ...]
-    placed: bool
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> list[Task]:
-    tasks = []
-    for number in range(draw(st.integers(1, 12))):
-        earlier = st.lists(st.integers(0, number - 1), max_size=3, unique=True) if number else st.just([])
-        files = st.lists(st.sampled_from(range(len(SOURCES))), max_size=2, unique=True)
-        tasks.append(
-            Task(draw(st.booleans()), tuple(draw(earlier)), tuple(sorted(draw(files))), draw(st.booleans()))
-        )
-    return tasks
-
-
-# An edit: what is edited, which of them, and to what.
-EDITS = st.tuples(
-    st.sampled_from(["source", "const", "code", "comment", "delete", "hand", "lose"]),
-    st.integers(0, 11),
-    st.integers(0, 3),
-)
-ROUNDS = st.lists(st.lists(EDITS, max_size=3), min_size=1, max_size=4)
-
-
-@dataclass
-class State:
-    """What a user has written."""
-
-    tasks: list[Task]
-    sources: list[int]
-    const: list[int]
-    code: list[int]
-    comment: int = 0
-
-    def merklfile(self) -> str:
-        lines = [
-            "from merkl import *",
-            "from pathlib import Path",
-            "def number(x): return x if isinstance(x, int) else int(Path(x).read_text())",
-        ]
-        for n, task in enumerate(self.tasks):
-            if task.bash:
-                lines.append(
-                    f"n{n} = bash_task(\"n={{arg('const', type=int)}}; for f in {{files_arg('inputs', '.txt')}}; "
-                    f'do n=$((n + $(cat "$f") + {"0 + " * self.code[n]}0)); done; : {n}; '
-                    f"echo $((n / 2 * 16 + {n})) > {{out_file_arg('out', '.txt')}}\", name=\"n{n}\")".replace(
-                        '"$f"', "$f"
-                    )
-                )
-            else:
-                plus = " + 0" * self.code[n]
-                lines += ["@task", f"def n{n}(const, inputs):", f"    # {self.comment}"]
-                lines += [f"    return (const + sum(number(x) for x in inputs){plus}) // 2 * 16 + {n}"]
-        lines += ["@target(default=True)", "def all():"]
-        for n, task in enumerate(self.tasks):
-            inputs = [f"f{d}" for d in task.deps] + [f"file({SOURCES[s]!r})" for s in task.files]
-            lines.append(f"    f{n} = n{n}({self.const[n]}, [{', '.join(inputs)}])")
-            if task.placed:
-                lines.append(f'    f{n} > "out/{n}.txt"')
-        lines.append(f"    return [{', '.join(f'f{n}' for n in range(len(self.tasks)))}]")
-        return "\n".join(lines) + "\n"
-
-
-@dataclass
 class Model:
-    """Which tasks run, from nothing but edges and contents."""
+    """Which tasks run and what is where afterwards, from edges and contents: two keys, open nodes, first record wins."""
 
-    ids: dict[object, int] = field(default_factory=dict)
-    keys: set[int] = field(default_factory=set)
-    contents: set[object] = field(default_factory=set)
-    blobs: set[bytes] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.ids: dict[object, int] = {}
+        self.names: dict[int, tuple[Outs, Outs]] = {}  # By key: inputs and outputs of the first record.
+        self.records: dict[
+            object, list[tuple[dict[int, int], Outs]]
+        ] = {}  # By content key: headers found, outputs.
+        self.blobs: set[bytes] = set()
 
-    def build(self, state: State, there: dict[int, str]) -> set[int]:
-        """The tasks that run; ``there`` is what lies at the placed paths."""
-        tasks, ran, known = state.tasks, set[int](), set[int]()
-        value, key, content, blob = [0] * len(tasks), [0] * len(tasks), [()] * len(tasks), [b""] * len(tasks)
+    def build(
+        self, state: State, there: dict[str, object], forced: set[int]
+    ) -> tuple[set[int], dict[str, object]]:
+        """The tasks that run, and what lies at the placed paths then; ``there`` is what lies there now."""
+        tasks, ran, outs = state.tasks, set[int](), dict[int, Outs]()
+        own, key, opened = [], [], []
         for n, task in enumerate(tasks):
-            files = tuple((s, state.sources[s]) for s in task.files)
-            value[n] = (
-                state.const[n] + sum(value[d] for d in task.deps) + sum(v for _, v in files)
-            ) // 2 * 16 + n
-            blob[n] = b"%d\n" % value[n] if task.bash else b"%d" % value[n]
-            own = (n, state.const[n], state.code[n], files)
-            merkle = (own, tuple(key[d] for d in task.deps))
-            key[n] = self.ids.setdefault(merkle, len(self.ids))
-            content[n] = (own, tuple(blob[d] for d in task.deps))  # type: ignore[assignment]
+            files = tuple((s, state.sources[s]) for s in ((0,) if task.bash else ()) + task.files)
+            own.append((n, state.const[n], state.code[n], task.deps, files))
+            key.append(self.ids.setdefault((own[n], *(key[d] for d, _ in task.deps)), len(self.ids)))
+            opened.append(task.header is not None or not task.cache or any(opened[d] for d, _ in task.deps))
 
-        def know(n: int) -> None:
-            if n in known:
-                return
-            known.add(n)
-            if key[n] in self.keys:
-                return
-            for d in tasks[n].deps:
-                know(d)
-            if content[n] not in self.contents:
-                run(n)
-            self.keys.add(key[n])
-            self.contents.add(content[n])
+        def know(n: int) -> Outs:
+            if n not in outs:
+                seen = tuple(know(d)[k] for d, k in tasks[n].deps)
+                known = [made for was, made in [self.names.get(key[n], ((), ()))] if made and was == seen]
+                for found, made in self.records.get((own[n], str(seen)), []):
+                    if all(state.headers[h] == was for h, was in found.items()):
+                        known.append(made)
+                if known and n not in forced and tasks[n].cache:
+                    outs[n] = known[0]
+                else:
+                    run(n, seen)
+                if not opened[n]:
+                    self.names.setdefault(key[n], (seen, self.records[own[n], str(seen)][0][1]))
+            return outs[n]
 
-        def run(n: int) -> None:
-            if n not in ran:
-                ran.add(n)
-                for d in tasks[n].deps:
-                    know(d)
-                    need_bytes(d)
-                self.blobs.add(blob[n])
+        def run(n: int, seen: Outs) -> None:
+            ran.add(n)
+            for d, _ in tasks[n].deps:
+                need(d)
+            outs[n], found = result(state, n, seen)
+            self.blobs |= blobs_of(tasks[n], outs[n])
+            filed = self.records.setdefault((own[n], str(seen)), [])
+            if tasks[n].cache and all(was != found for was, _ in filed):
+                filed.append((found, outs[n]))
 
-        def need_bytes(n: int) -> None:
-            if blob[n] not in self.blobs:
-                run(n)
+        def need(n: int) -> None:
+            if not self.blobs.issuperset(blobs_of(tasks[n], know(n))):
+                run(n, tuple(know(d)[k] for d, k in tasks[n].deps))
 
-        for n in range(len(tasks)):
+        reached = {n for n, task in enumerate(tasks) if task.placed or not task.cache} | state.roots
+        for n in sorted(reached):
             know(n)
-        for n, task in enumerate(tasks):
-            if task.placed and there.get(n) != f"{value[n]}\n":
-                need_bytes(n)
-        return ran
+        for n in sorted(reached):
+            if any(there.get(path) != outs[n][k] for k, path in state.places(n)):
+                need(n)
+        return ran, {path: outs[n][k] for n in reached for k, path in state.places(n)}
+
+
+def result(state: State, n: int, seen: Outs) -> tuple[Outs, dict[int, int]]:
+    """What a task makes of its inputs, and the headers that it finds."""
+    task, found, h = state.tasks[n], dict[int, int](), state.tasks[n].header
+    while h is not None:
+        found[h] = state.headers[h]
+        h = h + 1 if found[h] % 2 and h + 1 < len(state.headers) else None
+    numbers = [int(text) for each in seen for text in (each.values() if isinstance(each, dict) else [each])]
+    total = state.const[n] + sum(numbers) + sum(state.sources[s] for s in task.files) + sum(found.values())
+    total += state.hidden if task.leaky else 0
+    one, two = (f"{total // 2 % 500 * 256 + 4 * n + k}\n" for k in (0, 1))
+    if task.makes == "dir":
+        return ({"x": one} if total % 2 else {"x": one, "y": two},), found
+    return ((one, two) if task.makes == "two" else (one,)), found
+
+
+def blobs_of(task: Task, outs: Outs) -> set[bytes]:
+    """The contents that an output's bytes are stored as."""
+    texts = [text for each in outs for text in (each.values() if isinstance(each, dict) else [each])]
+    return {str(text).encode() if task.bash else str(text).strip().encode() for text in texts}
 
 
 class Ran(Quiet):
@@ -166,13 +117,15 @@ class Ran(Quiet):
             self.names.append(event.node.name)
 
 
-def build_here(root: Path) -> list[str]:
+def build_here(root: Path, forced: Collection[int] = ()) -> list[str]:
     """Build a project's default target in this process; the names of the tasks that ran."""
     project = open_project(load_config(str(root), environ={}, jobs=1))
     try:
         merklfile = open_merklfile(project)
         reporter = Ran()
-        build(project, selected(project, merklfile, [], str(root)).selection, reporter)
+        selection = selected(project, merklfile, [], str(root)).selection
+        keys = (node.key for node in walk(selection.roots) if int(node.name[1:]) in forced)
+        build(project, replace(selection, forced=frozenset(keys)), reporter)
     finally:
         project.close()
     assert not reporter.errors, reporter.errors
@@ -195,68 +148,50 @@ def directory() -> Iterator[Path]:
                     del sys.modules[module]
 
 
-def write(root: Path, state: State) -> None:
-    (root / "Merklfile.py").write_text(state.merklfile())
-    for name, number in zip(SOURCES, state.sources, strict=True):
-        path = root / name
-        if not path.exists() or path.read_text() != f"{number}\n":
-            path.write_text(f"{number}\n")
+def live(root: Path, state: State, story: list[list[Edit]]) -> State:
+    """Build, edit, build, …, and compare each build with the model; the last state."""
+    model, history = Model(), [state]
+    for edits in ([], *story):
+        forced = set[int]()
+        for what, which, number in edits:
+            state = edited(state, history, what, which, number)
+            disturb(root, state, model.blobs, what, which, number)
+            if what == "force":  # All, or one: of those whose results vary, if there are any.
+                one = [n for n, task in enumerate(state.tasks) if task.leaky] or sorted(state.roots)
+                forced |= set(range(len(state.tasks))) if number == 0 else {one[which % len(one)]}
+        history.append(state)
+        write(root, state)
+        for force in (forced, set[int]()):
+            expected, files = model.build(state, placed(root, state), force)
+            ran = build_here(root, force)
+            event(f"ran {min(len(ran), 9)}{'+' * (len(ran) > 9)} of {len(state.tasks)}")
+            assert sorted(ran) == sorted(f"n{n}" for n in expected)
+            assert placed(root, state) == files
+    return state
 
 
-def placed(root: Path) -> dict[int, str]:
-    return {int(path.stem): path.read_text() for path in root.glob("out/*.txt")}
-
-
-def apply(root: Path, state: State, model: Model, edits: Sequence[tuple[str, int, int]]) -> None:
-    from merkl.store.local import LocalStore
-
-    for what, which, number in edits:
-        which %= len(state.tasks)
-        path = root / f"out/{which}.txt"
-        if what == "source":
-            state.sources[which % len(SOURCES)] = number
-        elif what == "const":
-            state.const[which] = number
-        elif what == "code":
-            state.code[which] = number
-        elif what == "comment":
-            state.comment = number
-        elif what == "delete":
-            path.unlink(missing_ok=True)
-        elif what == "hand" and path.exists():
-            path.write_text(f"edited {number}")
-        elif what == "lose" and model.blobs:
-            lost = sorted(model.blobs)[which % len(model.blobs)]
-            model.blobs.discard(lost)
-            store = LocalStore(root / ".merkl/store")
-            digest = Digest.of(lost)
-            store.database.write(lambda c, d=digest: c.execute("DELETE FROM blob WHERE digest = ?", (d,)))  # type: ignore[misc]
-            store.close()
-            shutil.rmtree(root / ".merkl/view", ignore_errors=True)
-
-
-@settings(
-    max_examples=500 if FULL else 15,
+lengths = settings(
+    max_examples=250 if FULL else 30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(graphs(), ROUNDS)
-def test_an_incremental_build_runs_what_it_must_and_gives_what_a_clean_one_gives(
-    tasks: list[Task], rounds: list[list[tuple[str, int, int]]]
+
+
+@lengths
+@given(states(leaky=False), rounds(leaky=False))
+def test_what_runs_is_what_the_model_says_and_the_files_are_those_of_a_clean_build(
+    state: State, story: list[list[Edit]]
 ) -> None:
-    state = State(tasks, [1, 2], [3] * len(tasks), [0] * len(tasks))
-    model = Model()
+    with directory() as root, directory() as clean:
+        state = live(root, state, story)
+        write(clean, state)
+        build_here(clean)
+
+        assert placed(clean, state) == placed(root, state)
+        assert len(placed(root, state)) == sum(len(state.places(n)) for n in range(len(state.tasks)))
+
+
+@lengths
+@given(states(leaky=True), rounds(leaky=True))
+def test_of_tasks_whose_results_vary_the_first_result_stays(state: State, story: list[list[Edit]]) -> None:
     with directory() as root:
-        for edits in ([], *rounds):
-            apply(root, state, model, edits)
-            write(root, state)
-            expected = model.build(state, placed(root))
-
-            ran = build_here(root)
-
-            assert sorted(ran) == sorted(f"n{n}" for n in expected)
-            assert build_here(root) == []
-        with directory() as clean:
-            write(clean, state)
-            build_here(clean)
-            assert placed(clean) == placed(root)
-            assert sorted(placed(root)) == [n for n, task in enumerate(tasks) if task.placed]
+        live(root, state, story)

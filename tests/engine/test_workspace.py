@@ -98,6 +98,19 @@ def test_an_output_read_as_a_plain_file_is_refused(project: Any) -> None:
     assert project.read("middle.txt") == "by hand"
 
 
+def test_a_file_inside_an_output_read_as_a_plain_file_is_refused(project: Any) -> None:
+    project.write("tree/sub/f.txt", "by hand")
+    more = """
+    copy = bash_task("cat {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
+    """
+    merklfile(project, 'folder("a") > "tree"', 'copy("tree/sub/f.txt") > "out.txt"', more=more)
+    said = project.merkl("build", code=2).stderr
+
+    assert "copy reads tree/sub/f.txt as a plain file, but folder makes tree" in said
+    assert "pass the Future instead of the path, to a dir_arg" in said
+    assert project.read("tree/sub/f.txt") == "by hand"
+
+
 def test_deleted_outputs_come_back_without_running(project: Any) -> None:
     merklfile(
         project,

@@ -2,11 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+REQUIRE_ALL = bool(os.environ.get("MERKL_REQUIRE_ALL"))
 
 
 def files_below(
@@ -53,6 +56,29 @@ def proven(project: Any, tmp_path: Path) -> Callable[..., None]:
         project.merkl("fsck")
 
     return check
+
+
+@pytest.fixture
+def mount(project: Any) -> Iterator[Callable[..., Path]]:
+    """Mount a file system in memory, with options of the test's own, at a path in the project."""
+    mounted: list[Path] = []
+
+    def make(name: str, options: str) -> Path:
+        where: Path = project.path / name
+        where.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "merkl-test", str(where)], capture_output=True, text=True
+        )
+        if done.returncode:
+            refuse = pytest.fail if REQUIRE_ALL else pytest.skip
+            refuse(f"may not mount: {done.stderr.strip()}")
+        mounted.append(where)
+        return where
+
+    yield make
+    for where in reversed(mounted):
+        if os.path.ismount(where):
+            subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 def _only_at(top: Path, names: set[str]) -> Callable[[str, list[str]], set[str]]:

@@ -141,9 +141,9 @@ def test_a_coding_line_is_obeyed(project: Project):
 @pytest.mark.parametrize(
     ("existing", "config", "message", "hint"),
     [
-        ([], {}, "no Merklfile.py here or above", "`merkl init` writes one"),
-        (["Merklfile"], {}, "no Merklfile.py here or above", "is it Merklfile? rename it to Merklfile.py"),
-        (["merklfile.py"], {}, "no Merklfile.py here or above", "is it merklfile.py? rename it to Merklfile.py"),
+        ([], {}, "no Merklfile.py or Merklfile.yaml here or above", "`merkl init` writes one"),
+        (["Merklfile"], {}, "no Merklfile.py or Merklfile.yaml here or above", "is it Merklfile? rename it to Merklfile.py"),
+        (["merklfile.py"], {}, "no Merklfile.py or Merklfile.yaml here or above", "is it merklfile.py? rename it to Merklfile.py"),
         (["Merklfile.py/x"], {}, "{root}/Merklfile.py is a directory, not a Merklfile", ""),
         (["lib/x"], {"merklfile": "lib"}, "{root}/lib is a directory, not a Merklfile",
          "-f takes a file, such as lib/Merklfile.py"),

@@ -7,7 +7,7 @@ import pytest
 
 from merkl import events
 from merkl.errors import TaskFailed
-from merkl.report import lines
+from merkl.report import printed
 from merkl.report.color import painter, wanted
 from merkl.report.lines import Lines, Shown
 
@@ -69,7 +69,7 @@ def test_the_reason_for_each_decision_is_told_if_asked_for(node):
 
 def test_a_failure_goes_to_stderr_with_everything_its_error_says(node):
     error = TaskFailed("train failed: exit code 3", output="first\n\x1b]0;x\x07", hint="look at it")
-    told = Told(shown=Shown(quiet=True)).tell(
+    told = Told(shown=Shown("quiet")).tell(
         events.BuildStarted("00000000", 2, 2, []),
         events.Failed(node, "train", error, 0.5, "log"),
         done(failed=1),
@@ -173,7 +173,7 @@ def test_a_reader_that_is_gone_does_not_end_the_build(node):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(lines, "ALONE_S", 0.0)
+    monkeypatch.setattr(printed, "ALONE_S", 0.0)
 
 
 def started(tmp_path, node, label="train"):
@@ -207,7 +207,7 @@ def test_output_is_not_shown_before_a_task_has_been_alone_for_two_seconds(tmp_pa
     told.lines.tick()
     told.tell(events.Ran(node, "train", 0.1, ""))
 
-    assert lines.ALONE_S == 2.0
+    assert printed.ALONE_S == 2.0
     assert told.text == "[1/1] train  0.1s\n"
 
 
@@ -241,7 +241,7 @@ def test_a_value_that_goes_to_stdout_is_shown_once_though_the_log_gets_a_copy(tm
 
 
 def test_nothing_is_shown_live_if_only_failures_are_wanted(tmp_path, node, at_once):
-    told = Told(tmp_path, Shown(quiet=True)).tell(started(tmp_path, node))
+    told = Told(tmp_path, Shown("quiet")).tell(started(tmp_path, node))
     (tmp_path / "train" / "log").write_bytes(b"one\n")
 
     told.lines.tick()

@@ -307,7 +307,8 @@ def test_a_kill_in_the_middle_of_writing_leaves_a_store_that_works(tmp_path: Pat
         digest = store.put([large(n)])
         made, blobs = record(f"{sys.argv[2]} {n}", b"%d" % n)
         store.publish([(made, True)], blobs)
-        print(n, digest, flush=True)
+        sys.stdout.write(f"{n} {digest}\n")  # In one piece, even without a buffer.
+        sys.stdout.flush()
     """
     for attempt in range(6):
         process = python(code, tmp_path, attempt)

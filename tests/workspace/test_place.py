@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from merkl import filesystem
 from merkl.digest import Digest
 from merkl.errors import PlacementError, WorkspaceError
 from merkl.stamp import Stamp
 from merkl.tree import Tree, TreeEntry
-from merkl.workspace import copying, exchange
+from merkl.workspace import exchange
 from merkl.workspace.place import place_file, place_tree, remove_placed
 from merkl.workspace.trees import read_tree
 
@@ -86,7 +87,7 @@ def test_a_copy_that_the_kernel_will_not_make_is_made_by_hand(root, monkeypatch)
     def refuse(*_, **__):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(copying.fcntl, "ioctl", refuse)
+    monkeypatch.setattr(filesystem.fcntl, "ioctl", refuse)
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
     with open(root / "blob", "rb") as file:
         place_file(str(root), "out", file)

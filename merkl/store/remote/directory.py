@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
 from merkl.errors import StoreError
+from merkl.filesystem import clone
 from merkl.store.faults import store_error
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
-from merkl.store.streams import clone, write_all
+from merkl.store.streams import write_all
 
 INCOMING: Final = "incoming"
 _STALE_S: Final = 7 * 86_400  # A writer that is slower than this has died.

@@ -1,0 +1,308 @@
+"""What TAB offers: the words that may stand where the cursor is.
+
+It decides that from the words before the cursor, the last list of targets and what was placed, all of which merkl wrote
+down when it last loaded the Merklfile.  It knows no shell.
+
+The invariant: it runs no code of the project and changes nothing; the list may be old, and then so is the answer.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from merkl.cli.spellings import COMMANDS, SPELT, Option, options_after, shown_after
+from merkl.root import STATE_DIR, find_root
+
+_BUSY: Final = 0.2  # seconds to wait for another process that writes the index
+_REST: Final = "args"  # The parameter that takes what follows ``--``.
+
+
+class Candidate(NamedTuple):  # Not a dataclass: to import that takes longer than all the rest.
+    """A whole word that may stand there, and a line about it."""
+
+    text: str
+    about: str = ""
+
+
+class Answer(NamedTuple):
+    """What may stand where the cursor is: ``words``; or any file or directory after ``prefix``, from ``base``."""
+
+    kind: Literal["words", "files", "dirs"] = "words"
+    words: tuple[Candidate, ...] = ()
+    prefix: str = ""
+    base: str = "."
+
+
+def complete(words: Sequence[str]) -> Answer:
+    """What the last of ``words`` may become; they begin after the program's name, and the last may be empty."""
+    line = _Line()
+    for word in words[:-1]:
+        line.take(word)
+    return _at(line, words[-1] if words else "")
+
+
+class _Line:
+    """What the words before the cursor say.  ``waiting`` is an option whose value comes next."""
+
+    __slots__ = ("command", "directory", "file", "rest", "waiting", "words")
+
+    def __init__(self) -> None:
+        self.command: str | None = None
+        self.waiting: Option | None = None
+        self.directory = ""
+        self.file = ""
+        self.words: list[str] = []
+        self.rest = False  # After ``--``.
+
+    def take(self, word: str) -> None:
+        """Read one more word."""
+        if self.waiting is not None:
+            self._value(self.waiting, word)
+            self.waiting = None
+        elif self.rest:
+            return
+        elif word == "--":
+            self.rest = True
+        elif word.startswith("--"):
+            name, sign, value = word.partition("=")
+            self._option(name, value if sign else None)
+        elif word.startswith("-") and len(word) > 1:
+            self._letters(word)
+        elif self.command is None:
+            self.command = word
+        else:
+            self.words.append(word)
+
+    def find(self, name: str) -> Option | None:
+        """The option of that name here."""
+        return next((each for each in options_after(self.command) if name in each.names), None)
+
+    def _option(self, name: str, value: str | None) -> None:
+        option = self.find(name)
+        if option is None or not option.takes:
+            return
+        if value is None:
+            self.waiting = option
+        else:
+            self._value(option, value)
+
+    def _letters(self, word: str) -> None:
+        """``-kn``, ``-j4``: letters up to one that takes a value, which is the remainder or the next word."""
+        for at, letter in enumerate(word[1:], 2):
+            option = self.find(f"-{letter}")
+            if option is not None and option.takes:
+                self._option(f"-{letter}", word[at:] or None)
+                return
+
+    def _value(self, option: Option, value: str) -> None:
+        if "--directory" in option.names:
+            self.directory = os.path.join(self.directory, os.path.expanduser(value))
+        elif "--file" in option.names:
+            self.file = os.path.expanduser(value)
+
+    @property
+    def base(self) -> str:
+        """The directory that paths of the request start from."""
+        return self.directory or "."
+
+    @property
+    def root(self) -> str | None:
+        """The project's root, as the commands find it."""
+        if not self.file:
+            return find_root(self.base)
+        path = os.path.abspath(os.path.join(self.base, self.file))
+        around = find_root(self.base)
+        if around is not None and path.startswith(around.rstrip(os.sep) + os.sep):
+            return around
+        return find_root(os.path.dirname(path))
+
+
+def _at(line: _Line, word: str) -> Answer:
+    if line.waiting is not None:
+        return _option_value(line, line.waiting, "", word)
+    if line.rest:
+        return Answer("files", base=line.base)
+    if word.startswith("--") and "=" in word:
+        name, _, value = word.partition("=")
+        option = line.find(name)
+        return Answer() if option is None else _option_value(line, option, f"{name}=", value)
+    if word.startswith("-"):
+        option = line.find(word[:2]) if len(word) > 2 and word[1] != "-" else None
+        if option is not None and option.takes:
+            return _option_value(line, option, word[:2], word[2:])
+        return _matching(word, _options(line.command, word))
+    if line.command is None:
+        return _matching(word, (Candidate(name, about) for name, about in COMMANDS.items()))
+    spelt = SPELT.get(line.command)
+    if spelt is None:
+        return Answer()
+    if spelt.choices:
+        return _matching(word, map(Candidate, () if line.words else spelt.choices))
+    root = line.root
+    if spelt.words == "none" or root is None:
+        return Answer()
+    with _Memory(root, line.base) as memory:
+        return _request(line, memory, word) if spelt.words == "request" else memory.saved(word)
+
+
+def _matching(word: str, candidates: Iterable[Candidate]) -> Answer:
+    return Answer(words=tuple(each for each in candidates if each.text.startswith(word)))
+
+
+def _options(command: str | None, word: str) -> Iterator[Candidate]:
+    for option in shown_after(command):
+        for name in option.names:
+            if name.startswith("--") or word == "-" or word == name:
+                yield Candidate(name, option.about)
+
+
+def _option_value(line: _Line, option: Option, prefix: str, value: str) -> Answer:
+    if option.value in ("dir", "file"):
+        # Another -C starts from the one before, as does -f.
+        return Answer("dirs" if option.value == "dir" else "files", prefix=prefix, base=line.base)
+    return _matching(prefix + value, (Candidate(prefix + choice) for choice in option.choices))
+
+
+# ---- targets and values --------------------------------------------------------------------------------------------
+
+
+def _request(line: _Line, memory: "_Memory", word: str) -> Answer:
+    targets = memory.targets()
+    names = {_folded(each["name"]): each for each in targets}
+    named = [names[_folded(each)] for each in line.words if _folded(each) in names]
+    paths = [each for each in line.words if "=" not in each and _folded(each) not in names]
+    taking = named or [each for each in targets if each.get("default") and "/" not in each["name"]]
+    if paths:  # A path is made by whichever target makes it.
+        taking = targets
+    name, sign, value = word.partition("=")
+    if sign and _folded(name).isidentifier():
+        found = next((p for p in _parameters(taking or targets) if p["name"] == _folded(name)), None)
+        return Answer() if found is None else _value(found, f"{name}=", value, line.base)
+    if word in (".", "..") or word.startswith(("/", "./", "../")):
+        return Answer(words=tuple(memory.placed(word)))
+    given = {_folded(each.partition("=")[0]) for each in line.words if "=" in each}
+    offered = [
+        Candidate(_as_typed(each["name"], word), str(each.get("doc", "")))
+        for each in targets
+        if each not in named
+    ]
+    offered += [
+        Candidate(f"{_as_typed(each['name'], word)}=", _about(each))
+        for each in _parameters(taking)
+        if each["name"] != _REST and each["name"] not in given
+    ]
+    if word or not targets:
+        offered += memory.placed(word)
+    once: dict[str, Candidate] = {}
+    for each in offered:
+        once.setdefault(each.text, each)
+    return _matching(word, once.values())
+
+
+def _parameters(targets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({p["name"]: p for each in targets for p in each.get("parameters", ())}.values())
+
+
+def _about(parameter: dict[str, Any]) -> str:
+    hint, default = str(parameter.get("hint", "")), parameter.get("default")
+    if parameter.get("required"):
+        return f"{hint} (required)".strip()
+    # Of other types the list has Python's notation only, which nobody would type.
+    simple = isinstance(default, (bool, int)) or (
+        isinstance(default, str) and default and hint in ("", "str")
+    )
+    return (
+        f"{hint} (default: {str(default).lower() if default in (True, False) else default})".strip()
+        if simple
+        else hint
+    )
+
+
+def _value(parameter: dict[str, Any], prefix: str, value: str, base: str) -> Answer:
+    if parameter.get("several"):
+        before, comma, _ = value.rpartition(",")
+        prefix, value = prefix + before + comma, value[len(before + comma) :]
+    if parameter.get("path"):
+        return Answer("dirs" if parameter["path"] == "dir" else "files", prefix=prefix, base=base)
+    choices = [str(each) for each in parameter.get("choices", ())]
+    return _matching(prefix + value, (Candidate(prefix + each) for each in choices))
+
+
+def _folded(name: str) -> str:
+    """A name in which ``-`` and ``_`` are one letter."""
+    return name.replace("-", "_")
+
+
+def _as_typed(name: str, word: str) -> str:
+    """``name``, with its beginning spelt as it was typed."""
+    return word + name[len(word) :] if _folded(name).startswith(_folded(word)) else name
+
+
+# ---- what merkl remembers ------------------------------------------------------------------------------------------
+
+
+class _Memory:
+    """What the index of the project at ``root`` says, for words typed in ``base``.  Reads only; silent if it cannot."""
+
+    def __init__(self, root: str, base: str) -> None:
+        self._root = os.path.abspath(root)
+        self._base = os.path.abspath(base)
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> "_Memory":
+        path = os.path.join(self._root, STATE_DIR, "index.db")
+        uri = "file:" + "".join(f"%{byte:02x}" for byte in os.fsencode(path)) + "?mode=ro"
+        if not os.path.exists(
+            f"{path}-wal"
+        ):  # Nobody writes, and SQLite need not make files to find that out.
+            uri += "&immutable=1"
+        try:
+            self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY, isolation_level=None)
+        except sqlite3.Error:
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def targets(self) -> list[dict[str, Any]]:
+        """The last list of targets."""
+        rows = self._rows("SELECT value FROM meta WHERE name = 'targets'")
+        try:
+            found = json.loads(rows[0][0]) if rows else []
+        except (ValueError, TypeError):
+            return []
+        return [each for each in found if isinstance(each, dict) and isinstance(each.get("name"), str)]
+
+    def placed(self, word: str) -> list[Candidate]:
+        """Paths of outputs that begin with ``word``, up to the end of their next directory."""
+        return self._paths("SELECT path FROM placement WHERE path >= ? AND path < ?", word)
+
+    def saved(self, word: str) -> Answer:
+        """Paths of which an edit was saved."""
+        query = "SELECT DISTINCT path FROM saved WHERE path >= ? AND path < ?"
+        return Answer(words=tuple(self._paths(query, word)))
+
+    def _paths(self, query: str, word: str) -> list[Candidate]:
+        typed, name = os.path.split(word)
+        folder = os.path.normpath(os.path.join(self._base, typed))
+        inside = os.path.relpath(folder, self._root) + os.sep
+        if inside.startswith(".." + os.sep):  # An output elsewhere is known by its whole path.
+            inside = folder.rstrip(os.sep) + os.sep
+        start = os.fsencode(("" if inside == "./" else inside) + name)
+        lead = word[: len(word) - len(name)]
+        found: dict[str, None] = {}
+        for (path,) in self._rows(query, (start, start + b"\xff\xff")):
+            tail = os.fsdecode(path[len(start) - len(os.fsencode(name)) :])
+            step, slash, _ = tail.partition("/")
+            found[lead + step + slash] = None
+        return [Candidate(each) for each in found]
+
+    def _rows(self, query: str, values: Sequence[bytes] = ()) -> list[Any]:
+        try:
+            return [] if self._connection is None else self._connection.execute(query, values).fetchall()
+        except sqlite3.Error:
+            return []

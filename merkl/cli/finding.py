@@ -1,0 +1,18 @@
+"""One thing that ``merkl doctor`` has looked at."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["ok", "lacks", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, and what was found.
+
+    ``broken`` means that merkl does not work, ``lacks`` that something is missing, and ``text`` says for what.
+    """
+
+    what: str
+    verdict: Verdict
+    text: str

@@ -1,0 +1,156 @@
+"""The words of the command line: commands, their options, and what may follow each.
+
+It decides nothing: click reads a command line, this only says for completion and for the list of commands what there is,
+since importing click takes longer than a TAB may.  It knows no project.
+
+The invariant: a test compares it with what click knows, so an option is never in one place only.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+# A command's line of help is here, so that the list of commands imports none of them.
+COMMANDS: Final = {
+    "build": "Build targets: run what no cache has got.",
+    "list": "List the targets.",
+    "why": "Say what would run, and what changed.",
+    "show": "Show a target's command, inputs, outputs and key.",
+    "log": "Print what tasks printed.",
+    "dag": "Draw the graph.",
+    "clean": "Remove outputs; the store keeps them.",
+    "clear": "Forget results, so that they are made again.",
+    "restore": "Bring back a file that you edited and merkl replaced.",
+    "fsck": "Check every byte of the store.",
+    "gc": "Free space in the store.",
+    "init": "Write a first Merklfile.",
+    "doctor": "Check what merkl needs from this machine.",
+    "completion": "Print the script with which a shell completes merkl's words.",
+}
+
+Value = Literal["", "dir", "file", "text"]
+"""What an option takes: nothing, a directory, a file, or something that nobody can guess."""
+Words = Literal["none", "request", "saved"]
+"""What a command's words are: none, targets with values and paths, or paths with saved edits."""
+
+
+class Option(NamedTuple):  # Not a dataclass: to import that takes longer than all the rest.
+    """An option; ``choices`` are the words that it takes, ``value`` what it takes otherwise."""
+
+    names: tuple[str, ...]
+    about: str
+    value: Value = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def takes(self) -> bool:
+        """Whether a value follows."""
+        return bool(self.value or self.choices)
+
+
+class Spelt(NamedTuple):
+    """A command: which shared options its help shows, by their last names, its own options, and what its words are."""
+
+    shown: str = ""
+    own: tuple[Option, ...] = ()
+    words: Words = "none"
+    choices: tuple[str, ...] = ()
+    without: str = ""  # A letter of a shared option that means something else here.
+
+
+SHARED: Final = (
+    Option(("-C", "--directory"), "Work as if started in DIR.", "dir"),
+    Option(("-f", "--file"), "Read FILE instead of Merklfile.py or Merklfile.yaml.", "file"),
+    Option(("-j", "--jobs"), "Run N tasks at once.", "text"),
+    Option(("-k", "--keep-going"), "After a failure, run what does not need what failed."),
+    Option(("-n", "--dry-run"), "Say what would be done, and do nothing."),
+    Option(("-B", "--force"), "Run every task that is needed, whatever is cached."),
+    Option(("-q", "--quiet"), "Print failures only."),
+    Option(
+        ("-o", "--output"), "When to show what tasks print; quiet is -q.", choices=("each", "live", "quiet")
+    ),
+    Option(("-v", "--verbose"), "Print every decision and the reason for it."),
+    Option(("--json",), "Print JSON instead of text."),
+    Option(("--color",), "When to color.", choices=("auto", "always", "never")),
+    Option(("--progress",), "How to show progress.", choices=("auto", "plain", "none")),
+    Option(("--set",), "Replace a value of a file read by params().", "text"),
+    Option(("--rehash",), "Read every input again, also those that seem unchanged."),
+)
+HELP: Final = Option(("-h", "--help"), "Show this message and exit.")
+TOP: Final = (Option(("--version",), "Show the version and exit."),)
+
+SPELT: Final = {
+    "build": Spelt(
+        "jobs keep-going dry-run force quiet output verbose json progress set rehash", words="request"
+    ),
+    "list": Spelt("json"),
+    "why": Spelt("force verbose json set rehash", words="request"),
+    "show": Spelt("json set", words="request"),
+    "log": Spelt(
+        "set",
+        (Option(("-f", "--follow"), "Follow the tasks that run now, in another process, to their end."),),
+        words="request",
+        without="-f",
+    ),
+    "dag": Spelt(
+        "json set",
+        (
+            Option(("--format",), "How to draw it.", choices=("text", "json", "dot", "mermaid", "svg")),
+            Option(("--files",), "Draw the input files too, and headers that were found."),
+        ),
+        words="request",
+    ),
+    "clean": Spelt(
+        "dry-run quiet set",
+        (Option(("--stale",), "Remove what merkl placed once and no target places now."),),
+        words="request",
+    ),
+    "clear": Spelt("dry-run quiet set", words="request"),
+    "restore": Spelt(
+        "dry-run quiet",
+        (Option(("--version",), "The version to bring back, instead of the latest.", "text"),),
+        words="saved",
+    ),
+    "fsck": Spelt(
+        "quiet json", (Option(("--repair",), "Remove leftovers, and results whose bytes are gone."),)
+    ),
+    "gc": Spelt(
+        "dry-run quiet json",
+        (
+            Option(("--older-than",), "Forget results not used for AGE: 30d, 12h, 2w.", "text"),
+            Option(("--max-size",), "Forget results until the store has at most SIZE: 500MB, 10G.", "text"),
+        ),
+    ),
+    "init": Spelt(
+        "",
+        (
+            Option(("--yaml",), "Write a Merklfile.yaml, for bash tasks without Python."),
+            Option(("--schema",), "Print the JSON schema of a Merklfile.yaml, for editors; write nothing."),
+        ),
+    ),
+    "doctor": Spelt("json"),
+    "completion": Spelt(choices=("bash", "zsh", "fish")),
+}
+
+
+def options_after(command: str | None) -> tuple[Option, ...]:
+    """Every option that may stand there: before the command's name (None), or after it."""
+    if command is None:
+        return (*SHARED, *TOP, HELP)
+    spelt = SPELT.get(command, Spelt())
+    shared = (
+        Option(tuple(n for n in each.names if n != spelt.without), each.about, each.value, each.choices)
+        for each in SHARED
+    )
+    return (*spelt.own, *shared, HELP)
+
+
+def shown_after(command: str | None) -> tuple[Option, ...]:
+    """Those of them that help shows, and so completion offers."""
+    if command is None:
+        return options_after(None)
+    spelt = SPELT.get(command, Spelt())
+    shown = {f"--{name}" for name in spelt.shown.split()}
+    return tuple(
+        each
+        for each in options_after(command)
+        if each in spelt.own or each is HELP or each.names[-1] in shown
+    )

@@ -1,0 +1,100 @@
+"""Who has the terminal during a build, and what its keys do: Ctrl-C, Ctrl-Z, Ctrl-\\, closing it.
+
+It decides what a signal to this process means for a build.  It knows neither nodes nor what is drawn.
+
+The invariant: whenever this process is stopped or ends, nothing is drawn on the terminal; and while it is stopped, so are
+its tasks.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from merkl.engine.schedule import Schedule
+from merkl.events import Reporter
+from merkl.execute.base import Executor
+
+MOST_REQUESTS = 4  # To stop; after more the build is left wherever it is.
+
+
+@dataclass(slots=True)
+class SharedTerminal:
+    """Tells the reporter who has the terminal; ``lent`` while a task has it.  Implements ``execute.base.Terminal``."""
+
+    reporter: Reporter
+    lent: bool = False
+
+    def lend(self) -> None:
+        """See ``Terminal``."""
+        self.lent = True
+        self.reporter.pause()
+
+    def take_back(self) -> None:
+        """See ``Terminal``."""
+        self.lent = False
+        self.reporter.resume()
+
+    def leave(self, number: int) -> None:
+        """Do what a signal does by itself, with nothing drawn; returns if that is to stop the process, and it goes on."""
+        if not self.lent:
+            self.reporter.pause()
+        handler = signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        signal.signal(number, handler)
+        if not self.lent:
+            self.reporter.resume()
+
+
+@contextmanager
+def signals(schedule: Schedule, executor: Executor, terminal: SharedTerminal) -> Iterator[None]:
+    """Let a build hear of signals; put the handlers back afterwards.
+
+    Ctrl-C is counted, and SIGTERM and SIGHUP are two of them.  Where a task has the terminal, Ctrl-C is a key for it to
+    deal with: any number of them count as one.  Ctrl-Z stops the tasks too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def asked(number: int, _: object) -> None:
+        executor.wake()
+        if number == signal.SIGINT and terminal.lent:
+            schedule.signals = max(schedule.signals, 1)
+            return
+        terminal.lent = False
+        schedule.signals += 1
+        if schedule.signals > MOST_REQUESTS:
+            raise KeyboardInterrupt  # The coordinator itself hangs.
+        if number != signal.SIGINT:
+            signal.raise_signal(signal.SIGINT)  # The second, of which a call that runs right here hears too.
+
+    def stop() -> None:
+        executor.suspend()
+        terminal.leave(signal.SIGTSTP)
+        executor.proceed()
+
+    def stopped(_number: int, _: object) -> None:
+        if schedule.inline:
+            stop()  # Nobody else would come to it.
+        else:
+            schedule.between = stop
+            executor.wake()
+
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+        signal.SIGINT: asked,
+        signal.SIGTERM: asked,
+        signal.SIGHUP: asked,
+    }
+    if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+        handlers[signal.SIGTSTP] = stopped
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+        handlers[signal.SIGQUIT] = lambda number, _: terminal.leave(number)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)

@@ -1,0 +1,1 @@
+"""Merklfiles without Python: bash tasks and targets declared in YAML."""
