@@ -24,11 +24,14 @@ def main() -> int:
         return complete(sys.argv[2:])
     import gc
 
-    # A graph is many objects that stay: to look through all of them again and again would find nothing.
-    gc.set_threshold(100_000, 20, 100)
+    # A graph is many objects that stay: to look through all of them again and again, and once more at the end, would
+    # find nothing.
+    gc.set_threshold(1_000_000, 20, 100)
     from merkl.cli.main import run
 
-    return run(sys.argv[1:])
+    code = run(sys.argv[1:])
+    gc.freeze()
+    return code
 
 
 if __name__ == "__main__":

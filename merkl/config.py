@@ -28,19 +28,20 @@ class RemoteConfig:
     """Where results are shared.
 
     ``url`` is a directory.  With ``pickles`` pickled values of others are used, which can run any code when they are read.
-    With ``required`` a build fails when the remote does.
+    With ``required`` a build fails when the remote does; with ``push`` it sends there what it makes.
     """
 
     url: str
     pickles: bool = False
     required: bool = False
+    push: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What a build is told.  Paths are absolute.
 
-    ``jobs`` is how many tasks run at once; ``project_modules`` are dotted prefixes of modules that count as the
+    ``jobs`` is how many tasks run at once; a ``frozen`` build fails rather than run one; ``project_modules`` are dotted prefixes of modules that count as the
     project's own code wherever their files are.
     """
 
@@ -52,6 +53,7 @@ class Config:
     dry_run: bool = False
     force: bool = False
     rehash: bool = False
+    frozen: bool = False
     project_modules: tuple[str, ...] = ()
     remote: RemoteConfig | None = None
     output: str = OUTPUTS[0]
@@ -106,6 +108,9 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
             raise ConfigError(f"{CONFIG_FILE}: store is a path, not {store!r}")
         merged["store"] = os.path.join(root, os.path.expanduser(store))
     merged["remote"] = _remote(environ.get("MERKL_REMOTE") or settings.get("remote"))
+    for flag in ("push", "required"):
+        if flags.pop(flag, None):
+            merged["remote"] = _asked_of(merged["remote"], flag)
     if "keep_going" in settings:
         merged["keep_going"] = bool(settings["keep_going"])
     modules = settings.get("project_modules", ())
@@ -123,7 +128,9 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
 
 def _output(given: object) -> str:
     if given not in OUTPUTS:
-        raise ConfigError(f"{CONFIG_FILE}: output is {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}, not {given!r}")
+        raise ConfigError(
+            f"{CONFIG_FILE}: output is {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}, not {given!r}"
+        )
     return str(given)
 
 
@@ -146,6 +153,16 @@ def _remote(given: object) -> RemoteConfig | None:
         if name != "url" and not isinstance(value, bool):
             raise ConfigError(f"{CONFIG_FILE}: remote: {name} is true or false, not {value!r}")
     return RemoteConfig(**fields)
+
+
+def _asked_of(remote: RemoteConfig | None, flag: str) -> RemoteConfig:
+    if remote is None:
+        option = "--push" if flag == "push" else "--require-remote"
+        raise ConfigError(
+            f"{option} needs a remote, and there is none",
+            hint="write remote: {url: /mnt/team/merkl} into merkl.yaml, or set MERKL_REMOTE",
+        )
+    return replace(remote, push=True) if flag == "push" else replace(remote, required=True)
 
 
 def _default_jobs() -> int:

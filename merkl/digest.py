@@ -147,6 +147,21 @@ def tagged(tag: bytes, payload: bytes) -> bytes:
     return tag + len(payload).to_bytes(8, "big") + payload
 
 
+def encoded_tuple(*members: bytes) -> bytes:
+    """The encoding of a tuple, from those of its members: for what is written many times, and differs in a few."""
+    return tagged(b"t", b"".join(members))
+
+
+def encoded_dict(members: dict[bytes, bytes]) -> bytes:
+    """The encoding of a dict, from those of its names and values."""
+    return tagged(b"d", b"".join([name + members[name] for name in sorted(members)]))
+
+
+def encoded_text(text: str) -> bytes:
+    """The encoding of a str."""
+    return _SCALARS[str](text)
+
+
 def encode(value: object, hook: Hook | None = None, name_of: Callable[[type], str] = type_name) -> bytes:
     """Write ``value`` as bytes that no other value has.
 

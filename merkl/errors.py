@@ -21,6 +21,7 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
      │   │   ├─ UnhashableArgument no stable encoding
      │   │   └─ FutureAccessError  a Future used as if it were its value
      │   ├─ SidecarError           a sidecar that cannot be read
+     │   │   └─ SidecarConflict    git left its conflict markers in it
      │   └─ InputMissing           a declared input is not there, or is not a file
      ├─ SerializationError         1   a value cannot be written or read
      ├─ StoreError                 3   the store cannot be used
@@ -89,7 +90,8 @@ class InputChanged(MerklError):
 
     def __init__(self, path: str, task: str) -> None:
         super().__init__(
-            f"{path} changed while {task} was using it; its result was not kept", hint="build again"
+            f"{path} changed while {task} was using it; its result was not kept",
+            hint=f"build again; if {task} itself wrote to it, let it write to a copy (commands: scratch=True)",
         )
 
 
@@ -158,6 +160,10 @@ class UnhashableArgument(TaskError):
 
 class SidecarError(UsageError):
     """A sidecar cannot be read; the message names file and line."""
+
+
+class SidecarConflict(SidecarError):
+    """A sidecar holds git's conflict markers, so that both sides are there to choose from."""
 
 
 class InputMissing(UsageError):

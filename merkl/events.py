@@ -1,7 +1,7 @@
 """What happens during a build, as values, and the protocol of whoever reports it.
 
 It decides nothing.  The engine emits events in the order things happen; a node gets exactly one of the five endings
-``Ran``, ``Cached``, ``CutOff``, ``Failed``, ``Skipped``.
+``Ran``, ``Cached``, ``CutOff``, ``Failed``, ``Skipped``, unless it is ``Interrupted``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,8 @@ class BuildStarted:
 class Started:
     """A node is handed to the executor; ``attempt`` counts from 1; ``log`` is the file it writes its output to.
 
-    With ``inline`` it runs right here: nothing else happens, and no tick comes, until it has ended.
+    With ``inline`` it runs right here: nothing else happens, and no tick comes, until it has ended.  With ``used`` what it
+    makes goes to another node, to a path or to the caller: a stdout that is its value is a result then, and no message.
     """
 
     node: Node
@@ -41,6 +42,7 @@ class Started:
     attempt: int
     why: str
     inline: bool = False
+    used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,14 @@ class Skipped:
     node: Node
     label: str
     because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A node was stopped because the user asked; the next build runs it."""
+
+    node: Node
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,7 @@ Event: TypeAlias = (
     | CutOff
     | Failed
     | Skipped
+    | Interrupted
     | Waiting
     | Retrying
     | Placed

@@ -18,7 +18,16 @@ from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeAlias, 
 
 from blake3 import blake3
 
-from merkl.digest import CONTENT_DOMAIN, KEY_DOMAIN, Digest, Key, encode
+from merkl.digest import (
+    CONTENT_DOMAIN,
+    KEY_DOMAIN,
+    Digest,
+    Key,
+    encode,
+    encoded_text,
+    encoded_tuple,
+    tagged,
+)
 from merkl.errors import FutureAccessError
 from merkl.stamp import Stamp
 
@@ -194,9 +203,9 @@ def make_node(
     ``static`` is an encoding of everything that is no dependency and no source; it must be injective by itself.
     Sources are in both keys as they are (kind, digest, executable bit, path).
     """
-    known = tuple((source.kind, bytes(source.digest), source.executable, source.path) for source in sources)
-    frozen = Digest(blake3(encode(known) + static).digest())
-    named = tuple((dep.future.node.key, dep.future.output, dep.name) for dep in deps)
+    known = encoded_tuple(*map(_encoded_source, sources))
+    frozen = Digest(blake3(known + static).digest())
+    named = tuple([(dep.future.node.key, dep.future.output, dep.name) for dep in deps])
     return Node(
         call=call,
         key=Key(blake3(KEY_DOMAIN + frozen + _encode_names(named)).digest()),
@@ -208,6 +217,18 @@ def make_node(
         cache=cache,
         discovers=discovers,
         open=discovers or not cache or any(dep.future.node.open for dep in deps),
+    )
+
+
+_KINDS: Final = {kind: encode(kind) for kind in ("file", "dir")}
+_EXECUTABLE: Final = {executable: encode(executable) for executable in (False, True)}
+
+
+def _encoded_source(source: Source) -> bytes:
+    """The encoding of ``(kind, digest, executable, path)``."""
+    digest = tagged(b"y", source.digest)
+    return encoded_tuple(
+        _KINDS[source.kind], digest, _EXECUTABLE[source.executable], encoded_text(source.path)
     )
 
 

@@ -36,7 +36,12 @@ from merkl.workspace.database import _SCHEMA
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS = {"recipes-c": ["gcc", "ar"]}  # Programs of a page that not every machine has.
+NEEDS = {
+    "recipes-c": ["gcc", "ar"],
+    "recipes": ["gcc", "make", "curl"],
+    "comparison": ["make"],
+    "pitfalls": ["tar"],
+}  # Programs of a page that not every machine has.
 WRITE = bool(os.environ.get("MERKL_WRITE_DOCS"))
 
 FENCE = re.compile(r'^```(?P<language>\w+)?(?: title="(?P<title>[^"]+)")?$')

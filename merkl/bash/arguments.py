@@ -55,6 +55,9 @@ class Arguments:
         for name, placeholder in placeholders.items():
             value = values.get(name)
             match placeholder:
+                case FileArg() | FilesArg() | DirArg() | ArgFile():
+                    self.slots[name] = self.files(placeholder, value)
+                    self.first_file = self.first_file or self.seen_name(self.slots[name])
                 case OutFileArg() | OutDirArg():
                     if value is not None:
                         self.places[name] = self.out_place(name, value)
@@ -62,9 +65,6 @@ class Arguments:
                     pass
                 case EnvArg():
                     self.slots[name] = Plain(self.variable(placeholder, value))
-                case FileArg() | FilesArg() | DirArg() | ArgFile():
-                    self.slots[name] = self.files(placeholder, value)
-                    self.first_file = self.first_file or self.seen_name(self.slots[name])
                 case Arg() | FlagArg():
                     self.slots[name] = self.plain(value)
                 case other:
@@ -168,13 +168,12 @@ class Arguments:
 
     # ---- outputs ----
 
-    def outputs(self, placeholders: Mapping[str, Placeholder], options: Options) -> list[Output]:
-        """What the call makes.
+    def outputs(self, declared: Mapping[str, OutFileArg | OutDirArg], options: Options) -> list[Output]:
+        """What the call makes: what is ``declared``, and what it prints if that is asked for, or if nothing is.
 
         Raises:
             CallError: two outputs would have one name.
         """
-        declared = {n: p for n, p in placeholders.items() if isinstance(p, (OutFileArg, OutDirArg))}
         names = self.names(declared)
         found = [
             Output(name, "dir" if isinstance(p, OutDirArg) else "file", names[name])
@@ -182,7 +181,7 @@ class Arguments:
         ]
         if not found or options.stdout:
             found.append(Output("stdout" if found else "", "value", form=options.stdout or "str"))
-        if len({output.name for output in found}) < len(found):
+        if len(found) > 1 and len({output.name for output in found}) < len(found):
             raise self.fail(
                 "an output is called stdout, and what the command prints is too",
                 "give the placeholder another name",
@@ -199,6 +198,8 @@ class Arguments:
                 names[name] = os.path.basename(os.path.normpath(os.fsdecode(self.places[name])))
             else:
                 names[name] = (stem if stem and ext else name) + ext
+        if len(names) == 1:
+            return names
         taken = list(names.values())
         for name, placeholder in declared.items():
             if taken.count(names[name]) > 1 and name not in self.places:

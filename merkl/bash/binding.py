@@ -38,11 +38,16 @@ NameOf = Callable[[object], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a template asks for.  ``single`` are those that stand where exactly one word must be."""
+    """What a template asks for.  ``single`` are those that stand where exactly one word must be.
+
+    ``positional`` are those that may be given by position, and ``required`` those of them that must be given.
+    """
 
     placeholders: Mapping[str, Placeholder]
     signature: inspect.Signature
     single: frozenset[str]
+    positional: tuple[str, ...]
+    required: tuple[str, ...]
 
 
 def parameters_of(placeholders: Mapping[str, Placeholder], single: frozenset[str]) -> Parameters:
@@ -61,7 +66,11 @@ def parameters_of(placeholders: Mapping[str, Placeholder], single: frozenset[str
             before.append(inspect.Parameter(name, kind, annotation=hint))
         else:
             after.append(inspect.Parameter(name, kind, default=default, annotation=hint))
-    return Parameters(placeholders, inspect.Signature([*before, *after, *named]), single)
+    required = tuple(parameter.name for parameter in before)
+    positional = required + tuple(parameter.name for parameter in after)
+    return Parameters(
+        placeholders, inspect.Signature([*before, *after, *named]), single, positional, required
+    )
 
 
 def _default(placeholder: Placeholder) -> object:
@@ -98,6 +107,7 @@ def bind(
 
 
 _ABSENT: Final = object()
+_NO_FILES: Final = (bool, int, float, complex, list, tuple, dict, set, frozenset, bytearray)
 
 
 class _Call:
@@ -112,22 +122,23 @@ class _Call:
         )
 
     def given(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
-        known = self.parameters.signature.parameters
-        positional = [name for name, p in known.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        positional = self.parameters.positional
         if len(args) > len(positional):
             surplus = _shown(args[len(positional)])
-            by_name = [name for name in known if name not in positional]
+            by_name = [name for name in self.parameters.placeholders if name not in positional]
             hint = f"pass {', '.join(by_name)} by name" if by_name else ""
             self.fail(f"takes {len(positional)} arguments, not {len(args)}; nothing takes {surplus}", hint)
         given = dict(zip(positional, args, strict=False))
         for name, value in kwargs.items():
-            if name not in known:
+            if name not in self.parameters.placeholders:
+                known = self.parameters.signature.parameters
                 self.fail(f"there is no parameter {name!r}", did_you_mean(name, known))
             if name in given:
                 self.fail(f"{name} was given twice: {_shown(given[name])} and {_shown(value)}")
             given[name] = value
-        missing = [n for n in positional if n not in given and known[n].default is inspect.Parameter.empty]
-        if missing:
+        if len(args) < len(self.parameters.required) and (
+            missing := [name for name in self.parameters.required if name not in given]
+        ):
             self.fail(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
         return given
 
@@ -173,9 +184,7 @@ class _Call:
 
     def file(self, placeholder: Placeholder, value: object, ext: str | tuple[str, ...] | None) -> object:
         """A path, or something that stands for one; its extension must be one that was asked for."""
-        if value is None or isinstance(
-            value, (bool, int, float, complex, list, tuple, dict, set, frozenset, bytearray)
-        ):
+        if value is None or isinstance(value, _NO_FILES):
             hint = "a path, a FileRef or a Future of a file"
             if value is None and isinstance(placeholder, (FileArg, DirArg)):
                 hint += f"; default=None in {spell(placeholder)} would make it optional"

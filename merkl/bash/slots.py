@@ -3,9 +3,12 @@
 It decides nothing else.  The invariant: two calls with one ``shape`` differ, if at all, in sources and dependencies.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
+
+from merkl.digest import encode, encoded_dict, encoded_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,20 @@ def shape(slot: Slot | tuple[Slot, ...]) -> object:
             return ("dep", index)
         case other:
             assert_never(other)
+
+
+def encoded(slots: Slots) -> bytes:
+    """The encoding of the slots' shapes by name."""
+    return encoded_dict({encoded_text(name): _encoded(slot) for name, slot in slots.items()})
+
+
+def _encoded(slot: Slot | tuple[Slot, ...]) -> bytes:
+    return _from_source(slot.index) if isinstance(slot, FromSource) else encode(shape(slot))
+
+
+@functools.lru_cache(maxsize=64)
+def _from_source(index: int) -> bytes:
+    return encode(("source", index))
 
 
 def shown_plain_values(slots: Slots) -> str:

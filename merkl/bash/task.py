@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from merkl.bash.arguments import Arguments
 from merkl.bash.options import (
@@ -24,11 +24,11 @@ from merkl.bash.options import (
     stdout_form,
     text_of,
 )
-from merkl.bash.placeholders import DepfileArg, EnvArg, OutFileArg
-from merkl.bash.slots import Plain, Slots, shape, shown_plain_values
+from merkl.bash.placeholders import DepfileArg, EnvArg, OutDirArg, OutFileArg
+from merkl.bash.slots import Plain, Slots, encoded, shown_plain_values
 from merkl.bash.template import Template, bind_call, compile_template
 from merkl.config import system_name
-from merkl.digest import Digest, encode
+from merkl.digest import Digest, encode, encoded_tuple
 from merkl.errors import TaskError
 from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, make_node, session
 
@@ -85,6 +85,8 @@ class BashTask(Placeable):
     """A command template that can be called; made by ``bash_task``."""
 
     __slots__ = (
+        "_declared",
+        "_discovers",
         "_home",
         "_name",
         "_shown",
@@ -120,6 +122,9 @@ class BashTask(Placeable):
         self.deps_text = tuple(repr(dep) for dep in deps)
         self.cache = cache
         self._shown: Sequence[Part] | None = None
+        placeholders = template.placeholders
+        self._declared = {n: p for n, p in placeholders.items() if isinstance(p, (OutFileArg, OutDirArg))}
+        self._discovers = any(isinstance(p, DepfileArg) for p in placeholders.values())
         self._static = encode((self.template.identity, self.options.identity))
 
     @property
@@ -171,23 +176,25 @@ class BashTask(Placeable):
         return next(iter(futures.values())) if len(futures) == 1 else futures
 
     def _node(self, given: Arguments) -> Node:
-        placeholders = self.template.placeholders
-        outputs = given.outputs(placeholders, self.options)
-        tools = tuple((spec, session().tool(spec)) for spec in self.tools)
-        shapes = {name: shape(slot) for name, slot in given.slots.items()}
+        outputs = given.outputs(self._declared, self.options)
+        tools = tuple([(spec, session().tool(spec)) for spec in self.tools])
         names = [(output.name, output.kind, output.filename, output.form) for output in outputs]
         extra = [given.extra(dep) for dep in self.deps]
         forms = [_form(dep.name) for dep in given.deps]
+        rest = [encode(list(part)) if part else _NOTHING for part in (names, tools, extra, forms)]
         return make_node(
             BashCall(self, given.slots, given.first_file or shown_plain_values(given.slots), tools),
-            self._static + encode((shapes, names, list(tools), extra, forms)),
+            self._static + encoded_tuple(encoded(given.slots), *rest),
             deps=given.deps,
             sources=given.sources,
             outputs=outputs,
             place=given.place,
             cache=self.cache,
-            discovers=any(isinstance(p, DepfileArg) for p in placeholders.values()),
+            discovers=self._discovers,
         )
+
+
+_NOTHING: Final = encode([])
 
 
 def _form(filename: str) -> str:

@@ -5,15 +5,13 @@ It decides the exit code of a build.
 
 import json
 import sys
-from collections.abc import Sequence
 
 import click
 
 from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
 from merkl.cli.options import LOADS, Command, Options, options_of, shared, words_of
 from merkl.engine.build import build
-from merkl.engine.explain import describe
-from merkl.engine.judge import Judge, State, Step, Waits
+from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.request import plan, would_place
 from merkl.events import BuildDone
 from merkl.report.json import planned
@@ -22,7 +20,10 @@ from merkl.report.words import one_line, plural
 
 @click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
 @click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…] [-- ARGS…]")
-@shared("jobs keep_going dry_run force quiet output verbose json progress sets rehash")
+@shared("jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote")
+@click.option("--frozen", is_flag=True, help="Fail rather than run a task.")
+@click.option("--push", is_flag=True, help="Send results to the remote as they come.")
+@click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> int:
     """Build TARGETs, or the default target.
@@ -32,7 +33,7 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
     This loads the Merklfile, and so runs its code.
 
     Exit code: 0 all is there, 1 a task failed, 2 the request or the Merklfile is wrong, 3 the store cannot be used,
-    130 interrupted.
+    6 something would run and --frozen was given, 130 interrupted.
     """
     options = options_of(context)
     with asked(options, words_of(context, words)) as it:
@@ -109,20 +110,3 @@ def _counts(total: int, would: int, may: int) -> str:
         return f"{tasks}: nothing would run"
     shown = [f"{would} would run"] * bool(would) + [f"{may} may run"] * bool(may)
     return f"{tasks}: {', '.join(shown)}"
-
-
-def unsettled(judge: Judge) -> Sequence[Step]:
-    """The steps that would or may run, in the order of the code."""
-    steps = [step for step in judge.steps.values() if step.state is not State.KNOWN]
-    return sorted(steps, key=lambda step: step.node.serial)
-
-
-def prediction(judge: Judge, step: Step) -> tuple[str, str]:
-    """``would run`` or ``may run``, and why."""
-    verdict = judge.verdict(step)
-    reason = describe(verdict).partition(": ")[2]
-    if not isinstance(verdict, Waits):
-        return "would run", reason
-    if judge.runs_regardless(step.node):
-        return "would run", "it runs whatever is cached"
-    return "may run", reason

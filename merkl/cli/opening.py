@@ -102,13 +102,13 @@ def _lines(options: Options, project: Project, *, summary: bool = True) -> Repor
     output = cast("Output", project.config.output)
     endings = options.progress != "none"
     shown = Shown(output, verbose=options.verbose, endings=endings, summary=summary)
-    paint = paint_of(options, sys.stdout)
+    paint, err_paint = paint_of(options, sys.stdout), paint_of(options, sys.stderr)
+    make = functools.partial(Lines, root=project.root, shown=shown, paint=paint, err_paint=err_paint)
     if options.progress == "auto" and output != "quiet" and can_redraw(sys.stdout, os.environ):
         from merkl.report.live import Live
 
-        make = functools.partial(Lines, root=project.root, shown=shown, paint=paint)
         return Live(make, sys.stdout, sys.stderr, paint)
-    return Lines(sys.stdout, sys.stderr, project.root, shown, paint)
+    return make(sys.stdout, sys.stderr)
 
 
 def tell(options: Options, notes: Sequence[Note]) -> None:

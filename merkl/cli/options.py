@@ -36,6 +36,9 @@ class Options:
     output: str | None = None
     sets: tuple[str, ...] = field(default=())
     rehash: bool = False
+    frozen: bool = False
+    push: bool = False
+    require_remote: bool = False
 
     @property
     def cwd(self) -> str:
@@ -62,7 +65,8 @@ class Options:
             merklfile = os.path.relpath(path, root)
         return load_config(
             root, merklfile=merklfile, jobs=self.jobs, keep_going=self.keep_going, dry_run=self.dry_run,
-            force=self.force, rehash=self.rehash, output=self.output,
+            force=self.force, rehash=self.rehash, output=self.output, frozen=self.frozen, push=self.push,
+            required=self.require_remote,
         )  # fmt: skip
 
     def existing(self) -> Config:
@@ -140,7 +144,9 @@ def options_of(context: click.Context) -> Options:
     """
     options = Options(**context.meta.get(_META, {}))
     if options.quiet and options.output not in (None, QUIET):
-        raise UsageError(f"-q is -o quiet, and -o {options.output} was given too", hint="leave out one of them")
+        raise UsageError(
+            f"-q is -o quiet, and -o {options.output} was given too", hint="leave out one of them"
+        )
     if options.quiet or options.output == QUIET:
         return replace(options, quiet=True, output=QUIET)
     return options

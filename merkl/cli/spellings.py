@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "build": "Build targets: run what no cache has got.",
     "list": "List the targets.",
     "why": "Say what would run, and what changed.",
+    "status": "Say how tracked files and outputs stand.",
     "show": "Show a target's command, inputs, outputs and key.",
     "log": "Print what tasks printed.",
     "dag": "Draw the graph.",
@@ -83,6 +84,14 @@ SPELT: Final = {
     ),
     "list": Spelt("json"),
     "why": Spelt("force verbose json set rehash", words="request"),
+    "status": Spelt(
+        "verbose json set rehash",
+        (
+            Option(("--remote",), "Say also what is not in the remote."),
+            Option(("--check",), "Exit with 6 if anything is not fresh or, with --remote, not there."),
+        ),
+        words="request",
+    ),
     "show": Spelt("json set", words="request"),
     "log": Spelt(
         "set",

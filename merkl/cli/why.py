@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import click
 
-from merkl.cli.build import prediction, unsettled
 from merkl.cli.opening import asked, paint_of, tell
 from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.digest import Key
 from merkl.engine.explain import Change, all_parts, as_json, changes, describe, step_changes
+from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.judge import Judge, Step, Waits
 from merkl.engine.placing import last_steps
 from merkl.engine.request import plan

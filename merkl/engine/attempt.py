@@ -21,14 +21,14 @@ from merkl.digest import Digest, Key
 from merkl.engine.discovery import Began, Files
 from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
+from merkl.engine.taking import SMALL, Taking
 from merkl.errors import InputChanged, MerklError, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python.task import PythonCall
 from merkl.room import FULL, NO_INODES, used_up
-from merkl.store.base import Discovered, Record
-from merkl.store.base import RunLock
+from merkl.store.base import Discovered, Record, RunLock
 from merkl.store.removal import remove_tree
 from merkl.workspace.trees import read_output_tree
 
@@ -211,8 +211,8 @@ class Attempts:
         self._check_views(attempt)
         discovered = self._discover(attempt)
         blobs: dict[Digest, bytes] = {}
+        self._close_log(attempt)  # Before a stdout that is an output is moved away.
         outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
-        self._close_log(attempt)
         log = self._log(place, blobs)
         record = Record(
             key=node.key,
@@ -287,9 +287,9 @@ class Attempts:
         return self.project.shelter.put_file(path, move=True), size
 
     def _tree(self, staged: Staged, path: bytes) -> Artifact:
-        tree = read_output_tree(
-            path, lambda file: self.project.shelter.put_file(file, move=True), shown=staged.filename
-        )
+        taking = Taking(self.project.shelter)
+        tree = read_output_tree(path, taking.take, shown=staged.filename)
+        taking.end()
         digest = self.project.shelter.put_tree(tree)
         return Artifact("dir", digest, tree.size, filename=staged.filename)
 
@@ -357,9 +357,6 @@ def no_room(error: OSError) -> WorkspaceError:
     if error.errno in FULL and used_up(where or ".") == NO_INODES:
         reason = NO_INODES
     return WorkspaceError(f"cannot work in .merkl: {reason[:1].lower()}{reason[1:]}", at=where, hint=hint)
-
-
-SMALL = 100_000  # Bytes; what the store keeps inside its database.
 
 
 def _arguments(node: Node) -> dict[str, Any]:

@@ -7,12 +7,14 @@ was learned is written back before it returns.
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from merkl import events
 from merkl.engine.attempt import Attempts
 from merkl.engine.discovery import change_finder
+from merkl.engine.frozen import refusal, require_placed
 from merkl.engine.judge import Judge, State
+from merkl.engine.lineage import remember
 from merkl.engine.placing import Workspace, expected_seconds
 from merkl.engine.project import Project
 from merkl.engine.schedule import Outcome, Schedule
@@ -27,12 +29,20 @@ from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.refs import DirRef, FileRef
 
+if TYPE_CHECKING:  # Only with a remote.
+    from merkl.engine.pushing import Pushing
+
 
 def judge(project: Project, selection: Selection, *, force: bool = False) -> Judge:
     """Plan: judge every node the selection needs, as far as can be known before anything runs."""
     find_change = change_finder(project, [placement.path for placement in selection.placements])
     planned = Judge(
-        project.shelter, find_change, force_all=force, forced=selection.forced, after=selection.after
+        project.shelter,
+        find_change,
+        force_all=force,
+        forced=selection.forced,
+        after=selection.after,
+        further=project.shelter.further,
     )
     planned.want(selection.roots)
     return planned
@@ -63,6 +73,10 @@ def build(
         if needs_bytes:
             planned.require_bytes([future.node for future in needs_bytes])
             planned.want([])
+        if project.config.frozen:
+            require_placed(project, selection, planned)
+            if (error := refusal(planned, names)) is not None:
+                raise error
         to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
         reporter.report(
             events.BuildStarted(
@@ -78,6 +92,7 @@ def build(
         attempts = Attempts(project, lease.id, workspace.placed_by)
         terminal = SharedTerminal(reporter)
         executor = _executor(project.config.jobs, terminal)
+        pushing = _pushing(project)
         schedule = Schedule(
             project,
             planned,
@@ -87,22 +102,50 @@ def build(
             reporter,
             names,
             keep_going=project.config.keep_going,
+            pushing=pushing,
         )
         try:
-            with signals(schedule, executor, terminal), using(project), lending(project.config.store, project.shelter):
+            with (
+                signals(schedule, executor, terminal),
+                using(project),
+                lending(project.config.store, project.shelter),
+            ):
                 outcome = schedule.run()
+            remember(project, everything, selection.placements, planned)
         finally:
             executor.close()
             attempts.close()
             workspace.close()
+        seconds = time.monotonic() - began
+        if pushing is not None:
+            _end_pushing(pushing, outcome, reporter)
         for note in project.take_notes():
             reporter.report(note)
-        done = _done(outcome, time.monotonic() - began)
+        done = _done(outcome, seconds)
         reporter.report(done)
+        if pushing is not None:
+            pushing.raise_failure(required=project.config.remote is not None and project.config.remote.required)
         return done, planned
     finally:
         project.hold(None)
         lease.close()
+
+
+def _pushing(project: Project) -> "Pushing | None":
+    """What sends results to the remote, if the project is to."""
+    if project.config.remote is None or not project.config.remote.push:
+        return None
+    from merkl.engine.pushing import Pushing
+
+    assert project.remote is not None
+    return Pushing(project.store, project.remote)
+
+
+def _end_pushing(pushing: "Pushing", outcome: Outcome, reporter: Reporter) -> None:
+    try:
+        pushing.finish(reporter, at_once=bool(outcome.interrupted))
+    except KeyboardInterrupt:
+        outcome.interrupted = [""]
 
 
 def _executor(jobs: int, terminal: Terminal) -> Executor:

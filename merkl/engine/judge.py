@@ -133,12 +133,16 @@ class Lookup(Protocol):
 FindChange: TypeAlias = Callable[[Discovered], str | None]
 """The first path of a discovered set that is no longer what it was, or None."""
 
+Further: TypeAlias = Callable[[Sequence[Key]], Mapping[Key, Sequence[Record]]]
+"""Records of content keys that cost more to ask for than those of ``Lookup``."""
+
 
 class Judge:
     """The steps of one build.
 
     ``roots`` must become known; those in ``placed`` with their bytes.  ``forced`` run whatever the store knows.  ``after``
-    maps a node to others that must have ended well before it starts, without data.
+    maps a node to others that must have ended well before it starts, without data.  ``further`` is asked where records
+    were found whose discovered inputs have all changed.
     """
 
     def __init__(
@@ -149,8 +153,10 @@ class Judge:
         force_all: bool = False,
         forced: frozenset[Key] = frozenset(),
         after: Mapping[Key, Sequence[Node]] | None = None,
+        further: Further = lambda _: {},
     ) -> None:
         self._lookup = lookup
+        self._further = further
         self.find_change = find_change
         self._force_all = force_all
         self._forced = forced
@@ -300,8 +306,13 @@ class Judge:
                     else:
                         self._will_run(step, reason)
             found = self._lookup.by_content_key([s.content for s in to_ask if s.content]) if to_ask else {}
+            reasons = {step.node.key: self._judge(step, found) for step in to_ask}
+            changed = [step for step in to_ask if isinstance(reasons[step.node.key], FoundChanged)]
+            more = self._further([s.content for s in changed if s.content]) if changed else {}
             for step in to_ask:
-                self._judge(step, found.get(step.content, []) if step.content else [])
+                reason = reasons[step.node.key]
+                if reason is not None and (step.content not in more or self._judge(step, more) is not None):
+                    self._will_run(step, reason)
 
     def _deps_known(self, step: Step) -> bool:
         return all(self.steps[dep.future.node.key].state is State.KNOWN for dep in step.node.deps)
@@ -321,17 +332,18 @@ class Judge:
                 return
         self._know(step, Cached(record), record.outputs)
 
-    def _judge(self, step: Step, records: Sequence[Record]) -> None:
+    def _judge(self, step: Step, found: Mapping[Key, Sequence[Record]]) -> Runs | None:
+        """Let a record of what was found answer for ``step``, or say why none does."""
         reason: Runs = NeverRan()
-        for record in records:
+        for record in found.get(step.content, ()) if step.content else ():
             if not _complete(step.node, record):
                 continue
             changed = self.find_change(record.discovered) if record.discovered else None
             if changed is None:
                 self.answer(step, record)
-                return
+                return None
             reason = FoundChanged(changed, record)
-        self._will_run(step, reason)
+        return reason
 
     def answer(self, step: Step, record: Record) -> None:
         """Let ``record``, found by content key, answer for ``step``."""

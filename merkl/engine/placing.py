@@ -24,7 +24,7 @@ from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
 from merkl.python.run import load_value
 from merkl.stamp import Absent, Stamp
-from merkl.store.serializers import for_extension
+from merkl.store.written import for_extension, writes_text_as_it_is
 from merkl.tree import Tree
 from merkl.workspace import ledger
 from merkl.workspace.index import Other
@@ -50,6 +50,10 @@ class Workspace:
         self._staged: Mapping[Digest, bytes] = {}
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
+
+    def places(self, node: Node) -> bool:
+        """Whether this build places an output of ``node``."""
+        return node.key in self._wanted
 
     def placed_by(self, path: str) -> str | None:
         """The label of the node of this build that places ``path``, or a directory above it."""
@@ -165,29 +169,41 @@ class Workspace:
 
     def _put_value(self, placement: Placement, artifact: Artifact) -> None:
         """Write a plain value in the form that the path's extension asks for."""
+        if _is_written_as_stored(artifact, placement.path):
+            self.project.shelter.bring([artifact])
+            # Not read here: it may be larger than memory.
+            self._put_written(placement, artifact, Artifact("file", artifact.digest, artifact.size), None)
+            return
+        data = self._in_form(placement, artifact)
+        self._put_written(placement, artifact, Artifact("file", Digest.of(data), len(data)), data)
+
+    def _in_form(self, placement: Placement, artifact: Artifact) -> bytes:
         value = load_value(self.project.shelter, artifact)
         if isinstance(value, bytes):
-            data = value
-        else:
-            buffer = io.BytesIO()
-            try:
-                for_extension(os.path.splitext(placement.path)[1]).dump(value, buffer)
-            except SerializationError as error:
-                error.details.setdefault(
-                    "output", f"{placement.future.node.name}, placed at {placement.place}"
-                )
-                raise
-            data = buffer.getvalue()
-        digest = Digest.of(data)
-        written = Artifact("file", digest, len(data))
+            return value
+        buffer = io.BytesIO()
+        try:
+            for_extension(os.path.splitext(placement.path)[1]).dump(value, buffer)
+        except SerializationError as error:
+            error.details.setdefault("output", f"{placement.future.node.name}, placed at {placement.place}")
+            raise
+        return buffer.getvalue()
+
+    def _put_written(
+        self, placement: Placement, artifact: Artifact, written: Artifact, data: bytes | None
+    ) -> None:
+        """Put the written form of a value in place, unless it is there; without ``data`` from the store."""
         found = self.project.index.look(placement.path)
         if not (
             isinstance(found, Artifact)
-            and (found.kind, found.digest, found.executable) == ("file", digest, False)
+            and (found.kind, found.digest, found.executable) == ("file", written.digest, False)
         ):
             replace = self._make_replaceable(placement.path)
-            stamp = place_file(self.project.root, placement.path, data, replace=replace)
-            self.project.index.seen(placement.path, stamp, digest)
+            if data is None:
+                stamp = self._put_file(placement.path, written, replace)
+            else:
+                stamp = place_file(self.project.root, placement.path, data, replace=replace)
+            self.project.index.seen(placement.path, stamp, written.digest)
             label = self.labels[placement.future.node.key]
             self.reporter.report(events.Placed(placement.future.node, label, placement.path))
         self._remember(placement, written, _value_name(artifact))
@@ -288,6 +304,13 @@ def expected_seconds(
     names = {node: (labels[node.key], plain_label(node)) for node in nodes}
     took = project.index.seconds({name for both in names.values() for name in both})
     return {node: took.get(label, took.get(plain)) for node, (label, plain) in names.items()}
+
+
+def _is_written_as_stored(artifact: Artifact, path: str) -> bool:
+    """Whether the bytes of a value in the store are those of the file it is written to."""
+    if artifact.serializer == "bytes":
+        return True
+    return artifact.serializer == "text" and writes_text_as_it_is(os.path.splitext(path)[1])
 
 
 def _value_name(artifact: Artifact) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # `merkl list` needs no store.
     from merkl.engine.shelter import Shelter
     from merkl.store.base import Discovered, Record, Store
     from merkl.store.builds import BuildLease
+    from merkl.store.layered import Layered
     from merkl.store.local import LocalStore
     from merkl.store.remote.remote import Remote
     from merkl.store.views import Views
@@ -93,14 +94,17 @@ class Project:
     @cached_property
     def results(self) -> "Store":
         """Records and blobs of this machine, and behind them those of the remote, if there is one."""
-        if self.remote is None:
-            return self.store
+        settings = self.config.remote
+        return self.store if settings is None else self.over_remote(required=settings.required)
+
+    def over_remote(self, *, required: bool) -> "Layered":
+        """The store of this machine over the remote, which there must be; ``required``: a fault of that is an error."""
         from merkl.store.layered import Layered
 
         settings = self.config.remote
-        assert settings is not None
+        assert settings is not None and self.remote is not None
         accepts = _any if settings.pickles else _without_pickles
-        return Layered(self.store, self.remote, accepts=accepts, required=settings.required)
+        return Layered(self.store, self.remote, accepts=accepts, required=required)
 
     @cached_property
     def shelter(self) -> "Shelter":

@@ -197,14 +197,10 @@ def _after(calls: Calls, roots: dict[str, list[Node]]) -> dict[Key, list[Node]]:
 def plan(project: Project, selection: Selection, *, force: bool = False) -> "Judge":
     """Judge a selection as a build would, with the bytes of outputs that would have to be placed; changes nothing."""
     from merkl.engine.build import judge
-    from merkl.engine.judge import State
+    from merkl.engine.frozen import require_placed
 
     planned = judge(project, selection, force=force)
-    for placement in selection.placements:
-        step = planned.steps[placement.future.node.key]
-        if step.state is State.KNOWN and not _is_there(project, placement, step.artifacts):
-            planned.require_bytes([step.node])
-    planned.want([])
+    require_placed(project, selection, planned)
     return planned
 
 

@@ -11,7 +11,8 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from merkl import events
 from merkl.digest import Digest, Key
@@ -20,12 +21,16 @@ from merkl.engine.explain import reason
 from merkl.engine.judge import Cached, CutOff, Judge, State, Step
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
-from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed, WorkspaceError
+from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, TaskFailed, WorkspaceError
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
 from merkl.nodes import Node, Place
 from merkl.store.base import Record
 
+if TYPE_CHECKING:  # Only with a remote.
+    from merkl.engine.pushing import Pushing
+
+PATIENCE: float = 2.0  # Seconds after Ctrl-C until the tasks that still run are named.
 POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
 TICK: float = 0.1  # Seconds between ticks of the reporter.
 MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
@@ -70,6 +75,7 @@ class Schedule:
         labels: Mapping[Key, str],
         *,
         keep_going: bool,
+        pushing: "Pushing | None" = None,
     ) -> None:
         self.project = project
         self.judge = judge
@@ -79,6 +85,7 @@ class Schedule:
         self.reporter = reporter
         self.labels = labels
         self.keep_going = keep_going
+        self.pushing = pushing
         self.outcome = Outcome(interrupted=[], errors=[])
         self.running: dict[int, Attempt] = {}
         self._tries: dict[Key, int] = {}
@@ -91,8 +98,9 @@ class Schedule:
         self._stopping: Node | None = None
         self.signals = 0  # How many times the user asked to stop; set by a signal handler.
         self._obeyed = 0
+        self._impatient_at = math.inf  # When (monotonic) to say that interrupted tasks still run.
         self.inline = False  # A call runs in this process, so a signal's handler may do what it likes.
-        self.between: Callable[[], None] | None = None  # To be done as soon as nothing else is; set by a handler.
+        self.between: Callable[[], None] | None = None  # To be done next; set by a signal handler.
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -107,6 +115,7 @@ class Schedule:
                 break
             ended_now = self.executor.wait(self._timeout())
             self._step_aside()
+            self._name_the_stubborn()
             made = [each for ended in ended_now if (each := self._taken_in(ended)) is not None]
             self._start_meanwhile(made)
             self._publish(made)
@@ -114,6 +123,15 @@ class Schedule:
             self.reporter.tick()
         self._check_nothing_left()
         return self.outcome
+
+    def _name_the_stubborn(self) -> None:
+        if time.monotonic() >= self._impatient_at:
+            self._impatient_at = math.inf
+            names = [self.labels[attempt.node.key] for attempt in self.running.values()]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            if names:
+                text = f"interrupted, and still running: {', '.join(names[:3])}{more}"
+                self.reporter.report(events.Note(text, "Ctrl-C again ends them"))
 
     def _step_aside(self) -> None:
         if self.between is not None:
@@ -178,6 +196,9 @@ class Schedule:
     def _start(self, step: Step) -> None:
         node = step.node
         assert step.content is not None
+        if self.project.config.frozen:  # The store has lost something since it was planned.
+            self._fail(step, OutOfDate(f"{node.name} would run, and the build is frozen", why=reason(step)), 0.0, "")
+            return
         lock = self.project.shelter.try_lock(step.content, node.name)
         if lock is None:
             self._hold(step)
@@ -207,8 +228,9 @@ class Schedule:
             self._fail(step, error, 0.0, "")
             return
         log, inline = _text(attempt.place.log), self.executor.is_inline(job)
+        used = bool(step.waiters) or step.needs_bytes or self.workspace.places(node)
         self.reporter.report(
-            events.Started(node, self.labels[node.key], log, number, reason(step), inline)
+            events.Started(node, self.labels[node.key], log, number, reason(step), inline, used)
         )
         self.inline = inline
         ticket = self.executor.start(job)
@@ -216,10 +238,10 @@ class Schedule:
         self.running[ticket] = attempt
 
     def _answer(self, step: Step) -> Record | None:
-        """A record that another build filed since this step was judged."""
+        """A record that another build on this machine filed since this step was judged."""
         if step.rerun is not None or self.judge.runs_regardless(step.node) or step.content is None:
             return None
-        for record in self.project.shelter.by_content_key([step.content]).get(step.content, []):
+        for record in self.project.shelter.filed_here(step.content):
             if record.discovered is None or self.judge.find_change(record.discovered) is None:
                 return record
         return None
@@ -264,11 +286,15 @@ class Schedule:
         """What a job made that ended well; None if it did not end well, and the judge has been told."""
         attempt = self.running.pop(ended.ticket)
         step = self.judge.steps[attempt.node.key]
+        if self.signals and attempt.node.call.interactive:
+            ended = replace(ended, interrupted=True)  # The terminal told it before we could.
         if ended.interrupted and not self.running:
             self._obeyed = max(self._obeyed, 1)  # A call right here heard of it by itself.
         if ended.interrupted and _was_stopped(ended, interactive=attempt.node.call.interactive):
             self._release(attempt, discard=True)
-            self.outcome.interrupted.append(self.labels[attempt.node.key])
+            label = self.labels[attempt.node.key]
+            self.outcome.interrupted.append(label)
+            self.reporter.report(events.Interrupted(attempt.node, label))
             self._stop(attempt.node)
             self.judge.interrupted(step)
             return None
@@ -301,6 +327,8 @@ class Schedule:
             return
         for one in made:
             self._unlock(one.attempt)
+            if self.pushing is not None and one.kept:
+                self.pushing.give(one.record, [] if one.step.node.open else [one.record.key])
         for one in made:
             self._finish(one)
 
@@ -396,6 +424,8 @@ class Schedule:
             self.outcome.cutoff += 1
             self.outcome.saved += record.seconds
             self.project.shelter.alias(node.key, record)
+            if self.pushing is not None:
+                self.pushing.give(record, [node.key])
             self.reporter.report(events.CutOff(node, label, record.seconds))
         else:
             assert isinstance(step.verdict, Cached), step.verdict
@@ -421,6 +451,7 @@ class Schedule:
         if self._obeyed == 0:
             self.executor.interrupt()
             self._obeyed = 1
+            self._impatient_at = time.monotonic() + PATIENCE
             if not self.running:
                 self._end_interrupted()
         if self.signals > 1 and self._obeyed < 2:

@@ -106,7 +106,12 @@ def _check_sources(roots: Sequence[Node], placed: Mapping[str, Placement]) -> No
                     f"{'it' if itself else hit.path}",
                     reader=node.place,
                     maker=_maker(hit),
-                    hint="pass the Future instead of the path" + ("" if itself else ", to a dir_arg"),
+                    hint="pass the Future instead of the path"
+                    + (
+                        "; or, if it comes from files(), place it where no pattern matches"
+                        if itself
+                        else ", to a dir_arg"
+                    ),
                 )
             if source.kind == "dir" and source.path in above:
                 inside = next(path for path in placed if source.path in _parents(path))

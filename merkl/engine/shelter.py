@@ -16,6 +16,7 @@ from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Store
 from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
+from merkl.store.remote.errors import RemoteError
 from merkl.store.removal import remove_tree
 from merkl.tree import Tree
 
@@ -70,6 +71,15 @@ class Shelter:
         """As the store's."""
         return self.store.by_content_key(keys)
 
+    def further(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
+        """The records of the remote under content keys for which those of this machine did not do."""
+        return self.store.further(keys) if isinstance(self.store, Layered) else {}
+
+    def filed_here(self, content_key: Key) -> list[Record]:
+        """The records of this machine under one content key."""
+        near = self.store.upper if isinstance(self.store, Layered) else self.store
+        return near.by_content_key([content_key]).get(content_key, [])
+
     def publish(self, results: Sequence[tuple[Record, bool]], blobs: Mapping[Digest, bytes]) -> None:
         """As the store's; what cannot be filed is not, and its blobs are kept here."""
         refused, self._refused = self._refused, False
@@ -106,6 +116,14 @@ class Shelter:
             self._refuse(error)
             return self.own().put_file(path, move=move)
 
+    def put_small(self, blobs: Mapping[Digest, bytes]) -> None:
+        """Store many small contents at once, or keep them here."""
+        try:
+            self.store.publish([], blobs)
+        except StoreError as error:
+            self._refuse(error)
+            self.own().publish([], blobs)
+
     def put_tree(self, tree: Tree) -> Digest:
         """Store a directory whose files are stored; one that is kept here has all its files here."""
         if not self._refused:
@@ -135,6 +153,8 @@ class Shelter:
         if isinstance(self.store, Layered):
             try:
                 self.store.bring(artifacts)
+            except RemoteError:
+                raise  # It is required.
             except StoreError as error:
                 self._refuse(error)
 

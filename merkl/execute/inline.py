@@ -6,6 +6,7 @@ either.  It knows no other jobs.
 The invariant: afterwards stdin, stdout, stderr, the directory, the umask and the handler of SIGINT are what they were.
 """
 
+import gc
 import os
 import resource
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Terminal
 from merkl.execute.call import flush, new_file, perform, text_on
@@ -22,6 +23,7 @@ from merkl.execute.debugging import Debugging
 from merkl.execute.pool import understood
 from merkl.execute.process import RSS_UNIT
 
+_USUAL: Final = (700, 10, 10)  # Python's own thresholds for collecting garbage.
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -31,7 +33,11 @@ def run_inline(ticket: int, job: CallJob, terminal: Terminal) -> Ended:
     interrupts = _Interrupts()
     peak = 0
     try:
-        with _redirected(job, terminal), Debugging(terminal, lent=job.interactive) as debugging, _own_place(job.cwd):
+        with (
+            _redirected(job, terminal),
+            Debugging(terminal, lent=job.interactive) as debugging,
+            _own_place(job.cwd),
+        ):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             outcome, payload = perform(job.payload, interrupts.enter, interrupts.leave)
             after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -128,6 +134,8 @@ def _own_place(cwd: bytes) -> Iterator[None]:
         OSError: there is no such directory.
     """
     here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*_USUAL)  # Ours are not for code that may leave large things in cycles.
     umask = os.umask(0)
     os.umask(umask)
     try:
@@ -137,3 +145,4 @@ def _own_place(cwd: bytes) -> Iterator[None]:
         os.fchdir(here)
         os.close(here)
         os.umask(umask)
+        gc.set_threshold(*thresholds)

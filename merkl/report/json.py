@@ -20,6 +20,7 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ``failed``       ``task label key seconds error hint details exit_code log``; ``error`` is one line, ``details`` an object of
                  texts, ``exit_code`` that of the kind of error
 ``skipped``      ``task label key seconds`` (0) ``because`` (the label of what failed)
+``interrupted``  ``task label key``: Ctrl-C stopped it
 ``waiting``      ``task label key holder``
 ``retrying``     ``task label key attempt delay reason``
 ``placed``       ``task label key path``
@@ -109,6 +110,8 @@ def as_object(event: Event) -> dict[str, Any]:
                 "seconds": 0,
                 "because": event.because,
             }
+        case events.Interrupted():
+            return {"event": "interrupted", **_of(event.node, event.label)}
         case events.Waiting():
             return {"event": "waiting", **_of(event.node, event.label), "holder": event.holder}
         case events.Retrying():

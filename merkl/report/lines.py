@@ -38,15 +38,25 @@ class Shown:
 
 
 class Lines:
-    """A reporter that writes lines to ``out``, and failures to ``err``.  ``root`` is what paths of logs start from."""
+    """A reporter that writes lines to ``out``, and failures to ``err``.  ``root`` is what paths of logs start from.
+
+    The one is colored with ``paint``, the other with ``err_paint``.
+    """
 
     def __init__(
-        self, out: TextIO, err: TextIO, root: str, shown: Shown = Shown(), paint: Paint = PLAIN
+        self,
+        out: TextIO,
+        err: TextIO,
+        root: str,
+        shown: Shown = Shown(),
+        paint: Paint = PLAIN,
+        err_paint: Paint = PLAIN,
     ) -> None:
         self._out = out
         self._err = err
         self._shown = shown
         self._paint = paint
+        self._err_paint = err_paint
         self._total = 0
         self._ended = 0
         self._running: dict[Key, events.Started] = {}
@@ -65,6 +75,8 @@ class Lines:
                 self._say(f"{one_line(event.label)}: {again}: {one_line(event.reason)}", "warning")
             case events.Ran() | events.Cached() | events.CutOff() | events.Failed() | events.Skipped():
                 self._end(event)
+            case events.Interrupted():
+                self._tell_rest(event.node.key, None)  # It is named when the build has ended.
             case events.Waiting():
                 where = f"which runs elsewhere: {one_line(event.holder)}"
                 self._say(f"waiting for {one_line(event.label)}, {where}", "warning")
@@ -122,7 +134,7 @@ class Lines:
                 self._say(f"{place} skipped {label}: it needs {because}", "quiet", only_verbose=True)
             case events.Failed():
                 seconds = f"  {duration(event.seconds)}" if event.seconds else ""
-                self._fail(f"{place} {self._paint('failed', 'bad')} {label}{seconds}", event.error)
+                self._fail(f"{place} {self._err_paint('failed', 'bad')} {label}{seconds}", event.error)
 
     def _tell_rest(self, key: Key, log: str | None) -> Sequence[str]:
         """Tell what a task printed that has ended, and return what comes after its ending; None as ``log``: it failed."""
@@ -154,8 +166,8 @@ class Lines:
 
     def _warn(self, text: str) -> None:
         """Say what is said even if nothing else is."""
-        stream = self._err if self._shown.quiet else self._out
-        self._write(stream, self._paint(text, "warning") + "\n")
+        stream, paint = (self._err, self._err_paint) if self._shown.quiet else (self._out, self._paint)
+        self._write(stream, paint(text, "warning") + "\n")
 
     def _write_all(self, pieces: Iterable[str]) -> None:
         for piece in pieces:

@@ -105,7 +105,7 @@ class Live:
             case events.Started():
                 since = time.strftime("%H:%M:%S") if event.inline else ""
                 self._running[event.node.key] = _Running(event.label, time.monotonic(), since)
-            case events.Retrying():
+            case events.Retrying() | events.Interrupted():
                 self._running.pop(event.node.key, None)
             case events.Ran() | events.Cached() | events.CutOff() | events.Failed() | events.Skipped():
                 running = self._running.pop(event.node.key, None)

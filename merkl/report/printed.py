@@ -153,7 +153,7 @@ class _Tails:
 
     def _tail(self, task: Started, log: str) -> Tail:
         call = task.node.call
-        is_result = isinstance(call, BashCall) and bool(call.task.options.stdout)
+        is_result = task.used or (isinstance(call, BashCall) and bool(call.task.options.stdout))
         return Tail(os.path.join(self._root, log), secrets_of(call, os.environb), stdout=not is_result)
 
     def close(self) -> None:

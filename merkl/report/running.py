@@ -51,7 +51,7 @@ class Listed:
                 self._path = os.path.join(self._state, "run", f"{event.build}{_SUFFIX}")
             case events.Started():
                 self._append({"label": event.label, "log": self._shown(event)})
-            case events.Ran() | events.Failed() | events.Retrying():
+            case events.Ran() | events.Failed() | events.Retrying() | events.Interrupted():
                 copy = self._copies.pop(event.node.key, None)
                 if copy is not None:
                     copy.finish()

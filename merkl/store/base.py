@@ -6,7 +6,7 @@ The invariant every implementation keeps: blobs are stored before the record tha
 but a record never promises bytes that were not written; and the first record of a key wins.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -74,7 +74,16 @@ class MerkleStore(Protocol):
         """File an existing record under one more key (early cutoff).  The first record of a key wins."""
 
     def forget(self, keys: Iterable[Key]) -> int:
-        """Remove the records filed under those keys or content keys, with every other name they have; how many went."""
+        """Remove the records filed under those keys or content keys, with every other name they have; how many went.
+
+        A remote cannot ask for the names of a record: there, those that ``alias`` gave stay.
+        """
+
+    def take_notes(self) -> list[Note]:
+        """What the user should know that was noticed since the last call: each thing once."""
+
+    def close(self) -> None:
+        """Write down what is pending and let go of files and connections.  Idempotent."""
 
 
 class ContentStore(Protocol):
@@ -93,11 +102,31 @@ class ContentStore(Protocol):
     def has(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those that are here, by name only: their bytes are checked when they are read."""
 
+    def size(self, digest: Digest) -> int | None:
+        """How many bytes a blob has, or None if it is not here."""
+
     def open(self, digest: Digest) -> BinaryIO | None:
         """Return a reader of the bytes, or None if they are not here.
 
+        All bytes have been checked before it is returned, and it can seek: a part is read by seeking to it.
+
         Raises:
             StoreCorrupt: the bytes do not hash to ``digest``; they have been set aside.
+        """
+
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes as they come, at least one piece (which may be empty); nothing if they are not here.
+
+        They may be checked only when all have come: whoever takes them keeps nothing before.
+
+        Raises:
+            StoreCorrupt: they do not hash to ``digest``, at the latest instead of ending.
+        """
+
+    def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """Those of some contents that are got more cheaply together, checked, a few megabytes at a time.
+
+        What is missing or damaged is left out, and so is what is as well got alone.
         """
 
     def fetch(self, digest: Digest) -> BinaryIO | None:
@@ -106,21 +135,18 @@ class ContentStore(Protocol):
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``; for what is known to be small."""
 
+    def take_notes(self) -> list[Note]:
+        """What the user should know that was noticed since the last call: each thing once."""
+
+    def close(self) -> None:
+        """Write down what is pending and let go of files and connections.  Idempotent."""
+
 
 class Shared(MerkleStore, ContentStore, Protocol):
     """Records and contents where others may be at work too, such as a remote: what a store can be laid over."""
 
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
         """The digests of those that are here, by name only; a directory with all its files."""
-
-    def size(self, digest: Digest) -> int | None:
-        """How many bytes a blob has, or None if it is not here."""
-
-    def take_notes(self) -> list[Note]:
-        """What the user should know that was noticed since the last call: each thing once."""
-
-    def close(self) -> None:
-        """Write down what is pending and let go of files and connections.  Idempotent."""
 
 
 class RunLock(Protocol):
@@ -169,17 +195,11 @@ class Store(MerkleStore, ContentStore, Protocol):
             StoreCorrupt: it is gone or damaged.
         """
 
-    def size(self, digest: Digest) -> int | None:
-        """How many bytes a blob has, or None if it is not here."""
-
     def try_lock(self, content_key: Key, task: str) -> RunLock | None:
         """The lock to run that node, or None if somebody has it, in this process or another.  Never waits."""
 
     def holder(self, content_key: Key) -> str:
         """Who has the lock, for a message."""
-
-    def take_notes(self) -> list[Note]:
-        """What the user should know that was noticed since the last call: each thing once."""
 
     def close(self) -> None:
         """Write down what is pending and let go of files and locks.  Idempotent; the next use opens them again."""

@@ -1,13 +1,15 @@
 """One store over another: what the upper lacks is looked for in the lower, and kept above.
 
 It decides what of the lower is used, and when it is given up: after its first fault it is not asked again, and the user is
-told once.  New results go to the upper alone.
+told once.  New results go to the upper alone.  What the upper answers costs the lower nothing.
 
 The invariant: a record from below is filed above at once, but its bytes come only when somebody needs them; so what the
 upper says of ``present`` may be more than it holds, never more than both do.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final, TypeVar
 
 from merkl.digest import Digest, Key
@@ -16,9 +18,9 @@ from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Shared, Store
 from merkl.store.records import leaves
+from merkl.store.streams import pieces_of
 from merkl.store.together import Together
 
-_CHUNK: Final = 4 << 20  # Bytes.
 _WIDTH: Final = 8  # Contents fetched at once.
 T = TypeVar("T")
 
@@ -42,8 +44,10 @@ class Layered:
         self._accepts = accepts
         self._required = required
         self._given_up = False
+        self._lock = threading.Lock()
         self._together = Together(_WIDTH)
         self._notes: list[Note] = []
+        self.came: Callable[[int], object] = lambda _: None  # Told of bytes from below, in any thread.
 
     def _below(self, ask: Callable[[], T], otherwise: T) -> T:
         """What the lower store says, or ``otherwise`` once it has failed."""
@@ -52,11 +56,21 @@ class Layered:
         try:
             return ask()
         except StoreError as error:
-            if self._required or isinstance(error, SchemaTooNew):
-                raise
-            self._given_up = True
-            self._notes.append(Note(f"going on without the remote: {error.headline}", error.hint))
+            self._give_up(error)
             return otherwise
+
+    def _give_up(self, error: StoreError) -> None:
+        """Do not ask the lower store again; raises the error if it is required."""
+        if self._required or isinstance(error, SchemaTooNew):
+            raise error
+        with self._lock:
+            first, self._given_up = not self._given_up, True
+        if first:
+            self._note(Note(f"going on without the remote: {error.headline}", error.hint))
+
+    def _note(self, note: Note) -> None:
+        with self._lock:
+            self._notes.append(note)
 
     # ---- records -------------------------------------------------------------------------------------------------
 
@@ -66,32 +80,40 @@ class Layered:
         missing = [key for key in keys if key not in found]
         nothing: dict[Key, Record] = {}
         below = self._below(lambda: self.lower.by_key(missing), nothing) if missing else nothing
-        for key, record in below.items():
-            if self._accepts(record):
-                found[key] = self._file(record)
-        return found
+        used = {key: record for key, record in below.items() if self._accepts(record)}
+        return found | dict(zip(used, self._file_answers(used), strict=True))
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
-        """All records filed under those content keys, those above first."""
+        """All records filed under those content keys above; where there is none, those below."""
         found = self.upper.by_content_key(keys)
-        # What has discovered inputs may have records on both sides that differ in them.
-        asked = [key for key in keys if key not in found or found[key][0].discovered is not None]
-        nothing: dict[Key, list[Record]] = {}
-        below = self._below(lambda: self.lower.by_content_key(asked), nothing) if asked else nothing
-        for key, records in below.items():
-            known = found.setdefault(key, [])
-            for record in records:
-                if self._accepts(record) and all(record.discovered != each.discovered for each in known):
-                    known.append(self._file(record, under_key=False))
-            if not known:
-                del found[key]
-        return found
+        return found | self.further([key for key in keys if key not in found])
 
-    def _file(self, record: Record, *, under_key: bool = True) -> Record:
+    def further(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
+        """The records below under content keys for which those above, which discovered other inputs, did not do."""
+        nothing: dict[Key, list[Record]] = {}
+        below = self._below(lambda: self.lower.by_content_key(keys), nothing) if keys else nothing
+        used = {
+            key: [record for record in records if self._accepts(record)] for key, records in below.items()
+        }
+        return {key: [self._file(record) for record in records] for key, records in used.items() if records}
+
+    def _file(self, record: Record) -> Record:
         try:
-            return self.upper.file(record, under_key=under_key)
+            return self.upper.file(record, under_key=False)
         except StoreError:  # It is full, or may only be read: the record can be used all the same.
             return record
+
+    def _file_answers(self, answers: Mapping[Key, Record]) -> Sequence[Record]:
+        """File records from below under the keys that they answer, which may be others than their own."""
+        try:
+            own = [(record, record.key == key) for key, record in answers.items()]
+            kept = self.upper.publish(own, {})
+            for (key, record), one in zip(answers.items(), kept, strict=True):
+                if record.key != key:
+                    self.upper.alias(key, one)
+            return kept
+        except StoreError:
+            return list(answers.values())
 
     def file(self, record: Record, *, under_key: bool = True) -> Record:
         """As the upper's."""
@@ -162,18 +184,42 @@ class Layered:
         return fetched + self._bring({leaf for tree in trees if tree is not None for leaf in leaves(tree)})
 
     def _bring(self, digests: set[Digest]) -> int:
-        missing = sorted(digests - self.upper.has(digests))
-        return sum(self._together.map(self._fetch, missing))
+        missing = digests - self.upper.has(digests)
+        together = 0
+        if len(missing) > 1:
+            for blobs in self._many(missing):
+                self.upper.publish([], blobs)
+                missing -= blobs.keys()
+                size = sum(map(len, blobs.values()))
+                together += size
+                self.came(size)
+        return together + sum(self._together.map(self._fetch, sorted(missing)))
+
+    def _many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """What the lower store gives at once, as far as it can."""
+        nothing: Iterator[Mapping[Digest, bytes]] = iter(())
+        several = self._below(lambda: self.lower.many(digests), nothing)
+        while (blobs := self._below(lambda: next(several, None), None)) is not None:
+            yield blobs
 
     def _fetch(self, digest: Digest) -> int:
         """Bring one content; how many bytes came."""
-        reader = self._below(lambda: self.lower.fetch(digest), None)
-        if reader is None:
+        if self._given_up:
             return 0
-        with reader:
-            if self.upper.put(iter(lambda: reader.read(_CHUNK), b"")) != digest:
-                return 0  # Changed between checking and copying: not there under the name that was asked for.
-        return self.upper.size(digest) or 0
+        coming = _Coming(self.lower.pieces(digest), self.came)
+        try:
+            first = next(coming, None)
+            if first is not None:
+                self.upper.put(itertools.chain([first], coming))
+        except StoreError as error:
+            if coming.failure is not error:
+                raise  # The upper could not take it.
+            if isinstance(error, StoreCorrupt):
+                self._note(Note(error.headline, error.hint))
+            else:
+                self._give_up(error)
+            return 0
+        return coming.bytes
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """A reader of the bytes, fetched first if need be; None if they are nowhere.
@@ -186,7 +232,7 @@ class Layered:
         except StoreCorrupt as error:
             if not self._fetch(digest):
                 raise
-            self._notes.append(Note(error.headline, "it was fetched again"))
+            self._note(Note(error.headline, "it was fetched again"))
             return self.upper.open(digest)
         if reader is None and self._fetch_any(digest):
             reader = self.upper.open(digest)
@@ -201,8 +247,18 @@ class Layered:
         try:
             return self.open(digest)
         except StoreCorrupt as error:
-            self._notes.append(Note(error.headline, error.hint))
+            self._note(Note(error.headline, error.hint))
             return None
+
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes as they come, fetched first if need be."""
+        return pieces_of(self.open(digest))
+
+    def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """Those that are only below and come together from there; they are kept above."""
+        for blobs in self._many(set(digests) - self.upper.has(digests)):
+            self.upper.publish([], blobs)
+            yield blobs
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
@@ -238,7 +294,8 @@ class Layered:
 
     def take_notes(self) -> list[Note]:
         """What was noticed since the last call, here, above and below."""
-        notes, self._notes = self._notes, []
+        with self._lock:
+            notes, self._notes = self._notes, []
         return [*notes, *self.upper.take_notes(), *self.lower.take_notes()]
 
     def close(self) -> None:
@@ -246,3 +303,26 @@ class Layered:
         self._together.close()
         self.upper.close()
         self.lower.close()
+
+
+class _Coming:
+    """Pieces on their way: how many ``bytes`` came, and with what ``failure`` it ended."""
+
+    def __init__(self, pieces: Iterator[bytes], came: Callable[[int], object]) -> None:
+        self.bytes = 0
+        self.failure: StoreError | None = None
+        self._came = came
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._pieces)
+        except StoreError as error:
+            self.failure = error
+            raise
+        self.bytes += len(piece)
+        self._came(len(piece))
+        return piece

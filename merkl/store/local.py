@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from merkl.digest import Digest, Key
@@ -32,6 +32,7 @@ from merkl.store.intake import Intake, store_small
 from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
 from merkl.store.locks import RunLocks
+from merkl.store.streams import pieces_of
 
 
 class LocalStore:
@@ -147,6 +148,15 @@ class LocalStore:
             StoreCorrupt: they do not have that digest, and have been set aside.
         """
         return self.blobs.open(digest)
+
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes as they come."""
+        return pieces_of(self.open(digest))
+
+    def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """Nothing: each is as well got alone."""
+        del digests
+        return iter(())
 
     def fetch(self, digest: Digest) -> BinaryIO | None:
         """As ``open``, but a damaged blob is a miss, with a note."""

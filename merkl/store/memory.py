@@ -6,7 +6,7 @@ It keeps the same contracts as the store in a directory, and knows no disk.
 import io
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from merkl.digest import Digest, Key
@@ -16,6 +16,7 @@ from merkl.nodes import Artifact
 from merkl.store.base import Discovered, Record
 from merkl.store.blobs import lost
 from merkl.store.records import leaves
+from merkl.store.streams import pieces_of
 
 
 class MemoryStore:
@@ -147,6 +148,15 @@ class MemoryStore:
                 del self._blobs[digest]
                 raise StoreCorrupt(f"a damaged blob, {digest.short}, was found in the store and removed")
         return io.BytesIO(data)
+
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes as they come."""
+        return pieces_of(self.open(digest))
+
+    def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """Nothing: each is as well got alone."""
+        del digests
+        return iter(())
 
     def fetch(self, digest: Digest) -> BinaryIO | None:
         """As ``open``, but a damaged blob is a miss, with a note."""

@@ -37,23 +37,24 @@ def by_key(
     found: dict[Key, Record] = {}
     old: list[bytes] = []
     bad: list[bytes] = []
-    asked = frozenset(keys)
+    asked = {key: key for key in keys}
     yesterday = int(time.time()) - DAY_S
     for chunk in _chunks(keys):
         query = (
             f"SELECT name.key, name.record, {SELECT} FROM name JOIN record ON record.seal = name.record "
             f"WHERE name.key IN ({','.join('?' * len(chunk))})"
         )
-        for key, seal, *row in connection.execute(query, chunk):
-            if key not in asked or seal != row[0]:
+        for key, named, *row in connection.execute(query, chunk):
+            name, seal = asked.get(key), row[0]
+            if name is None or seal != named:
                 continue  # A damaged index leads anywhere.
-            record = record_of(tuple(row))
+            record = record_of(row)
             if record is None:
-                bad.append(row[0])
+                bad.append(seal)
                 continue
-            found[Key(key)] = record
+            found[name] = record
             if row[1] < yesterday:
-                old.append(row[0])
+                old.append(seal)
     return found, old, bad
 
 

@@ -93,7 +93,7 @@ def row_of(record: Record, now: int) -> Row:
     return (_seal(fields), now, *fields)
 
 
-def _seal(fields: Row) -> bytes:
+def _seal(fields: Sequence[Any]) -> bytes:
     content_key, found, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
     numbers = _NUMBERS.pack(exit_code, started_ns, seconds)
     texts = [text or b"" for text in texts]
@@ -134,30 +134,31 @@ def _text_of(value: object) -> bytes:
     return to_json(value).encode()
 
 
-def record_of(row: Row) -> Record | None:
+def record_of(row: Sequence[Any]) -> Record | None:
     """Read a row of ``SELECT``, or None if it is not what was written."""
-    seal, _, *fields = row
+    fields = row[2:]
     try:
-        if _seal(tuple(fields)) != seal:
+        if _seal(fields) != row[0]:
             return None
     except (TypeError, ValueError, struct.error):
         return None
     content_key, _, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
     outputs, inputs, discovered, arguments, dependencies, metadata = texts
+    nothing, none = _NOTHING_BY_NAME, _NO_ITEMS  # Most records have much of that.
     return Record(
         key=_new(Key, key),  # The seal has vouched for their lengths.
         content_key=_new(Key, content_key),
         task=task.decode(),
         outputs=_LazyMapping(outputs, _outputs_of),
-        inputs=_LazySequence(inputs, _digest),
+        inputs=none if inputs == b"[]" else _LazySequence(inputs, _digest),
         seconds=seconds,
         started_ns=started_ns,
         log=None if log is None else Digest(log),
         exit_code=exit_code,
         discovered=None if discovered is None else _discovered_of(discovered),
-        arguments=_LazyMapping(arguments, _object),
-        dependencies=_LazySequence(dependencies, _same),
-        metadata=_LazyMapping(metadata, _object),
+        arguments=nothing if arguments == b"{}" else _LazyMapping(arguments, _object),
+        dependencies=none if dependencies == b"[]" else _LazySequence(dependencies, _same),
+        metadata=nothing if metadata == b"{}" else _LazyMapping(metadata, _object),
         builder=builder.decode(),
     )
 
@@ -258,3 +259,7 @@ class _LazySequence(Sequence[V], Generic[V]):
 
     def __repr__(self) -> str:
         return repr(self._read())
+
+
+_NOTHING_BY_NAME: Final = _LazyMapping[Any](b"{}", _object)
+_NO_ITEMS: Final = _LazySequence[Any](b"[]", _same)

@@ -7,8 +7,8 @@ leaves half a file under a final name.
 """
 
 import os
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Final
 
 from blake3 import blake3
 
@@ -37,6 +37,16 @@ def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tu
             let_go(fd, offset, count)
         offset += count
     return Digest(hasher.digest()), offset
+
+
+def pieces_of(reader: BinaryIO | None) -> Iterator[bytes]:
+    """What ``ContentStore.pieces`` gives of a reader, which is closed."""
+    if reader is None:
+        return
+    with reader:
+        while piece := reader.read(_CHUNK):
+            yield piece
+    yield b""
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

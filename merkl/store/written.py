@@ -47,6 +47,11 @@ def for_extension(extension: str) -> FileForm:
     )
 
 
+def writes_text_as_it_is(extension: str) -> bool:
+    """Whether a text is written to such a file as its UTF-8, and nothing else."""
+    return for_extension(extension).name in ("file-plain", "file-text", "file-csv")
+
+
 def _plain(value: object, file: BinaryIO) -> bool:
     if isinstance(value, str):
         try:

@@ -18,7 +18,7 @@ from merkl.errors import SchemaTooNew
 from merkl.events import Note
 from merkl.journal import BESIDE, begin_journal, keep_journal
 
-VERSION: Final = 2
+VERSION: Final = 3
 _APPLICATION: Final = 0x6D6B6C69  # "mkli", in the file's header.
 _BUSY: Final = 60.0  # seconds to wait for another process to finish its transaction
 _SCHEMA: Final = """
@@ -38,9 +38,20 @@ _SCHEMA: Final = """
         log BLOB NOT NULL, state TEXT NOT NULL
     ) WITHOUT ROWID;
 """
+_SINCE_3: Final = """
+    CREATE TABLE agreed (
+        path BLOB PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, executable INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE glance (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE lineage (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE origin (
+        path BLOB PRIMARY KEY, key BLOB NOT NULL, lineage BLOB NOT NULL, node INTEGER NOT NULL
+    ) WITHOUT ROWID;
+"""
 _PRECIOUS: Final = {  # What cannot be learnt again from the files.
-    "placement": {"path", "kind", "digest", "executable", "key", "output", "target", "sidecar", "placed_ns", "value"},
-    "saved": {"path", "saved_ns", "digest", "kind", "size", "executable"},
+    "placement": set("path kind digest executable key output target sidecar placed_ns value".split()),
+    "saved": set("path saved_ns digest kind size executable".split()),
+    "agreed": set("path kind digest executable".split()),
 }
 
 # A text that is none is met in a column, or in what SQLite says of a schema that is none.
@@ -189,12 +200,13 @@ def _prepared(path: str) -> sqlite3.Connection:
             connection.execute("BEGIN IMMEDIATE")
             version = _version(connection, path)  # Now that nobody else can be at it.
             if version == 0:
-                for statement in _SCHEMA.split(";")[:-1]:
-                    connection.execute(statement)
+                _make(connection, _SCHEMA)
                 connection.execute("INSERT INTO meta VALUES ('seed', ?)", (os.urandom(8),))
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             elif version == 1:
                 _from_version_1(connection)
+            if version < 3:
+                _make(connection, _SINCE_3)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
     except BaseException:
@@ -203,8 +215,13 @@ def _prepared(path: str) -> sqlite3.Connection:
     return connection
 
 
+def _make(connection: sqlite3.Connection, schema: str) -> None:
+    for statement in schema.split(";")[:-1]:
+        connection.execute(statement)
+
+
 def _from_version_1(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to version 2.  For a while version 1 had ``placement.value`` already, so the number is no proof."""
+    """Bring the tables of version 1 up to version 2.  For a while version 1 had ``placement.value`` already, so the number is no proof."""
     columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(placement)")}
     if "value" not in columns:
         connection.execute("ALTER TABLE placement ADD COLUMN value TEXT NOT NULL DEFAULT ''")

@@ -23,6 +23,7 @@ from merkl.events import Note
 from merkl.nodes import Artifact, Source
 from merkl.stamp import Absent, Stamp
 from merkl.tree import Tree
+from merkl.workspace.glances import glance_at_tree
 from merkl.workspace.hashing import fast_hash, hash_file
 from merkl.workspace.ignore import MERKLIGNORE, rules_above
 from merkl.workspace.ledger import Ledger
@@ -146,8 +147,7 @@ class FileIndex(Ledger):
                 stamp, digest = self._digest(os.fsencode(path), where, found)
                 return Artifact("file", digest, stamp.size, stamp.executable)
             if stat.S_ISDIR(found.st_mode):
-                tree, _ = self._read_tree(path, "look")
-                return Artifact("dir", tree.digest, tree.size)
+                return self._look_into(path, where)
             return Other(f"{path} is {what_is(found.st_mode)}")
         except (FileNotFoundError, NotADirectoryError):
             self._forget(os.fsencode(path))
@@ -157,13 +157,28 @@ class FileIndex(Ledger):
         except (InputMissing, TaskFailed) as error:
             return Other(error.headline)
 
-    def tree(self, path: str) -> Tree:
-        """The directory at ``path``, read as an input is.
+    def _look_into(self, path: str, where: str) -> Artifact:
+        """A directory as an artifact, at a glance if nothing in it was touched since the last time."""
+        name = b"d" + os.fsencode(path)
+        before = glance_at_tree(where, self.clock_ns())
+        found = None if self._rehash else self.glances.found(name, before)
+        if found is not None:
+            return Artifact("dir", Digest(found[:32]), int.from_bytes(found[32:], "little"))
+        tree, _ = self._read_tree(path, "look")
+        digest, size = tree.digest, tree.size
+        if before.settled:
+            after = glance_at_tree(where, self.clock_ns())
+            self.glances.keep(name, before, after, bytes(digest) + size.to_bytes(8, "little"))
+        return Artifact("dir", digest, size)
+
+    def tree(self, path: str, reading: Reading = "source") -> Tree:
+        """The directory at ``path``, read as an input is, or otherwise.
 
         Raises:
             InputMissing: as for ``source``.
+            TaskFailed: it holds what cannot be read, or kept.
         """
-        return self._read_tree(path, "source")[0]
+        return self._read_tree(path, reading)[0]
 
     def seen(self, path: str | bytes, stamp: Stamp, digest: Digest) -> None:
         """Remember the digest of a file just written; ``stamp`` was read from its open descriptor after all else."""
@@ -257,7 +272,7 @@ class FileIndex(Ledger):
         if xxhash.xxh3_64_digest(path + value[:-8], seed=seed) != value[-8:]:
             return None
         _, settled, fast, digest, _ = _ENTRY.unpack(value)
-        return _Known(settled, fast, Digest(digest))
+        return _Known(settled, fast, _new(Digest, digest))
 
     def _is_settled(self, path: bytes) -> bool:
         """Whether the digest remembered last may be used for as long as the stamp is the same."""
@@ -302,6 +317,7 @@ class FileIndex(Ledger):
         return self._seed_value
 
 
+_new: Final = bytes.__new__  # The layout of an entry vouches for the length.
 _FUTURE: Final = Note(
     "some files were changed later than it is now: was the clock set back? They are read again in every build until then",
     "see what `date` says; `touch` gives a file the time it is now",

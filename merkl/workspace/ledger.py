@@ -15,6 +15,8 @@ from merkl.digest import Digest, Key
 from merkl.events import Note
 from merkl.nodes import Kind, Part
 from merkl.workspace.database import Database
+from merkl.workspace.glances import Glances
+from merkl.workspace.lineages import Lineages
 
 _AT_ONCE: Final = 500  # Names in one query.
 
@@ -50,6 +52,15 @@ class SavedEdit:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """The data that was seen to be what its sidecar said: safe to replace, since the sidecar's digest names it."""
+
+    kind: Kind
+    digest: Digest
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LastStep:
     """How a step was judged the last time: ``state`` is how it ended, ``log`` the path of what it printed."""
 
@@ -69,6 +80,8 @@ class Ledger:
 
     def __init__(self, state_dir: str) -> None:
         self._database: Final = Database(os.path.join(state_dir, "index.db"))
+        self.lineages: Final = Lineages(self._database)
+        self.glances: Final = Glances(self._database)
         self._placed: dict[bytes, Placement | None] = {}  # Written here and not yet flushed.
 
     @property
@@ -120,6 +133,30 @@ class Ledger:
         raw = os.fsencode(path)
         self._placed[raw] = None
         self._database.write("DELETE FROM placement WHERE path = ?", (raw,))
+
+    def agreed(self, paths: Iterable[str]) -> dict[str, Agreed]:
+        """What each of ``paths`` had when it and its sidecar were last seen to agree, all from one look."""
+        asked = [os.fsencode(path) for path in paths]
+        query = "SELECT path, kind, digest, executable FROM agreed"
+        if len(asked) > _AT_ONCE:
+            wanted = set(asked)
+            rows: Iterable[Sequence[Any]] = (row for row in self._database.rows(query) if row[0] in wanted)
+        else:
+            rows = self._some(f"{query} WHERE path IN", asked)
+        return {
+            os.fsdecode(path): Agreed(kind, Digest(digest), bool(executable))
+            for path, kind, digest, executable in rows
+            if _is_name(digest)
+        }
+
+    def set_agreed(self, path: str, agreed: Agreed) -> None:
+        """Remember what ``path`` had when it and its sidecar were seen to agree."""
+        row = (os.fsencode(path), agreed.kind, bytes(agreed.digest), agreed.executable)
+        self._database.write("INSERT OR REPLACE INTO agreed VALUES (?, ?, ?, ?)", row)
+
+    def forget_agreed(self, path: str) -> None:
+        """Remember that nothing at ``path`` is merkl's to replace."""
+        self._database.write("DELETE FROM agreed WHERE path = ?", (os.fsencode(path),))
 
     def saved(self, path: str | None = None) -> list[SavedEdit]:
         """The edits saved from ``path``, or from anywhere, the latest first."""
@@ -194,6 +231,13 @@ class Ledger:
         for at in range(0, len(names), _AT_ONCE):
             some = names[at : at + _AT_ONCE]
             yield from self._database.rows(f"{query} ({','.join('?' * len(some))})", some)
+
+    def ran(self) -> list[tuple[Key, Key | None]]:
+        """The key and content key of every step that did not fail when it was last tried, each once."""
+        rows = self._database.rows("SELECT DISTINCT key, content_key FROM step WHERE state = 'ran' ORDER BY key")
+        return [
+            (Key(key), Key(content) if _is_name(content) else None) for key, content in rows if _is_name(key)
+        ]
 
     def failed_logs(self) -> list[str]:
         """The logs of the steps that failed the last time they were tried."""

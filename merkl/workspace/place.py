@@ -62,7 +62,7 @@ def put_file(
     durable: bool = False,
 ) -> Stamp:
     """As ``place_file``, for merkl's own files too, such as sidecars; ``durable`` survives a loss of power."""
-    with _explained(root, path), parent_of(root, path, create=True) as (directory, name):
+    with explained(root, path), parent_of(root, path, create=True) as (directory, name):
         way = _make_way(directory, name, path, stat.S_IFREG, replace)
         temporary = draft_name(root, path, name)
         fd = os.open(temporary, _CREATE, 0o666, dir_fd=directory)
@@ -95,7 +95,7 @@ def move_file(
         PlacementError, WorkspaceError: as for ``place_file``.
     """
     placeable(path)
-    with _explained(root, path), parent_of(root, path, create=True) as (directory, name):
+    with explained(root, path), parent_of(root, path, create=True) as (directory, name):
         fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
@@ -145,7 +145,7 @@ def place_tree(
         WorkspaceError: the system refused; what was at the path is still there.
     """
     placeable(path)
-    with _explained(root, path), parent_of(root, path, create=True) as (directory, name):
+    with explained(root, path), parent_of(root, path, create=True) as (directory, name):
         way = _make_way(directory, name, path, stat.S_IFDIR, replace)
         temporary = draft_name(root, path, name)
         os.mkdir(temporary, dir_fd=directory)
@@ -178,7 +178,7 @@ def remove_placed(root: str, path: str) -> bool:
     """
     placeable(path)
     try:
-        with _explained(root, path, "remove"), parent_of(root, path, create=False) as (directory, name):
+        with explained(root, path, "remove"), parent_of(root, path, create=False) as (directory, name):
             if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 _names(directory, name, path)
             remove_at(directory, name)
@@ -264,7 +264,7 @@ _NAMES_REFUSED: Final = (
 
 
 @contextlib.contextmanager
-def _explained(root: str, path: str, verb: str = "write") -> Iterator[None]:
+def explained(root: str, path: str, verb: str = "write") -> Iterator[None]:
     """Turn what the system refuses into an error that names the path."""
     try:
         yield

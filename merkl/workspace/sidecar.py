@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from merkl.digest import Digest, Key
-from merkl.errors import PlacementError, SidecarError
+from merkl.errors import PlacementError, SidecarConflict, SidecarError
 from merkl.nodes import Kind
 from merkl.workspace.paths import NAME_MAX, absolute, placeable
 from merkl.workspace.place import put_file
@@ -226,7 +226,7 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
 def _no_conflict(name: str, lines: list[bytes]) -> None:
     for number, line in enumerate(lines, 1):
         if line[:7].decode("latin-1") in _CONFLICT:
-            raise SidecarError(
+            raise SidecarConflict(
                 f"{name}:{number}: git left its conflict markers here",
                 hint=f"keep one side (`git checkout --ours {name}` or `--theirs`), or remove it and build or track again",
             )

@@ -216,16 +216,19 @@ def restore_tree(
             )
     entries = {entry.path: entry for entry in tree.entries}
     for entry in tree.entries:
-        _may_restore(entries, entry, shown, own)
+        may_restore(entries, entry, shown, own)
         if entry.kind == "dir":
             os.mkdir(entry.path, dir_fd=directory)
-        elif entry.kind == "link":
-            os.symlink(entry.link, entry.path, dir_fd=directory)
         else:
-            _restore_file(entry, directory, open_blob, shown)
+            restore_entry(entry, directory, entry.path, open_blob, shown)
 
 
-def _may_restore(entries: dict[bytes, TreeEntry], entry: TreeEntry, shown: str, own: bool) -> None:
+def may_restore(entries: dict[bytes, TreeEntry], entry: TreeEntry, shown: str, own: bool = False) -> None:
+    """See that one of ``entries``, a whole tree's by path, may be made in the directory called ``shown``.
+
+    Raises:
+        PlacementError: it could lead out of the directory, or belongs to version control or to merkl.
+    """
     name = f"{shown}/{os.fsdecode(entry.path)}"
     if reserved(entry.path.rpartition(b"/")[2]):
         raise PlacementError(f"cannot place {name}: it belongs to version control or to merkl")
@@ -235,12 +238,16 @@ def _may_restore(entries: dict[bytes, TreeEntry], entry: TreeEntry, shown: str, 
         )
 
 
-def _restore_file(
-    entry: TreeEntry, directory: int, open_blob: Callable[[Digest], BinaryIO], shown: str
+def restore_entry(
+    entry: TreeEntry, directory: int, name: bytes, open_blob: Callable[[Digest], BinaryIO], shown: str
 ) -> None:
+    """Make a file or link of the directory called ``shown``, as ``name`` in an open directory."""
+    if entry.kind == "link":
+        os.symlink(entry.link, name, dir_fd=directory)
+        return
     assert entry.digest is not None  # Tree.check has seen to it.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(entry.path, flags, 0o666, dir_fd=directory)
+    fd = os.open(name, flags, 0o666, dir_fd=directory)
     try:
         with open_blob(entry.digest) as blob:
             size = copy_into(blob, fd)

@@ -36,7 +36,9 @@ def test_list_as_json_has_every_parameter(poem):
     assert found["version"] == 1
     assert found["targets"][0] == {
         "name": "poem", "doc": "The poem's length.", "default": True, "place": "Merklfile.py:7",
-        "parameters": [{"name": "loud", "hint": "bool", "required": False, "default": True}],
+        "parameters": [
+            {"name": "loud", "hint": "bool", "required": False, "default": True, "choices": ["true", "false"]},
+        ],
     }  # fmt: skip
     assert found["targets"][1]["parameters"] == [{"name": "code", "hint": "int", "required": True}]
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.needs("tmux")
 # Each task waits for a file, so that the test and not the machine says when it ends.
 NAPS = """
     nap = bash_task(
-        "echo $$ >> pids; while [ ! -e go ] && [ ! -e go.{arg('n')} ]; do sleep 0.05; done; "
+        "trap 'exit 130' INT; echo $$ >> pids; while [ ! -e go ] && [ ! -e go.{arg('n')} ]; do sleep 0.05; done; "
         "printf 'out of {arg('n')} \\\\033[2J\\\\033]0;title\\\\007\\\\rand more\\\\n'; echo {arg('n')} > {out_file_arg('out', '.txt')}",
     )
 
@@ -72,8 +72,11 @@ def test_finished_tasks_scroll_up_and_the_block_stays_below(root, screen):
 def test_the_times_of_the_last_run_are_expected(root, screen):
     write(root, NAPS)
     (root / "go").touch()
-    screen.run("merkl build -j1 && rm go && clear && merkl build -j1 -B")
+    screen.run("merkl build -j1")
+    screen.wait_for_prompt()
+    (root / "go").unlink()
 
+    screen.run("clear; merkl build -j1 -B")
     text = running(screen, 1)
 
     assert re.search(r"^ +[\d.]+s of [\d.]+s +nap build/nap-0.txt$", text, re.M)
@@ -86,18 +89,21 @@ def test_a_window_may_change_its_size_in_the_middle_of_a_build(root, screen):
     screen.run("merkl build -j8 count=8 name=一つの長い名前")
     running(screen, 8)
 
+    def block():
+        """The block; above it may be what scrolled away before merkl was told of the new size."""
+        rows = screen.text().splitlines()
+        return rows[max((n for n, row in enumerate(rows) if row.startswith("[0/8]")), default=len(rows)) :]
+
     for width, height in ((20, 24), (20, 5), (120, 30), (35, 8), (80, 24)):
         screen.resize(width, height)
-        rows = min(9, height - 1)
-        screen.wait_for(lambda: len([r for r in screen.text().splitlines() if r[:1] in " ["]) == rows)  # noqa: B023
-        for row in screen.text().splitlines():
-            assert len(row) < width
+        screen.wait_for(lambda: len(block()) == min(9, height - 1))  # noqa: B023
+        assert all(len(row) < width for row in block())
 
     (root / "go").touch()
     text = screen.wait_for_prompt()
     assert text.splitlines()[-2].startswith("8 tasks: 8 ran in")
     assert len(re.findall(r"^\[\d/8\] nap ", text, re.M)) == 8
-    assert "running" not in screen.text()
+    assert "running" not in text.partition("nap build")[2].partition("[1/8]")[2]
 
 
 def test_of_forty_tasks_as_many_are_shown_as_there_is_room_for(root, screen):
@@ -115,6 +121,21 @@ def test_of_forty_tasks_as_many_are_shown_as_there_is_room_for(root, screen):
     text = screen.wait_for_prompt()
     assert len(re.findall(r"^\[\d+/40\] nap ", text, re.M)) == 40
     assert "more\n" not in text.replace("and more\n", "")
+
+
+def test_tasks_that_do_not_listen_to_ctrl_c_are_named_and_the_second_ends_them(root, screen):
+    write(root, NAPS.replace("trap 'exit 130' INT", "trap '' INT"))
+    screen.run("merkl build -j4 count=4; echo exit $?")
+    running(screen, 4)
+    screen.wait_for(lambda: len((root / "pids").read_text().split()) == 4)
+
+    screen.keys("C-c")
+    text = screen.wait_for("Ctrl-C again ends them")
+    assert "interrupted, and still running: nap build/nap-0.txt, " in text and " and 1 more" in text
+    screen.keys("C-c")
+
+    assert screen.wait_for_prompt().splitlines()[-2] == "exit 130"
+    assert ended(root)
 
 
 @pytest.mark.parametrize("count", [8, 40])

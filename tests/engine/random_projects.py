@@ -144,7 +144,7 @@ def states(draw: st.DrawFn, *, leaky: bool) -> State:
                 files=tuple(sorted(draw(st.sets(st.integers(1, SOURCES - 1), max_size=2)))),
                 header=draw(st.integers(0, HEADERS - 1)) if bash and special in (0, 1, 2) else None,
                 cache=special != 3,
-                leaky=leaky and bash and special > 14,
+                leaky=leaky and bash and special > 8,
                 placed=draw(st.booleans()),
             )
         )
@@ -168,7 +168,7 @@ Edit = tuple[str, int, int]
 
 def rounds(*, leaky: bool) -> st.SearchStrategy[list[list[Edit]]]:
     """Edits between builds.  Which result of a leaky task is lost decides what others see, so there none is."""
-    what = [*SOUND, "hidden", "force"] if leaky else [*SOUND, "lose", "lose"]
+    what = [*SOUND, *["vary"] * 8] if leaky else [*SOUND, "lose", "lose"]
     edits = st.tuples(st.sampled_from(what), st.integers(0, MOST - 1), st.integers(0, 4))
     return st.lists(st.lists(edits, min_size=1, max_size=3), min_size=1, max_size=5)
 
@@ -201,7 +201,7 @@ def edited(state: State, history: list[State], what: str, which: int, number: in
             state.code[n] = number
         case "comment":
             state.comment = number
-        case "hidden":
+        case "vary":
             state.hidden = number
         case "edge" if n:  # The last dependency goes, or one comes.
             task = state.tasks[n]

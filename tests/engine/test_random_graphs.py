@@ -156,9 +156,11 @@ def live(root: Path, state: State, story: list[list[Edit]]) -> State:
         for what, which, number in edits:
             state = edited(state, history, what, which, number)
             disturb(root, state, model.blobs, what, which, number)
-            if what == "force":  # All, or one: of those whose results vary, if there are any.
-                one = [n for n, task in enumerate(state.tasks) if task.leaky] or sorted(state.roots)
-                forced |= set(range(len(state.tasks))) if number == 0 else {one[which % len(one)]}
+            some = (
+                sorted(state.roots) if what == "force" else [n for n, t in enumerate(state.tasks) if t.leaky]
+            )
+            if what in ("force", "vary") and some:
+                forced |= set(range(len(state.tasks))) if number == 0 else {some[which % len(some)]}
         history.append(state)
         write(root, state)
         for force in (forced, set[int]()):

@@ -1,9 +1,26 @@
 """Large graphs: neither the stack nor the time may depend on them in a worse than linear way."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from merkl.config import load_config
+from merkl.digest import Digest
+from merkl.engine.judge import Judge, State
+from merkl.engine.project import Project
+from merkl.nodes import Artifact, using
+from merkl.python.task import task
+from merkl.store.base import Record
+from merkl.store.memory import MemoryStore
+
+FULL = bool(os.environ.get("MERKL_FULL"))
+RSS_UNIT = 1 << 20 if sys.platform == "darwin" else 1 << 10  # Units of ru_maxrss in a MB.
 
 CHAIN = """
     step = bash_task("cat {files_arg('before')} > {out_file_arg('out', '.txt')}; : {arg('n')}")
@@ -46,30 +63,138 @@ def test_what_would_run_of_ten_thousand_is_said_quickly(project: Any) -> None:
     assert seconds < 20  # It takes two; a plan that is quadratic takes minutes.
 
 
-def test_a_chain_of_ten_thousand_calls_is_made_and_judged_without_recursion(tmp_path: Path) -> None:
-    from merkl.engine.judge import Judge, State
-    from merkl.python.task import task
-    from merkl.store.memory import MemoryStore
+def test_a_chain_of_a_hundred_thousand_calls_is_made_and_judged_without_recursion(tmp_path: Path) -> None:
+    """Planned, then judged link by link as a build would."""
 
     @task(version="1")
     def step(before: object) -> object:
         return before
 
-    from merkl.config import load_config
-    from merkl.engine.project import Project
-    from merkl.nodes import using
-
     project = Project(load_config(str(tmp_path), environ={}))
     with using(project):
         future: Any = 0
-        for _ in range(10_000):
+        for _ in range(100_000):
             future = step(future)
     judge = Judge(MemoryStore(), lambda _: None)
     judge.want([future.node])
-
-    assert len(judge.steps) == 10_000
+    assert len(judge.steps) == 100_000
     assert sum(step.state is State.READY for step in judge.steps.values()) == 1
+
+    made = {"": Artifact("value", Digest.of(b"1"), 1)}
+    for _ in range(100_000):
+        ready = judge.next_ready()
+        assert ready is not None and ready.content is not None
+        inputs = [artifact.digest for artifact in judge.inputs(ready.node)]
+        judge.finished(ready, Record(ready.node.key, ready.content, "step", made, inputs, 0.0, 0))
+
+    assert judge.next_ready() is None and judge.artifact(future) == made[""]
     project.close()
+
+
+@pytest.mark.full
+def test_a_chain_of_a_hundred_thousand_tasks_is_run(project: Any) -> None:
+    project.merklfile(CHAIN)
+    process = project.popen("build", "-j1", "-q", "chain", "length=100000")
+    _, errors = process.communicate(timeout=3600)
+
+    assert process.returncode == 0, errors
+    assert project.read("end.txt") == "100000\n"
+    again = project.events("chain", "length=100000")[-1]
+    assert (again["ran"], again["cached"]) == (0, 1)
+
+
+MANY = 200_000 if FULL else 20_000
+READERS = """
+    import os
+
+    lines = bash_task("printf '%s\\\\0' {files_arg('inputs', '.txt')} | xargs -0 cat | wc -l > {out_file_arg('out', '.txt')}")
+    listed = bash_task("xargs -a {argfile('inputs')} cat | wc -l > {out_file_arg('out', '.txt')}")
+
+    @task
+    def size(inputs):
+        return sum(os.path.getsize(path) for path in inputs)
+
+    @target(default=True)
+    def all():
+        inputs = files("in/*/*.txt")
+        lines(inputs) > "lines.txt"
+        listed(inputs) > "listed.txt"
+        size(inputs) > "size.txt"
+"""
+
+
+def test_a_task_takes_tens_of_thousands_of_inputs(project: Any) -> None:
+    project.merklfile(READERS)
+    for n in range(MANY):
+        if n % 1000 == 0:
+            (project.path / f"in/{n // 1000:03d}").mkdir(parents=True)
+        (project.path / f"in/{n // 1000:03d}/{n:06d}.txt").write_text("x\n")
+
+    peak = _peak_mb(project.popen("build", "-j2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    assert (project.read("lines.txt").split(), project.read("size.txt").split()) == (
+        [str(MANY)],
+        [str(2 * MANY)],
+    )
+    assert project.read("listed.txt") == project.read("lines.txt")
+    assert peak < 200 + MANY / 200  # MB: some five kilobytes for each input, of which each task has its own.
+
+    assert project.build() == []
+    project.write("in/000/000007.txt", "x\nx\n")
+    assert sorted(project.build()) == ["lines", "listed", "size"]
+    assert project.read("lines.txt").split() == [str(MANY + 1)]
+    (project.path / "in/000/000008.txt").unlink()
+    assert sorted(project.build()) == ["lines", "listed", "size"]
+    assert project.read("lines.txt").split() == [str(MANY)]
+
+
+def _peak_mb(process: Any) -> float:
+    """Wait for a process that must end well; its own peak memory."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / RSS_UNIT
+
+
+def test_to_find_nothing_to_do_takes_work_in_proportion_to_the_graph(inside: Any) -> None:
+    """Counted in calls of functions, which no load of the machine changes."""
+    inside.merklfile("""
+        @task
+        def double(n):
+            return 2 * n
+
+        @target(default=True)
+        def all(count: int = 0):
+            for n in range(count):
+                double(double(n)) > f"out/{n % 7}/{n}.txt"
+    """)
+    calls = []
+    for count in (200, 400, 800):
+        inside.merkl("build", "-q", f"count={count}")
+        inside.merkl("build", "-q", f"count={count}")  # Now all stamps are settled, and all modules imported.
+        counted = _Counted()
+        with counted:
+            inside.merkl("build", "-q", f"count={count}")
+        calls.append(counted.calls)
+
+    first, second = calls[1] - calls[0], calls[2] - calls[1]
+    assert first / 200 < 1500  # For a placed output and the two nodes that it needs.
+    assert second < 2.2 * first, calls
+
+
+class _Counted:
+    """How many functions are called within the block."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        sys.setprofile(self._note)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _note(self, _frame: object, event: str, _argument: object) -> None:
+        self.calls += event in ("call", "c_call")
 
 
 def test_a_wide_build_keeps_all_slots_busy(project: Any) -> None:

@@ -1,4 +1,7 @@
-"""A store that is full, read-only or elsewhere: the build delivers all the same."""
+"""A store on a file system that may only be read: the build delivers all the same.
+
+A store that is full, or on another file system: ``tests/faults/test_disk_full.py`` and ``test_disk_limits.py``.
+"""
 
 import os
 import shutil
@@ -73,39 +76,6 @@ def check_all(project: Any) -> None:
     assert (project.path / "folder/b").stat().st_size == 3_000_001
 
 
-@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
-def test_a_full_store_costs_the_cache_and_not_the_build(
-    project: Any, mount: Callable[..., Path], jobs: str
-) -> None:
-    mount(".merkl/store", "size=1m")
-    project.merklfile(LARGE)
-
-    done = project.merkl("build", jobs)
-
-    assert "not cached: the store cannot take more: disk full" in done.stderr + done.stdout
-    assert "merkl gc" in done.stderr + done.stdout
-    check_all(project)
-    assert not [name for name in os.listdir(project.path / ".merkl/run") if "kept" in name]
-    assert "large" in project.build(jobs)
-    check_all(project)
-    assert project.build("small") == ["large"]
-    assert project.build("small") == []
-
-
-def test_a_value_of_a_full_store_can_be_evaluated(project: Any, mount: Callable[..., Path]) -> None:
-    mount(".merkl/store", "size=1m")
-    project.merklfile(
-        LARGE
-        + """
-    found = text(large(2_000_000)).eval()
-    where = large(2_000_001).eval()
-    assert set(found) == {"x"} and len(found) == 2_000_000
-    assert os.path.getsize(where) == 2_000_001
-    """
-    )
-    project.merkl("build", "small")
-
-
 def test_a_read_only_store_answers_and_takes_nothing(
     project: Any, mount: Callable[..., Path], tmp_path: Any
 ) -> None:
@@ -121,31 +91,6 @@ def test_a_read_only_store_answers_and_takes_nothing(
     done = project.merkl("build", env=environment)
     assert "not cached: the store may not be written" in done.stderr + done.stdout
     check_all(project)
-
-
-def test_a_store_on_another_file_system_is_as_good(project: Any, mount: Callable[..., Path]) -> None:
-    mount(".merkl/store", "size=50m")
-    project.merklfile(LARGE)
-    assert sorted(project.build()) == ["count", "large", "listed", "text", "tree"]
-    check_all(project)
-    shutil.rmtree(project.path / "folder")
-    (project.path / "big.txt").unlink()
-
-    assert project.build() == []
-    check_all(project)
-
-
-def test_a_full_disk_under_the_tasks_fails_them_by_name_and_harms_nothing(
-    project: Any, mount: Callable[..., Path]
-) -> None:
-    mount(".merkl", "size=2m")
-    project.merklfile(LARGE)
-    done = project.merkl("build", code=1)
-
-    assert "large failed" in done.stderr
-    assert not (project.path / "big.txt").exists()
-    assert "Traceback" not in done.stderr and "bug in merkl" not in done.stderr
-    assert project.build("small") == ["large"]
 
 
 def test_a_project_that_may_not_be_written_is_an_error_of_the_store(

@@ -163,12 +163,12 @@ def test_row_36_edits_in_the_tick_of_the_index_are_seen(
     names = list(WAYS_IN)
     for turn in range(ROUNDS):
         written = (inside.path / ".merkl/index.db").stat().st_mtime_ns
-        name = names[turn % len(names)]
         for each in names:
             os.utime(sources.path(each), ns=(written, written))
-        sources.edit(name, way)
-        inside.build("-j1")
-        sources.check()
+        for _ in range(2):
+            sources.edit(names[turn % len(names)], way)
+            inside.build("-j1")
+            sources.check()
     assert inside.build("-j1") == []
     proven()
 
@@ -235,9 +235,10 @@ def test_row_37_a_file_system_of_whole_seconds_hides_no_edit(
     build_well(whole_seconds)
     sources.check()
     for turn in range(ROUNDS):
-        sources.edit(list(WAYS_IN)[turn % len(WAYS_IN)], in_place)
-        build_well(whole_seconds)
-        sources.check()
+        for _ in range(3):  # In one second, if the machine is not too busy.
+            sources.edit(list(WAYS_IN)[turn % len(WAYS_IN)], in_place)
+            build_well(whole_seconds)
+            sources.check()
         (whole_seconds.path / "build/all.txt").write_text("?" * len(whole_seconds.read("build/all.txt")))
         whole_seconds.build("-j1")
         sources.check()

@@ -127,7 +127,7 @@ def test_row_25_26_every_damaged_small_content_is_set_aside_and_made_again(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_row_25_26_a_damaged_view_is_never_read(built: Any, proven: Callable[..., None], damage: str) -> None:
-    names = [path.relative_to(built.path) for path in story.views(built)]
+    names = [path.relative_to(built.path) for path in story.views(built) if path.name != "log"]
     assert len(names) == 4
     for n, name in enumerate(names, start=2):
         story.overwrite(built.path / name, DAMAGES[damage])

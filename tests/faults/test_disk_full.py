@@ -186,8 +186,9 @@ def test_row_16_a_full_disk_where_outputs_are_placed_leaves_the_old_ones(
 
 
 @pytest.mark.needs("strace")
-@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
-@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+@pytest.mark.parametrize(
+    ("end", "error"), [("", "ENOSPC"), ("-wal", "ENOSPC"), ("-wal", "EIO"), ("-shm", "ENOSPC")]
+)
 def test_row_17_a_database_that_cannot_be_written_costs_the_cache_and_not_the_build(
     project: Any, proven: Proven, end: str, error: str
 ) -> None:

@@ -4,8 +4,8 @@
 row 19    EIO while a content of the store is read, is opened, or an input is read: here
 row 20    64 descriptors and 5,000 inputs: here
 row 21    outputs, staging and store on different file systems, also one mounted twice: here
-row 22    a store and a project that may only be read, no HOME, no TMPDIR: here; the store alone:
-          ``tests/store/test_store_disk.py``
+row 22    a store and a project that may only be read, no HOME, no TMPDIR: here; on a file system that may only be
+          read: ``tests/engine/test_store_faults.py``; the store alone: ``tests/store/test_store_disk.py``
 ========  ====================================================================================================
 """
 
@@ -129,7 +129,7 @@ def test_row_20_sixty_four_descriptors_are_enough_for_five_thousand_inputs(
     proven()
 
 
-@pytest.mark.parametrize("count", [8, 12, 16, 20, 24, 32])
+@pytest.mark.parametrize("count", [8, 16, 20, 32])
 def test_row_20_too_few_descriptors_are_an_error_that_says_so(
     project: Any, proven: Proven, count: int
 ) -> None:
@@ -144,7 +144,7 @@ def test_row_20_too_few_descriptors_are_an_error_that_says_so(
 
 
 @pytest.mark.needs("mount")
-@pytest.mark.parametrize("where", ["build", ".merkl/store", ".merkl/stage", ".merkl/view", ".merkl/run"])
+@pytest.mark.parametrize("where", ["build", ".merkl/store", ".merkl/stage", ".merkl/view"])
 def test_row_21_any_part_may_lie_on_another_file_system(
     project: Any, mount: Mount, proven: Proven, where: str
 ) -> None:
@@ -175,7 +175,7 @@ def mounted_twice(project: Any, mount: Mount) -> Mount:
 
 
 @pytest.mark.needs("mount")
-@pytest.mark.parametrize("where", ["build", ".merkl/store", ".merkl/stage", ".merkl/view"])
+@pytest.mark.parametrize("where", ["build", ".merkl/stage"])
 def test_row_21_a_file_system_that_is_mounted_twice(
     project: Any, mounted_twice: Mount, proven: Proven, where: str
 ) -> None:

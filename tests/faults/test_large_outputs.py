@@ -17,7 +17,7 @@ import pytest
 
 from merkl.engine.longlog import bounded
 
-MOST = 300_000_000  # Bytes of memory.
+MOST = 100_000_000  # Bytes of memory; the row allows three times that, but then the quick forms could hold a log.
 MiB = 1 << 20
 KEPT = 16_000_000  # Bytes of a log that the store keeps.
 full = pytest.mark.full
@@ -59,8 +59,8 @@ def test_row_24_a_large_output_with_holes_stays_one(project: Any, size: int, tmp
         """
         sparse = bash_task('''
             out={out_file_arg('out', '.img')}
-            truncate -s {arg('size')} "$out"
-            printf middle | dd of="$out" bs=1 seek=$(({arg('size')} / 2 + 12345)) conv=notrunc status=none
+            truncate -s {arg('size', type=int)} "$out"
+            printf middle | dd of="$out" bs=1 seek=$(({arg('size', type=int)} / 2 + 12345)) conv=notrunc status=none
         ''')
         measure = bash_task("stat -Lc %s {file_arg('image')} > {out_file_arg('out', '.txt')}")
 
@@ -130,7 +130,7 @@ def test_row_24_very_many_tiny_outputs(project: Any, proven: Callable[..., None]
         ''')
 
         @target(default=True)
-        def all(count: int = 20000):
+        def all(count: int = 500):
             many(count) > "build/many"
         """
     )
@@ -143,16 +143,15 @@ def test_row_24_very_many_tiny_outputs(project: Any, proven: Callable[..., None]
     assert b"1 cached" in measured(project, "build", f"count={count}")[0]
     assert len(os.listdir(top)) == count
     measured(project, "build", f"count={count}")
-    if count == 20_000:
-        proven()
+    proven()
 
 
 LOUD = """
     zeros = bash_task("head -c {arg('count')} /dev/zero; echo end; echo x > {out_file_arg('out', '.txt')}")
     line = bash_task("head -c {arg('count')} /dev/zero | tr '\\\\0' y; echo x > {out_file_arg('out', '.txt')}")
-    lines = bash_task("yes 'a line of twenty-six letters' | head -c {arg('count')}; echo x > {out_file_arg('out', '.txt')}")
-    value = bash_task("yes 'a line of twenty-six letters' | head -c {arg('count')}")
-    fails = bash_task("yes 'a line of twenty-six letters' | head -c {arg('count')}; exit 7; : {out_file_arg('out', '.txt')}")
+    lines = bash_task("head -c {arg('count')} < <(yes 'a line of twenty-six letters'); echo x > {out_file_arg('out', '.txt')}")
+    value = bash_task("head -c {arg('count')} < <(yes 'a line of twenty-six letters')")
+    fails = bash_task("head -c {arg('count')} < <(yes 'a line of twenty-six letters'); exit 7; : {out_file_arg('out', '.txt')}")
 
     @task
     def python(count):
@@ -197,7 +196,7 @@ def test_row_24_a_very_long_log_is_kept_in_part(
     left_out = int(tail[: tail.index(b" bytes")].replace(b",", b""))
     printed = count + (4 if task == "zeros" else 0)
     assert abs(left_out + len(log) - printed) < 300
-    assert room_of(project.path) < 2 * count + 40 * MiB if task == "value" else 40 * MiB
+    assert room_of(project.path) < 40 * MiB + (2 * count if task == "value" else 0)
     assert b"1 cached" in measured(project, "build", *words)[0]
     if count < 200 * MiB:
         proven(*words)
@@ -225,6 +224,9 @@ NASTY = {
 }
 
 
+BAD = {*map(chr, (*range(32), *range(0x7F, 0xA0))), "\u202e", "\u2066"} - {"\n", "\t"}
+
+
 @pytest.mark.parametrize("nasty", NASTY)
 @pytest.mark.parametrize("code", [0, 1])
 def test_row_24_whatever_a_task_prints_reaches_the_log_and_no_terminal(
@@ -245,19 +247,16 @@ def test_row_24_whatever_a_task_prints_reaches_the_log_and_no_terminal(
 
     assert done.returncode == code
     shown = (done.stdout + done.stderr).decode()
-    assert not {c for c in shown if ord(c) < 32 and c != "\n" or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066"}
-    json_words = [*words, "--json", "--force"] if "--force" in _options(project) else [*words, "--json"]
+    assert not [c for c in shown if c in BAD]
+    json_words = [*words, "--json"]
     events = subprocess.run(json_words, cwd=project.path, capture_output=True).stdout
     assert events.isascii() and all(json.loads(line) for line in events.splitlines())
     log = subprocess.run(
         [sys.executable, "-m", "merkl", "log", f"code={code}"], cwd=project.path, capture_output=True
     )
     assert log.stdout == NASTY[nasty]
-    proven()
-
-
-def _options(project: Any) -> str:
-    return str(project.merkl("build", "--help").stdout)
+    if not code:
+        proven()
 
 
 def test_row_24_how_much_of_a_log_is_kept_can_be_set(project: Any, proven: Callable[..., None]) -> None:
@@ -293,7 +292,7 @@ def test_row_24_what_is_kept_of_a_log_are_its_ends(tmp_path: Path, limit: int, d
     head, _, rest = kept.partition("… ".encode())
     count, _, tail = rest.partition(b" bytes are left out")
     tail = tail.partition("…\n".encode())[2]
-    assert data.startswith(head) or data.startswith(head[:-1])
+    assert data.startswith((head, head[:-1]))
     assert data.endswith(tail)
     start = len(head) if data.startswith(head) else len(head) - 1
     assert int(count) == len(data) - start - len(tail)

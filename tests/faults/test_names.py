@@ -58,7 +58,7 @@ EVERY_PLACEHOLDER = """
     made = bash_task("shopt -s dotglob; printf '%s\\\\0' {file_arg('f')} {dir_arg('d')}/*; cat {file_arg('f')}", stdout=bytes)
     posix = bash_task("printf '%s\\\\n' {file_arg('f')} \\"{arg('a')}\\"", interpreter="sh", stdout=bytes)
     snake = bash_task(
-        "import os, sys; sys.stdout.buffer.write(b'\\n'.join(map(os.fsencode, [{file_arg('f')}, *{files_arg('fs')}, *{arg('l')}])))",
+        "import os, sys; sys.stdout.buffer.write(b'\\\\n'.join(map(os.fsencode, [{file_arg('f')}, *{files_arg('fs')}, *{arg('l')}])))",
         interpreter="python3", stdout=bytes,
     )
 

@@ -31,6 +31,7 @@ def samples(node):
         events.CutOff: events.CutOff(node, label, 2.0),
         events.Failed: events.Failed(node, label, TaskFailed("no", hint="do", at="M:3"), 0.5, "log"),
         events.Skipped: events.Skipped(node, label, "other"),
+        events.Interrupted: events.Interrupted(node, label),
         events.Waiting: events.Waiting(node, label, "pid 12"),
         events.Retrying: events.Retrying(node, label, 1, 0.5, "no"),
         events.Placed: events.Placed(node, label, "build/a"),
@@ -47,8 +48,8 @@ def test_every_event_is_an_object_of_its_own_kind(node):
     found = objects(*told.values())
 
     assert [each["event"] for each in found] == [
-        "start", "running", "ran", "cached", "cutoff", "failed", "skipped", "waiting", "retrying", "placed", "saved",
-        "note", "done",
+        "start", "running", "ran", "cached", "cutoff", "failed", "skipped", "interrupted", "waiting", "retrying",
+        "placed", "saved", "note", "done",
     ]  # fmt: skip
 
 

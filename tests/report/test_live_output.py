@@ -146,6 +146,19 @@ def test_a_result_that_goes_to_stdout_is_no_output(tmp_path, project):
     assert build.text == "[1/1] count  1.0s\n  hint\n"
 
 
+def test_the_stdout_of_a_task_without_outputs_is_a_result_if_somebody_uses_it(tmp_path, project):
+    node = bash_task("echo 7; echo hint >&2", name="count")().node
+    for used, text in ((True, "  hint\n"), (False, "  hint\n  7\n")):
+        build = Build(tmp_path / str(used))
+        (tmp_path / str(used) / "count").mkdir(parents=True)
+        build.lines.report(events.Started(node, "count", "count/log", 1, "", used=used))
+        (build.root / "count/stdout").write_bytes(b"7\n")
+        (build.root / "count/log").write_bytes(b"hint\n7\n")
+        build.end(node, "count")
+
+        assert build.text == f"[1/1] count  1.0s\n{text}"
+
+
 def test_a_secret_is_shown_in_no_way(tmp_path, project, monkeypatch):
     monkeypatch.setenv("TOKEN", "hunter2")
     node = bash_task("echo {secret_arg('TOKEN')}", name="login")().node

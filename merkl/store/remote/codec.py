@@ -4,7 +4,8 @@
     {"arguments":…}
     blake3 <hexadecimal>
 
-The second line is JSON with sorted names, without spaces, in ASCII; the third is the digest of what stands before it.
+The second line is JSON without spaces, in ASCII, its names in the order that is here; the third is the digest of what stands before it.
+``filed`` in it is the key that the record answers, which may be another than its own; null if it stands under none.
 
 It decides what is believed of bytes that somebody else wrote: exactly what ``encode_record`` could have written, for the key
 that was asked for.  The invariant: ``decode_record(encode_record(r)) == r``, and nothing is unpickled or run.
@@ -12,6 +13,7 @@ that was asked for.  The invariant: ``decode_record(encode_record(r)) == r``, an
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -24,6 +26,8 @@ VERSION: Final = 1
 LARGEST: Final = 64 << 20  # Bytes of one record; arguments are in it, data is not.
 _HEAD: Final = b"merkl record %d\n"
 _KINDS: Final = ("file", "dir", "value")
+_LONGEST: Final = 255  # Bytes of a file's name.
+_WHOLE: Final = 2**63  # No number in it is as large as this.
 T = TypeVar("T")
 
 
@@ -31,14 +35,15 @@ class NotARecord(ValueError):
     """Bytes are not what ``encode_record`` writes; the text says why."""
 
 
-def encode_record(record: Record) -> bytes:
-    """The bytes of a record."""
-    body = _HEAD % VERSION + _canonical(_fields(record)) + b"\n"
+def encode_record(record: Record, filed: Key | None = None) -> bytes:
+    """The bytes of a record that answers the key ``filed``."""
+    fields = {**_fields(record), "filed": filed and filed.hex()}
+    body = _HEAD % VERSION + _canonical(fields) + b"\n"
     return body + b"blake3 " + Digest.of(body).hex().encode() + b"\n"
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def _fields(record: Record) -> dict[str, Any]:
@@ -54,7 +59,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "log": record.log and record.log.hex(),
         "outputs": [_described(name, made) for name, made in record.outputs.items()],
         "inputs": [digest.hex() for digest in record.inputs],
-        "discovered": None if found is None else {p: d and d.hex() for p, d in found.files.items()},
+        "discovered": None if found is None else {p: d and d.hex() for p, d in sorted(found.files.items())},
         "arguments": _plain(dict(record.arguments)),
         "dependencies": _plain(list(record.dependencies)),
         "metadata": _plain(dict(record.metadata)),
@@ -81,11 +86,11 @@ def _plain(value: object) -> Any:
 # ---- reading -----------------------------------------------------------------------------------------------------------
 
 
-def decode_record(data: bytes) -> Record:
-    """Read a record.
+def decode_record(data: bytes, filed: Key | None = None) -> Record:
+    """Read a record that answers the key ``filed``.
 
     Raises:
-        NotARecord: the bytes are not exactly those of one.
+        NotARecord: the bytes are not exactly those of one, or it answers another key.
     """
     if len(data) > LARGEST:
         raise NotARecord(f"{len(data)} bytes are more than any record has")
@@ -94,15 +99,19 @@ def decode_record(data: bytes) -> Record:
         raise NotARecord("it does not begin as a record does")
     if head + b"\n" != _HEAD % VERSION:
         raise NotARecord(f"it has format {head[13:40].decode('latin-1')!r}, and this merkl reads {VERSION}")
-    text, _, last = rest.partition(b"\n")
-    body = data[: len(head) + len(text) + 2]
+    line, _, last = rest.partition(b"\n")
+    body = data[: len(head) + len(line) + 2]
     if last != b"blake3 " + Digest.of(body).hex().encode() + b"\n":
         raise NotARecord("its digest is not that of its bytes")
     try:
-        fields = json.loads(text.decode("ascii"))
-        if not isinstance(fields, dict) or _canonical(fields) != text:
+        text = line.decode("ascii")
+        fields = json.loads(text)
+        record = _record_of(_typed(dict, fields))
+        if _canonical({**_fields(record), "filed": fields["filed"]}) != text.encode():
             raise NotARecord("it is not written in the one way there is")
-        return _record_of(fields)
+        if fields["filed"] != (filed and filed.hex()):
+            raise NotARecord("it has the name of another")
+        return record
     except NotARecord:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -120,9 +129,9 @@ def _record_of(fields: Mapping[str, Any]) -> Record:
         outputs=dict(outputs),
         inputs=[_digest(each) for each in _typed(list, fields["inputs"])],
         seconds=float(_number(fields["seconds"])),
-        started_ns=_typed(int, fields["started_ns"]),
+        started_ns=_whole(fields["started_ns"]),
         log=_optional(_digest, fields["log"]),
-        exit_code=_typed(int, fields["exit_code"]),
+        exit_code=_whole(fields["exit_code"]),
         discovered=_optional(_discovered, fields["discovered"]),
         arguments=_typed(dict, fields["arguments"]),
         dependencies=_typed(list, fields["dependencies"]) or (),
@@ -133,10 +142,10 @@ def _record_of(fields: Mapping[str, Any]) -> Record:
 
 def _output(each: Any) -> tuple[str, Artifact]:
     fields = _typed(dict, each)
-    kind, filename, size = fields["kind"], _typed(str, fields["filename"]), _typed(int, fields["size"])
+    kind, filename, size = fields["kind"], _typed(str, fields["filename"]), _whole(fields["size"])
     if kind not in _KINDS:
         raise NotARecord(f"{kind!r} is no kind of output")
-    if "/" in filename or "\0" in filename or filename in (".", ".."):
+    if "/" in filename or filename in (".", "..") or len(_path(filename)) > _LONGEST:
         raise NotARecord(f"{filename!r} is no name of a file")
     if size < 0:
         raise NotARecord("an output has a negative size")
@@ -146,7 +155,17 @@ def _output(each: Any) -> tuple[str, Artifact]:
 
 
 def _discovered(value: Any) -> Discovered:
-    return Discovered({path: _optional(_digest, digest) for path, digest in _typed(dict, value).items()})
+    files = _typed(dict, value)
+    for path in files:
+        _path(path)
+    return Discovered({path: _optional(_digest, digest) for path, digest in files.items()})
+
+
+def _path(text: str) -> bytes:
+    """What the system is given for a name: one that it cannot be given is none."""
+    if "\0" in text:
+        raise NotARecord(f"{text!r} is no name of a file")
+    return os.fsencode(text)
 
 
 def _digest(value: Any) -> Digest:
@@ -161,6 +180,13 @@ def _number(value: Any) -> float:
     if type(value) not in (int, float):
         raise NotARecord(f"{value!r} is no number")
     return float(value)
+
+
+def _whole(value: Any) -> int:
+    number = _typed(int, value)
+    if not -_WHOLE <= number < _WHOLE:
+        raise NotARecord(f"{number} is no number that a store can keep")
+    return number
 
 
 def _typed(kind: type[T], value: Any) -> T:

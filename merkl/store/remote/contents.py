@@ -2,11 +2,16 @@
 
     blobs/ab/<digest>      packs/<digest>, index/<digest>.<of the index>
 
-It decides what is packed.  The invariant: bytes that are handed out have the digest they were asked for by.
+It decides what is packed, and when a content is no longer believed to be there: once it was found damaged, until it is
+stored again.
+
+The invariant: bytes that are handed out have the digest they were asked for by.
 """
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 from blake3 import blake3
@@ -14,7 +19,9 @@ from blake3 import blake3
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt
 from merkl.events import Note
+from merkl.store.faults import store_error
 from merkl.store.remote import packs
+from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Objects
 from merkl.store.remote.packs import Packs
 from merkl.store.together import Together
@@ -38,6 +45,8 @@ class RemoteContents:
         self.objects = objects
         self.packs = Packs(objects, cache)
         self._notes: list[Note] = []
+        self._lock = threading.Lock()
+        self._bad: set[Digest] = set()  # Objects of their own that were found damaged.
         self._together = Together(objects.width)
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -46,14 +55,16 @@ class RemoteContents:
         """Those that are here, by name only."""
         asked = set(digests)
         packed = self.packs.find(asked)
-        rest = sorted(asked - packed.keys())
+        rest = sorted(asked - packed.keys() - self._bad)
         sizes = self._together.map(lambda digest: self.objects.size(blob_name(digest)), rest)
         return packed.keys() | {digest for digest, size in zip(rest, sizes, strict=True) if size is not None}
 
     def size(self, digest: Digest) -> int | None:
         """How many bytes a content has, or None."""
         at = self.packs.find([digest]).get(digest)
-        return self.objects.size(blob_name(digest)) if at is None else at.length
+        if at is not None:
+            return at.length
+        return None if digest in self._bad else self.objects.size(blob_name(digest))
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """A reader of the bytes, or None if they are not here.
@@ -61,15 +72,18 @@ class RemoteContents:
         Raises:
             StoreCorrupt: they do not hash to ``digest``.
         """
-        spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL)
-        found = False
-        for piece in self.pieces(digest):
-            found = True
-            spool.write(piece)
-        if not found:
-            return None
-        spool.seek(0)
-        return spool  # type: ignore[return-value]  # It has all that a reader has.
+        with contextlib.ExitStack() as stack:
+            spool = stack.enter_context(_spool())
+            found = False
+            for piece in self.pieces(digest):
+                found = True
+                with _room():
+                    spool.write(piece)
+            if not found:
+                return None
+            spool.seek(0)
+            stack.pop_all()
+            return spool
 
     def pieces(self, digest: Digest) -> Iterator[bytes]:
         """The bytes as they come, at least one piece (which may be empty); nothing if they are not here.
@@ -77,33 +91,48 @@ class RemoteContents:
         Raises:
             StoreCorrupt: at the end, if they do not hash to ``digest``.
         """
-        at = self.packs.find([digest]).get(digest)
-        if at is not None:
-            data = self.objects.get(f"packs/{at.pack}", at.start, at.length)
-            if data is not None and Digest.of(data) == digest:
+        while (at := self.packs.find([digest]).get(digest)) is not None:
+            data = self.packs.read([(digest, at)]).get(digest)
+            if data is not None:
                 yield data
                 return
-            self.packs.forget(at.pack)
-            if data is not None and self.objects.size(blob_name(digest)) is None:
-                raise self._corrupt(digest)
-        file = self.objects.open(blob_name(digest))
+        file = None if digest in self._bad else self.objects.open(blob_name(digest))
         if file is None:
             return
         hasher = blake3(max_threads=blake3.AUTO)
         with file:
-            while piece := file.read(_CHUNK):
+            while piece := self._some(file):
                 hasher.update(piece)
                 yield piece
         if hasher.digest() != digest:
-            raise self._corrupt(digest)
+            with self._lock:
+                self._bad.add(digest)
+            raise StoreCorrupt(
+                f"a blob, {digest.short}, is damaged in the remote {self.objects.url}, and not used",
+                hint="`merkl push` of what it belongs to stores it again",
+            )
         yield b""
+
+    def _some(self, file: BinaryIO) -> bytes:
+        try:
+            return file.read(_CHUNK)
+        except OSError as error:
+            raise RemoteError(
+                f"the remote {self.objects.url} cannot be read: {error.strerror}", hint="is its disk sound?"
+            ) from error
+
+    def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """Those that are in packs, as they lie there."""
+        places = self.packs.find(digests)
+        return self._together.map(self.packs.read, packs.runs(places.items()))
 
     def fetch(self, digest: Digest) -> BinaryIO | None:
         """As ``open``, but a damaged content is a miss, with a note."""
         try:
             return self.open(digest)
         except StoreCorrupt as error:
-            self._notes.append(Note(error.headline, error.hint))
+            with self._lock:
+                self._notes.append(Note(error.headline, error.hint))
             return None
 
     def read(self, digest: Digest) -> bytes | None:
@@ -119,15 +148,21 @@ class RemoteContents:
     def put(self, chunks: Iterable[bytes]) -> Digest:
         """Store bytes as they come."""
         hasher = blake3()
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
+        with _spool() as spool:
             for chunk in chunks:
                 hasher.update(chunk)
-                spool.write(chunk)
+                with _room():
+                    spool.write(chunk)
             digest = Digest(hasher.digest())
             if not self.has([digest]):
                 spool.seek(0)
-                self.objects.put(blob_name(digest), spool)  # type: ignore[arg-type]
+                self._put(digest, spool)
         return digest
+
+    def _put(self, digest: Digest, file: BinaryIO) -> None:
+        self.objects.put(blob_name(digest), file)
+        with self._lock:
+            self._bad.discard(digest)
 
     def send(
         self,
@@ -151,9 +186,9 @@ class RemoteContents:
     def _send(
         self, job: Sequence[tuple[Digest, int]], read: Callable[[Digest], BinaryIO]
     ) -> Sequence[tuple[Digest, int]]:
-        if len(job) == 1:
+        if job[0][1] > packs.LARGEST:
             with read(job[0][0]) as file:
-                self.objects.put(blob_name(job[0][0]), file)
+                self._put(job[0][0], file)
             return job
         contents = []
         for digest, _ in job:
@@ -166,8 +201,9 @@ class RemoteContents:
 
     def take_notes(self) -> list[Note]:
         """What was noticed since the last call."""
-        notes, self._notes = self._notes, []
-        return notes
+        with self._lock:
+            notes, self._notes = self._notes, []
+        return [*notes, *self.packs.take_notes()]
 
     def close(self) -> None:
         """Let go of threads and files.  Idempotent."""
@@ -175,11 +211,19 @@ class RemoteContents:
         self.packs.close()
         self.objects.close()
 
-    def _corrupt(self, digest: Digest) -> StoreCorrupt:
-        return StoreCorrupt(
-            f"a blob, {digest.short}, is damaged in the remote {self.objects.url}",
-            hint="`merkl fsck --remote` finds and repairs what is damaged",
-        )
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """Say of a disk that is full that it is the one for temporary files."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, tempfile.gettempdir()) from error
+
+
+def _spool() -> BinaryIO:
+    """A file in memory, and on disk once it is large."""
+    return tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # type: ignore[return-value]  # It has all that a reader has.
 
 
 def _jobs(contents: Iterable[tuple[Digest, int]]) -> Iterator[Sequence[tuple[Digest, int]]]:

@@ -3,8 +3,10 @@
 It decides how a file appears under its name at once, whatever the file system: written aside, synced, then linked or
 renamed.  The contents of a share may be the only copy that is left, so they outlive a loss of power.
 
-The invariant: below the directory nothing is written but ``incoming/`` and the objects' own names, and no symbolic link
-inside it is followed out of it to write.
+Whatever the umask, what is made gets the permissions of the directory itself: a team's share stays the team's.
+
+The invariant: below the directory nothing is written but ``incoming/`` and the objects' own names, and a file that has
+such a name is whole.
 """
 
 import errno
@@ -15,9 +17,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
-from merkl.errors import StoreError
+from merkl.errors import StoreError, StoreFull
 from merkl.filesystem import clone
-from merkl.store.faults import store_error
+from merkl.room import FULL, used_up
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
 from merkl.store.streams import write_all
@@ -25,6 +27,7 @@ from merkl.store.streams import write_all
 INCOMING: Final = "incoming"
 _STALE_S: Final = 7 * 86_400  # A writer that is slower than this has died.
 _CHUNK: Final = 4 << 20  # Bytes.
+_NO_MODES: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -70,6 +73,7 @@ class DirectoryObjects:
         draft = self._write(name, data)
         try:
             os.rename(draft, path)
+            _sync_folder(os.path.dirname(path))
         except OSError as error:
             _unlink(draft)
             raise self._failed(error, name) from error
@@ -178,16 +182,16 @@ class DirectoryObjects:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 self._fill(fd, data)
-                os.fchmod(fd, self._share_mode() & 0o444)
+                _give_mode(fd, self._share_mode() & 0o444)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-        except StoreError:
-            _unlink(draft)
-            raise
         except OSError as error:
             _unlink(draft)
             raise self._failed(error, name) from error
+        except BaseException:  # What is stored cannot be read, or is not wanted any more.
+            _unlink(draft)
+            raise
         return draft
 
     def _fill(self, fd: int, data: "bytes | BinaryIO") -> None:
@@ -202,7 +206,7 @@ class DirectoryObjects:
             write_all(fd, piece)
 
     def _share_mode(self) -> int:
-        """The permissions of the share itself, which what is in it gets: a team's share stays the team's."""
+        """The permissions of the share itself."""
         if self._mode is None:
             self._mode = os.stat(self.directory).st_mode & 0o7777
         return self._mode
@@ -213,11 +217,17 @@ class DirectoryObjects:
         if path == self.directory or not os.path.isdir(self.directory):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.directory)
         self._make_folder(os.path.dirname(path))
+        # It appears with its permissions: somebody else may be about to write there.
+        beside = self.directory if path == self._path(INCOMING) else self._path(INCOMING)
+        draft = os.path.join(beside, f"{INCOMING}-{os.urandom(16).hex()}")
+        os.mkdir(draft)
         try:
-            os.mkdir(path)
-            os.chmod(path, self._share_mode())
-        except FileExistsError:
-            pass
+            _give_mode(draft, self._share_mode())
+            os.rename(draft, path)
+        except OSError:
+            os.rmdir(draft)
+            if not os.path.isdir(path):
+                raise
 
     def _absent(self) -> None:
         """Nothing is there; an error if that is because the share itself is not."""
@@ -228,13 +238,41 @@ class DirectoryObjects:
             )
 
     def _failed(self, error: OSError, name: str) -> StoreError:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return store_error(error, self._path(name))
         if not os.path.isdir(self.directory):
             self._absent()
+        path = self._path(name)
+        if error.errno in FULL:
+            left = used_up(self.directory) or "no room left"
+            return StoreFull(
+                f"the remote {self.directory} cannot take more: {left}", hint="make room there", path=path
+            )
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = f"may this user? In a team, `chmod -R g+rwXs {self.directory}` lets its group"
+        else:
+            hint = "is its disk sound? MERKL_REMOTE=DIR names another remote"
         return RemoteError(
-            f"the remote {self.directory} cannot be used: {error.strerror}", hint="", path=self._path(name)
+            f"the remote {self.directory} cannot be used: {error.strerror}", hint=hint, path=path
         )
+
+
+def _give_mode(file: "int | str", mode: int) -> None:
+    try:
+        os.chmod(file, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:  # Of a file system that knows no permissions.
+            raise
+
+
+def _sync_folder(path: str) -> None:
+    """Let a name outlive a loss of power too, where a directory can be synced."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, *_NO_MODES):
+            raise
+    finally:
+        os.close(fd)
 
 
 def _unlink(path: str) -> None:

@@ -1,22 +1,21 @@
 """Records in a place that several machines share, one object each.
 
-    records/ab/<key>                          the record filed under a key, with that key in it
+    records/ab/<key>                          the record that answers a key, with that key in it
     made/ab/<content key>/<discovered>        by content key; the last part is the digest of what it discovered, or ``none``
 
 It decides which of two records of one name stays: the first, unless what it promised is gone or it is damaged.
 
-The invariant: a record is believed only under the very key that it names itself.
+The invariant: a record is believed only under the very key that it says it answers.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from merkl.digest import Digest, Key
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Discovered, Record
-from merkl.store.remote.codec import NotARecord, decode_record, encode_record
+from merkl.store.remote.codec import LARGEST, NotARecord, decode_record, encode_record
 from merkl.store.remote.objects import Objects
 from merkl.store.rows import to_json
 from merkl.store.together import Together
@@ -38,8 +37,8 @@ class RemoteRecords:
     def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records filed under those keys."""
         asked = list(keys)
-        found = self._together.map(lambda key: self._read(_name(key)), asked)
-        return {key: record for key, record in zip(asked, found, strict=True) if record and record.key == key}
+        found = self._together.map(lambda key: self._read(_name(key), key), asked)
+        return {key: record for key, record in zip(asked, found, strict=True) if record}
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """All records filed under those content keys, oldest first."""
@@ -49,7 +48,7 @@ class RemoteRecords:
 
     def file(self, record: Record, *, under_key: bool = True) -> Record:
         """File a record whose contents are here; the one that counts is returned."""
-        kept = self._keep(_made_name(record), record, lambda first: first.content_key == record.content_key)
+        kept = self._keep(_made_name(record), record, None)
         if under_key:
             self._name_it(record.key, kept)
         return kept
@@ -59,13 +58,19 @@ class RemoteRecords:
         self._name_it(key, self.file(record, under_key=False))
 
     def forget(self, keys: Iterable[Key]) -> int:
-        """Remove the records under those keys or content keys.  Other names of theirs cannot be found, and stay."""
-        names = []
+        """Remove the records under those keys or content keys, with their own keys; aliases cannot be found, and stay."""
+        gone: dict[str, Record] = {}
+        names: set[str] = set()
         for key in keys:
-            names += [_name(key)] if self._objects.size(_name(key)) is not None else []
-            names += [each.name for each in self._objects.names(_folder(key))]
-        self._objects.remove(names)
-        return len(names)
+            named = self._read(_name(key), key)
+            names |= {_name(key)} if named is not None else set()
+            for record in (*self._made(key), *([named] if named is not None else ())):
+                gone[_made_name(record)] = record
+        for made, record in gone.items():
+            filed = self._read(_name(record.key), record.key)
+            names |= {made, _name(record.key)} if filed is None or _made_name(filed) == made else {made}
+        self._objects.remove(sorted(names))
+        return len(gone)
 
     def take_notes(self) -> list[Note]:
         """What was noticed since the last call."""
@@ -77,15 +82,17 @@ class RemoteRecords:
         self._together.close()
 
     def _name_it(self, key: Key, record: Record) -> None:
-        self._keep(_name(key), replace(record, key=key), lambda first: first.key == key)
+        self._keep(_name(key), record, key)
 
-    def _keep(self, name: str, record: Record, belongs: Callable[[Record], bool]) -> Record:
+    def _keep(self, name: str, record: Record, filed: Key | None) -> Record:
         """Create an object, or read the one that was first."""
-        data = encode_record(record)
+        data = encode_record(record, filed)
         if self._objects.create(name, data):
             return record
-        first = self._read(name)
-        if first is not None and belongs(first) and self._whole(first.outputs.values()):
+        first = self._read(name, filed)
+        belongs = first is not None and (filed is not None or first.content_key == record.content_key)
+        # What this one promises is there, so another that promises the same is whole as well.
+        if first and belongs and (first.outputs == record.outputs or self._whole(first.outputs.values())):
             return first
         self._objects.put(name, data)
         return record
@@ -95,12 +102,12 @@ class RemoteRecords:
         found = [self._read(each.name) for each in listed]
         return [record for record in found if record and record.content_key == key]
 
-    def _read(self, name: str) -> Record | None:
-        data = self._objects.get(name)
+    def _read(self, name: str, filed: Key | None = None) -> Record | None:
+        data = self._objects.get(name, 0, LARGEST + 1)
         if data is None:
             return None
         try:
-            return decode_record(data)
+            return decode_record(data, filed)
         except NotARecord as error:
             self._notes.append(
                 Note(f"a record in the remote {self._objects.url} is not used: {error} ({name})", "")

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from merkl.digest import Digest, Key
@@ -18,7 +19,7 @@ from merkl.errors import ConfigError, SchemaTooNew
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record
-from merkl.store.records import leaves
+from merkl.store.combined import present
 from merkl.store.remote.contents import RemoteContents
 from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.errors import RemoteError
@@ -27,6 +28,7 @@ from merkl.store.remote.records import RemoteRecords
 
 VERSION: Final = 1
 MARK: Final = "merkl-remote"
+_LONGEST_MARK: Final = 4096  # Bytes.
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -56,8 +58,9 @@ class Remote:
         self.objects = objects
         self.url = objects.url
         self._state = state
+        self._lock = threading.Lock()
         self._contents: RemoteContents | None = None
-        self.records = RemoteRecords(objects, self.whole)
+        self._records = RemoteRecords(objects, self.whole)
 
     @property
     def contents(self) -> RemoteContents:
@@ -67,11 +70,20 @@ class Remote:
             SchemaTooNew: a newer merkl made it.
             RemoteError: it is something else.
         """
-        if self._contents is None:
-            mark = self._mark()
-            cache = None if mark is None or self._state is None else os.path.join(self._state, f"{mark}.db")
-            self._contents = RemoteContents(self.objects, cache)
-        return self._contents
+        with self._lock:
+            if self._contents is None:
+                mark = self._mark()
+                cache = (
+                    None if mark is None or self._state is None else os.path.join(self._state, f"{mark}.db")
+                )
+                self._contents = RemoteContents(self.objects, cache)
+            return self._contents
+
+    @property
+    def records(self) -> RemoteRecords:
+        """The records; as ``contents``."""
+        _ = self.contents
+        return self._records
 
     def prepare(self) -> None:
         """Make sure that the place can be written, and says what it is.
@@ -82,11 +94,14 @@ class Remote:
         if self._mark() is None:
             mark = {"merkl": VERSION, "id": secrets.token_hex(16)}
             self.objects.create(MARK, json.dumps(mark).encode() + b"\n")
-            self._contents = None
+            with self._lock:
+                before, self._contents = self._contents, None
+            if before is not None:
+                before.close()
 
     def _mark(self) -> str | None:
         """The place's id; None if nobody has written there yet."""
-        data = self.objects.get(MARK)
+        data = self.objects.get(MARK, 0, _LONGEST_MARK)
         if data is None:
             return None
         try:
@@ -140,13 +155,7 @@ class Remote:
 
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
         """The digests of those that are here, by name only; a directory with all its files."""
-        asked = {artifact.digest: artifact for artifact in artifacts}
-        here = self.has(asked)
-        trees = {digest: self.read(digest) for digest in here if asked[digest].kind == "dir"}
-        inside = {digest: leaves(data) for digest, data in trees.items() if data is not None}
-        known = self.has({leaf for each in inside.values() for leaf in each})
-        whole = {digest for digest, inner in inside.items() if known.issuperset(inner)}
-        return {digest for digest in here if digest not in trees or digest in whole}
+        return present(self.contents, artifacts)
 
     def whole(self, artifacts: Iterable[Artifact]) -> bool:
         """Whether all of some outputs are here."""
@@ -156,6 +165,14 @@ class Remote:
     def open(self, digest: Digest) -> BinaryIO | None:
         """A reader of the bytes, checked; None if they are not here."""
         return self.contents.open(digest)
+
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes as they come."""
+        return self.contents.pieces(digest)
+
+    def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
+        """Those that lie in packs."""
+        return self.contents.many(digests)
 
     def fetch(self, digest: Digest) -> BinaryIO | None:
         """As ``open``, but a damaged content is a miss, with a note."""
@@ -172,11 +189,11 @@ class Remote:
     def take_notes(self) -> list[Note]:
         """What the user should know that was noticed since the last call."""
         own = self._contents.take_notes() if self._contents is not None else []
-        return [*self.records.take_notes(), *own]
+        return [*self._records.take_notes(), *own]
 
     def close(self) -> None:
         """Let go of threads, files and connections.  Idempotent."""
-        self.records.close()
+        self._records.close()
         if self._contents is not None:
             self._contents.close()
             self._contents = None

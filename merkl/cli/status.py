@@ -1,0 +1,152 @@
+"""``merkl status``: how tracked files and outputs stand.
+
+It decides wording and the exit code of ``--check``; what is said of a path is the engine's.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+from merkl.cli.options import Command, Options, options_of, shared, words_of
+from merkl.engine.naming import named
+from merkl.engine.project import Project
+from merkl.engine.survey import STATES, Survey, Surveyed, survey, survey_chosen
+from merkl.errors import OutOfDate
+from merkl.events import Note
+from merkl.report.color import painter, wanted
+from merkl.report.words import harmless, one_line, plural
+
+if TYPE_CHECKING:
+    from merkl.report.color import When
+
+_Group = tuple[str, Callable[[Surveyed], bool], str]
+
+
+def _is(state: str, **also: bool) -> Callable[[Surveyed], bool]:
+    return lambda each: (
+        each.state == state and all(getattr(each, name) is value for name, value in also.items())
+    )
+
+
+_GROUPS: Final[tuple[_Group, ...]] = (
+    ("conflicted", _is("conflicted"), ""),
+    ("unreadable", _is("unreadable"), ""),
+    ("modified", _is("modified", made=False), "`merkl track` keeps what you did, `merkl pull --force` undoes it"),
+    ("modified outputs", _is("modified", made=True), "`merkl build` saves what you did, and replaces it"),
+    ("outdated", _is("outdated", tracked=True), "`merkl pull` replaces them"),
+    ("outdated outputs", _is("outdated", tracked=False), "`merkl build` replaces them"),
+    ("stale", _is("stale"), "`merkl build` makes them"),
+    ("missing", _is("missing", tracked=True), "`merkl pull` brings them"),
+    ("missing outputs", _is("missing", tracked=False), "`merkl build` places them"),
+    ("not in the store", lambda each: _lacks(each) and each.state != "fresh", "`merkl pull` looks in the remote"),
+    ("in place only, not in the store", lambda each: _lacks(each) and each.state == "fresh", "`merkl push` stores and sends them"),
+    ("not in the remote", lambda each: each.shared is False, "`merkl push` sends them"),
+    ("fresh", _is("fresh"), ""),
+)  # fmt: skip
+
+
+def _lacks(each: Surveyed) -> bool:
+    return each.stored is False and each.shared is not False
+
+
+@click.command(cls=Command, short_help="Say how tracked files and outputs stand.")
+@click.argument("words", nargs=-1, metavar="[PATH|TARGET…] [NAME=VALUE…]")
+@click.option("--remote", is_flag=True, help="Say also what is not in the remote.")
+@click.option(
+    "--check", is_flag=True, help="Exit with 6 if anything is not fresh or, with --remote, not there."
+)
+@shared("verbose json sets rehash")
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...], remote: bool, check: bool) -> int:
+    """Say how files with a sidecar and outputs stand that are at PATHs or belong to TARGETs, or all; run no task.
+
+    What is fresh is listed with -v only.  Without a TARGET no Merklfile is loaded, and an output is stale as of the last
+    build: if a file that it was made from has changed since.  With a TARGET this loads the Merklfile, and so runs its
+    code; then a change of code or of an argument counts too.
+
+    Exit code: 0 unless --check found something, then 6; 2 and 3 as for build.
+    """
+    options = options_of(context)
+    seen, notes = _look(options, words_of(context, words), remote)
+    found = seen.found
+    _print(options, seen)
+    for note in notes:
+        hint = f"\n  hint: {note.hint}" if note.hint else ""
+        sys.stderr.write(f"note: {note.text}{hint}\n")
+    wrong = [each for each in found if each.state != "fresh" or each.shared is False]
+    if check and wrong:
+        raise OutOfDate(
+            f"{plural(len(wrong), 'path')} of {len(found)} not fresh", hint="the lists above name a command"
+        )
+    return 0
+
+
+def _look(options: Options, words: Sequence[str], remote: bool) -> tuple[Survey, list[Note]]:
+    """What there is to say, by path, and what the user should know besides."""
+    project = Project(options.existing())
+    brief = not (options.verbose or options.json or remote)
+    seen = Survey(())
+    try:
+        asked = named(project, words, options.cwd)
+        if asked.paths or not asked.request:
+            seen = survey(project, asked.paths, remote=remote, brief=brief and not asked.request)
+        notes = project.take_notes()
+    finally:
+        project.close()
+    if not asked.request:
+        return seen, notes
+    from merkl.cli.opening import asked as opened
+
+    with opened(options, asked.request) as it:
+        found = {each.path: each for each in seen.found}
+        found |= {each.path: each for each in survey_chosen(it.project, it.chosen, remote=remote)}
+        notes += it.project.take_notes()
+    return Survey(sorted(found.values(), key=lambda each: os.fsencode(each.path))), notes
+
+
+def _print(options: Options, seen: Survey) -> None:
+    found = seen.found
+    if options.json:
+        for each in found:
+            sys.stdout.write(json.dumps(_as_object(each)) + "\n")
+        return
+    paint = painter(wanted(cast("When", options.color), sys.stdout, os.environ))
+    base = os.path.relpath(options.config().root, options.cwd)
+    for title, belongs, command_next in _GROUPS:
+        group = [each for each in found if belongs(each)]
+        if group and (title != "fresh" or options.verbose):
+            sys.stdout.write(f"{paint(title, 'strong')}{f' ({command_next})' if command_next else ''}:\n")
+            sys.stdout.write("".join(_line(each, title, base) for each in group))
+    sys.stdout.write(_counts(seen) + "\n")
+
+
+def _line(each: Surveyed, title: str, base: str) -> str:
+    shown = each.path if base == "." else os.path.normpath(os.path.join(base, each.path))
+    why = each.why if title != "fresh" else ""
+    hint = f"\n    hint: {harmless(each.hint)}" if each.hint else ""
+    return f"  {one_line(shown)}{f'  {one_line(why)}' if why else ''}{hint}\n"
+
+
+def _counts(seen: Survey) -> str:
+    """The last line: ``2 modified, 1 missing, 12 fresh``."""
+    found = seen.found
+    if not found and not seen.untouched:
+        return "nothing is tracked or placed here"
+    states = Counter[str](each.state for each in found)
+    states["fresh"] += seen.untouched
+    counts = [f"{states[state]} {state}" for state in STATES if states[state]]
+    absent = sum(each.shared is False for each in found)
+    return ", ".join(counts + [f"{absent} not in the remote"] * bool(absent))
+
+
+def _as_object(each: Surveyed) -> dict[str, Any]:
+    more = {} if each.shared is None else {"shared": each.shared}
+    return {
+        "event": "status", "path": each.path, "state": each.state, "why": each.why, "hint": each.hint,
+        "tracked": each.tracked, "made": each.made, "target": each.target, "stored": each.stored, **more,
+    }  # fmt: skip

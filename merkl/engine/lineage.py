@@ -1,0 +1,121 @@
+"""What outputs were made from, so that a command that loads no Merklfile can say which of them are stale.
+
+It decides what of a graph is remembered at the end of a build: the files, and which node reads which, by numbers.  It
+knows no code: that a task's text changed is seen only by loading the Merklfile.
+
+The invariant: an output is called stale only if some file that its last build named or found is no longer what it was.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from blake3 import blake3
+
+from merkl.digest import Digest, Key
+from merkl.engine.judge import Judge, State
+from merkl.engine.project import Placement, Project
+from merkl.errors import InputMissing
+from merkl.nodes import Node
+
+
+def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Placement], judge: Judge) -> None:
+    """Remember what the placed outputs of a build were made from.  ``nodes`` are the whole graph, dependencies first.
+
+    Nothing is written, nor put together, if it is known already.
+    """
+    known = [
+        placement for placement in placements if judge.steps[placement.future.node.key].state is State.KNOWN
+    ]
+    if not known:
+        return
+    name = _name(nodes, known, judge)
+    if project.index.lineages.covers(name, len(known)):
+        return
+    numbers: dict[Key, int] = {}
+    sources: dict[tuple[str, str, str, bool], int] = {}
+    described: list[tuple[list[int], list[int]]] = []
+    for node in nodes:
+        numbers[node.key] = len(described)
+        own = [sources.setdefault(each, len(sources)) for each in _sources(node, judge)]
+        described.append((own, [numbers[dep.future.node.key] for dep in node.deps]))
+    value = json.dumps({"sources": list(sources), "nodes": described}, separators=(",", ":"))
+    keys = {placement.path: placement.future.node.key for placement in known}
+    made = {path: (key, numbers[key]) for path, key in keys.items()}
+    project.index.lineages.set(name, value.encode("ascii"), made)
+
+
+def _name(nodes: Sequence[Node], known: Sequence[Placement], judge: Judge) -> bytes:
+    """What tells this lineage from others: keys have all that was named in them, and open nodes what they found."""
+    hasher = blake3()
+    for placement in sorted(known, key=lambda each: each.path):
+        hasher.update(placement.future.node.key)
+        hasher.update(placement.path.encode("utf-8", "surrogateescape") + b"\0")
+    for node in nodes:
+        if node.discovers:
+            hasher.update(node.key)
+            for path, digest in _discovered(node, judge).items():
+                hasher.update(path.encode("utf-8", "surrogateescape") + b"\0" + (digest or b"-"))
+    return hasher.digest()
+
+
+def _discovered(node: Node, judge: Judge) -> Mapping[str, Digest | None]:
+    step = judge.steps.get(node.key)
+    record = None if step is None else step.record
+    return {} if record is None or record.discovered is None else record.discovered.files
+
+
+def _sources(node: Node, judge: Judge) -> list[tuple[str, str, str, bool]]:
+    """Path, kind, digest and executable bit of each file that a node reads; a path that must stay empty has no kind."""
+    named: list[tuple[str, str, str, bool]] = [
+        (source.path, source.kind, source.digest.hex(), source.executable) for source in node.sources
+    ]
+    if not node.discovers:
+        return named
+    found = _discovered(node, judge).items()
+    return named + [
+        (path, "", "", False) if digest is None else (path, "any", digest.hex(), False)
+        for path, digest in found
+    ]
+
+
+def aged(project: Project, paths: Iterable[str]) -> dict[str, str]:
+    """Which of ``paths`` were made from files that have changed since, and in a few words which file that is."""
+    why: dict[str, str] = {}
+    changed: dict[tuple[Any, ...], str] = {}
+    for value, made in project.index.lineages.of(paths).values():
+        try:
+            lineage = json.loads(value)
+            reasons = _reasons(project, lineage, changed)
+            why.update((path, reasons[node]) for path, node in made.items() if reasons[node])
+        except (ValueError, TypeError, KeyError, IndexError):
+            continue  # A damaged page: it is only memory, and the next build writes it anew.
+    return why
+
+
+def _reasons(project: Project, lineage: Mapping[str, Any], asked: dict[tuple[Any, ...], str]) -> list[str]:
+    """For each node of a lineage the first change of a file that it was made from, or nothing."""
+    changes: list[str] = []
+    for source in map(tuple, lineage["sources"]):
+        if source not in asked:
+            asked[source] = _change(project, *source)
+        changes.append(asked[source])
+    reasons: list[str] = []
+    for own, deps in lineage["nodes"]:
+        here = (changes[number] for number in own)
+        reasons.append(next(filter(None, (*here, *(reasons[number] for number in deps))), ""))
+    return reasons
+
+
+def _change(project: Project, path: str, kind: Any, digest: str, executable: bool) -> str:
+    """What happened to a source since, in a few words, or nothing."""
+    try:
+        now = project.index.source(path, kind or "any")
+    except InputMissing:
+        return f"{path} is gone" if kind else ""
+    if not kind:
+        return f"{path} is new"
+    if now.digest.hex() != digest:
+        return f"{path} changed"
+    mode = kind != "any" and now.executable != executable
+    return f"{path} has another executable bit" if mode else ""

@@ -1,0 +1,367 @@
+"""``merkl pull``: the data of sidecars, from the store of this machine or from the remote, to where it belongs.
+
+It decides what may be replaced, and what is fetched together.  It runs nothing, reads no value and loads no Merklfile.
+
+The invariant: what is replaced is what merkl knew there, or is in a store, or was put into one just before; and a path has
+the old data or the new, whole.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from merkl.digest import Digest
+from merkl.engine.placing import save_edit
+from merkl.engine.project import Project
+from merkl.engine.standing import Standing, agree, is_what, standing
+from merkl.engine.transfer import REMOTE_HINT, Gate, Moved, Stopped, Transfer, Watcher, artifact_of
+from merkl.errors import (
+    InputMissing,
+    MerklError,
+    OutOfDate,
+    PlacementError,
+    StoreCorrupt,
+    StoreError,
+    TaskFailed,
+)
+from merkl.nodes import Artifact
+from merkl.stamp import Absent, Stamp
+from merkl.store.base import Store
+from merkl.store.layered import Layered
+from merkl.tree import Tree
+from merkl.workspace import folding, ledger
+from merkl.workspace.drafts import sweep_drafts
+from merkl.workspace.index import Other
+from merkl.workspace.patching import apply_patch, is_between, patch_between
+from merkl.workspace.paths import placeable
+from merkl.workspace.place import place_file, place_tree
+from merkl.workspace.reach import NothingThere, parent_of
+from merkl.workspace.sidecar import Sidecar
+
+_AT_ONCE: Final = 64_000_000  # Bytes fetched before they are placed.
+_MOST: Final = 500  # Paths fetched before they are placed.
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A path whose data is to be put there; ``lacking`` are the contents that this machine lacks, with their sizes.
+
+    ``lost`` are those that the remote lacks too.
+    """
+
+    stood: Standing
+    sidecar: Sidecar
+    lacking: dict[Digest, int] = field(default_factory=dict)
+    lost: frozenset[Digest] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """The bytes to fetch."""
+        return sum(self.lacking.values())
+
+
+def pull(
+    project: Project, paths: Sequence[str], watcher: Watcher, *, force: bool = False, dry_run: bool = False
+) -> Transfer:
+    """Bring the data at ``paths``, each with a sidecar, to what its sidecar says.
+
+    Modified data is left, unless ``force``: then it is saved first.  With ``dry_run`` nothing is written.
+    """
+    return _Pull(project, watcher, force, dry_run).run(paths)
+
+
+class _Pull:
+    def __init__(self, project: Project, watcher: Watcher, force: bool, dry_run: bool) -> None:
+        self._project = project
+        self._watcher = watcher
+        self._force = force
+        self._dry_run = dry_run
+        self._gate = Gate(watcher)
+        self._done = Transfer()
+        self._layered: Layered | None = None
+        if project.config.remote is not None:
+            self._layered = project.over_remote(required=True)
+            self._layered.came = self._gate.passed
+        self._store: Store = project.store if self._layered is None else self._layered
+
+    def run(self, paths: Sequence[str]) -> Transfer:
+        """Do it all."""
+        jobs: list[_Job] = []
+        try:
+            if not self._dry_run:
+                sweep_drafts(self._project.root)
+            jobs = list(self._jobs(paths))
+            self._watcher.expect(sum(job.size for job in jobs if not job.lost))
+            while jobs:
+                batch = _batch(jobs)
+                self._fetch(batch)
+                for job in batch:
+                    self._place(job)
+                del jobs[: len(batch)]
+                self._project.index.flush()
+        except StoreError as error:
+            self._done.failure = error
+            self._done.waiting = len(paths) - len(self._done.moved)
+        except BaseException:
+            self._gate.shut()
+            raise
+        finally:
+            self._close()
+        return self._done
+
+    def _close(self) -> None:
+        self._project.index.flush()
+        if self._layered is not None:
+            self._done.notes += self._layered.take_notes()
+            self._layered.close()
+
+    def _end(self, path: str, moved: Moved) -> None:
+        assert moved.path == path
+        self._done.moved.append(moved)
+        self._watcher.ended(moved)
+
+    def _leave(self, path: str, error: MerklError) -> None:
+        self._end(path, Moved(path, "left", error=error))
+
+    # ---- what there is to do -----------------------------------------------------------------------------------------
+
+    def _jobs(self, paths: Sequence[str]) -> Iterator[_Job]:
+        """What is to be fetched and placed; of the rest it is said at once what becomes of it."""
+        twins = _one_of_two(self._project.root, paths)
+        todo: list[tuple[Standing, Sidecar]] = []
+        for stood in standing(self._project, paths):
+            if stood.path in twins:
+                self._leave(stood.path, twins[stood.path])
+            elif stood.sidecar is None:
+                assert stood.error is not None, "a path without a sidecar was asked for"
+                self._leave(stood.path, stood.error)
+            elif stood.state == "fresh":
+                if not self._dry_run:
+                    _give_time(self._project, stood.path, stood.sidecar)
+                self._end(stood.path, Moved(stood.path, "unchanged"))
+            elif (refusal := self._refusal(stood, stood.sidecar)) is not None:
+                self._leave(stood.path, refusal)
+            else:
+                todo.append((stood, stood.sidecar))
+        yield from self._lacking(todo)
+
+    def _refusal(self, stood: Standing, sidecar: Sidecar) -> MerklError | None:
+        """Why nothing may be put there, if so."""
+        try:
+            placeable(stood.path)
+        except PlacementError as error:
+            return error
+        if isinstance(stood.found, Other):
+            return PlacementError(f"cannot pull {stood.path}: {stood.found.what}", hint="move it away")
+        if stood.state == "modified" and not self._force and not self._is_half_pulled(stood, sidecar):
+            return OutOfDate(
+                f"{stood.path} was modified, and is left as it is",
+                hint=f"`merkl track {stood.path}` keeps what you did; `merkl pull --force {stood.path}` saves and replaces it",
+            )
+        return None
+
+    def _is_half_pulled(self, stood: Standing, sidecar: Sidecar) -> bool:
+        """Whether a directory is what a pull leaves that was killed: each file the one from before or the one that it brought."""
+        before = self._project.index.agreed([stood.path]).get(stood.path)
+        if (
+            before is None
+            or not before.kind == sidecar.kind == "dir"
+            or not isinstance(stood.found, Artifact)
+        ):
+            return False
+        old, new = self._tree_of(before.digest), self._tree_of(sidecar.digest)
+        return old is not None and new is not None and is_between(self._tree_at(stood.path), old, new)
+
+    def _tree_at(self, path: str) -> Tree:
+        return self._project.index.tree(path, "look")
+
+    def _tree_of(self, digest: Digest) -> Tree | None:
+        """The tree of that name, from here or from the remote; None if it is in neither, or is no tree."""
+        data = self._project.store.read(digest)
+        if data is None and self._layered is not None:
+            data = self._layered.lower.read(digest) if self._dry_run else self._layered.read(digest)
+        try:
+            return None if data is None else Tree.decode(data)
+        except ValueError:
+            return None
+
+    def _lacking(self, todo: Sequence[tuple[Standing, Sidecar]]) -> Iterator[_Job]:
+        """What this machine lacks of each, and what the remote lacks too; asked for all together."""
+        needs = [self._needs(sidecar) for _, sidecar in todo]
+        asked = {digest for each in needs for digest in each}
+        missing = asked - self._project.store.has(asked)
+        there = self._layered.lower.has(missing) if self._layered is not None and missing else set()
+        counted: set[Digest] = set()  # What two paths lack is fetched once.
+        for (stood, sidecar), needed in zip(todo, needs, strict=True):
+            own = {digest: size for digest, size in needed.items() if digest in missing}
+            lost = frozenset(own.keys() - there)
+            if not lost:
+                own = {digest: size for digest, size in own.items() if digest not in counted}
+                counted |= own.keys()
+            yield _Job(stood, sidecar, own, lost)
+
+    def _needs(self, sidecar: Sidecar) -> dict[Digest, int]:
+        """The contents of what a sidecar describes, with their sizes."""
+        if sidecar.kind != "dir":
+            return {sidecar.digest: sidecar.size}
+        tree = self._tree_of(sidecar.digest)
+        inside = () if tree is None else tree.entries
+        files = {
+            entry.digest: entry.size for entry in inside if entry.kind == "file" and entry.digest is not None
+        }
+        return files | {sidecar.digest: 0}
+
+    # ---- doing it ----------------------------------------------------------------------------------------------------
+
+    def _fetch(self, batch: Sequence[_Job]) -> None:
+        """Bring the contents of some jobs, and the records of what a node made, so that a build needs no remote for them."""
+        if self._layered is None or self._dry_run:
+            return
+        try:
+            wanted = [job for job in batch if not job.lost]
+            self._layered.bring([artifact_of(job.sidecar) for job in wanted])
+            self._layered.by_key([job.sidecar.key for job in wanted if job.sidecar.key is not None])
+        except Stopped:
+            raise KeyboardInterrupt from None
+
+    def _place(self, job: _Job) -> None:
+        path = job.stood.path
+        if job.lost:
+            self._leave(path, self._in_no_cache(job))
+            return
+        if self._dry_run:
+            saved = self._force and job.stood.state == "modified"
+            self._end(path, Moved(path, "would move", job.size, saved))
+            return
+        try:
+            saved = self._make_way(job)
+            self._put(job)
+        except (StoreCorrupt, PlacementError, InputMissing, TaskFailed) as error:
+            self._leave(path, error)
+            return
+        except MerklError as error:
+            if isinstance(error, StoreError):
+                raise
+            self._leave(path, error)
+            return
+        self._end(path, Moved(path, "moved", job.size, saved))
+
+    def _in_no_cache(self, job: _Job) -> OutOfDate:
+        path, made = job.stood.path, job.sidecar.key is not None
+        where = (
+            "neither the store nor the remote"
+            if self._layered is not None
+            else "not in the store, and there is no remote"
+        )
+        has = f"{where} has it" if self._layered is not None else f"it is {where}"
+        hint = f"`merkl push {path}` where it is" if self._layered is not None else REMOTE_HINT
+        if made:
+            hint += "; or `merkl build` the target that makes it"
+        return OutOfDate(f"cannot pull {path}: {has}", hint=hint)
+
+    def _make_way(self, job: _Job) -> bool:
+        """See that what is at the path now may be replaced, and save it if need be; whether it was saved."""
+        path, before = job.stood.path, job.stood.found
+        found = self._project.index.look(path)
+        if found != before:
+            raise OutOfDate(
+                f"{path} was changed while it was pulled, and is left as it is",
+                hint=f"`merkl pull {path}` looks again",
+            )
+        if isinstance(found, Absent):
+            return False
+        assert isinstance(found, Artifact)
+        row = job.stood.placed
+        if job.stood.state != "modified":
+            if row is not None and is_what(row, found):
+                return False
+            # It was seen with another sidecar, which names it; whether anybody has its bytes is another question.
+            if self._store.present([found]):
+                return False
+        elif not self._force:
+            return False  # Half pulled: all of it is in one of two directories that are known.
+        save_edit(self._project, path, found)
+        return True
+
+    def _put(self, job: _Job) -> None:
+        path, sidecar, project = job.stood.path, job.sidecar, self._project
+        replace = not isinstance(job.stood.found, Absent)
+        if sidecar.kind == "dir":
+            self._put_tree(job, replace)
+        else:
+            with self._store.reader(sidecar.digest) as content:
+                stamp = place_file(
+                    project.root,
+                    path,
+                    content,
+                    executable=sidecar.executable,
+                    mtime_ns=sidecar.modified_ns,
+                    replace=replace,
+                )
+            project.index.seen(path, stamp, sidecar.digest)
+        agree(project, path, sidecar)
+        if sidecar.key is not None:
+            kind = "dir" if sidecar.kind == "dir" else "file"
+            placed = ledger.Placement(
+                kind, sidecar.digest, sidecar.executable, sidecar.key, sidecar.output, sidecar=True
+            )
+            project.index.set_placed(path, placed)
+
+    def _put_tree(self, job: _Job, replace: bool) -> Stamp:
+        path, root, when = job.stood.path, self._project.root, job.sidecar.modified_ns
+        tree = self._tree_of(job.sidecar.digest)
+        if tree is None:
+            raise PlacementError(
+                f"cannot pull {path}: what its sidecar names is no directory",
+                hint="get the sidecar from version control",
+            )
+        found = job.stood.found
+        if isinstance(found, Artifact) and found.kind == "dir":
+            patch = patch_between(self._tree_at(path), tree)
+            if patch is not None:
+                stamp = apply_patch(root, path, patch, tree, self._store.reader, mtime_ns=when)
+                if stamp is not None:
+                    return stamp
+        return place_tree(root, path, tree, self._store.reader, mtime_ns=when, replace=replace)
+
+
+def _batch(jobs: Sequence[_Job]) -> list[_Job]:
+    """The first jobs, as many as are fetched together."""
+    batch: list[_Job] = []
+    size = 0
+    for job in jobs[:_MOST]:
+        if batch and size + job.size > _AT_ONCE:
+            break
+        batch.append(job)
+        size += job.size
+    return batch
+
+
+def _one_of_two(root: str, paths: Sequence[str]) -> dict[str, PlacementError]:
+    """The paths that are one file with another of them on this file system, and the error of each."""
+    found: dict[str, PlacementError] = {}
+    for one, other in folding.twins(paths):
+        if folding.one_path(root, one, other):
+            for path in (one, other):
+                found[path] = PlacementError(
+                    f"cannot pull {path}: {one} and {other} are one file on this file system",
+                    hint="give one of them another name where it was made",
+                )
+    return found
+
+
+def _give_time(project: Project, path: str, sidecar: Sidecar) -> None:
+    """Give fresh data the time of its sidecar.  A time is no state: where it cannot be set, it stays."""
+    try:
+        with parent_of(project.root, path, create=False) as (directory, name):
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                if os.fstat(fd).st_mtime_ns != sidecar.modified_ns:
+                    os.utime(fd, ns=(sidecar.modified_ns, sidecar.modified_ns))
+                    if sidecar.kind != "dir":
+                        project.index.seen(path, Stamp.of(os.fstat(fd)), sidecar.digest)
+            finally:
+                os.close(fd)
+    except (OSError, MerklError, NothingThere):
+        return

@@ -1,0 +1,170 @@
+"""Sending results to the remote while a build goes on.
+
+It decides what goes together, and that a fault of the remote ends it: what is left then is for ``merkl push``.
+
+The invariant: the building thread never waits for the remote before the build is over.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, Final, cast
+
+from merkl.digest import Digest, Key
+from merkl.errors import StoreCorrupt, StoreError
+from merkl.events import Note, Reporter
+from merkl.store.base import Record, Store
+from merkl.store.remote.remote import Remote
+from merkl.store.remote.upload import Result, upload
+
+_PATIENCE_S: Final = 1.0  # Seconds of waiting after which the user is told what for.
+_TICK_S: Final = 0.1
+_AT_ONCE: Final = 500  # Results.
+
+
+class _Stopped(Exception):
+    """It was asked to stop; the rest is not sent."""
+
+
+class Pushing:
+    """Sends what it is given from ``store`` to ``remote``, in a thread that is made when there is something."""
+
+    def __init__(self, store: Store, remote: Remote) -> None:
+        self._store = store
+        self._remote = remote
+        self._given: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._left = 0  # Given and not sent yet; each side only adds or only subtracts under the lock.
+        self._lock = threading.Lock()
+        self.failure: BaseException | None = None
+
+    def give(self, record: Record, keys: Sequence[Key]) -> None:
+        """Send a record that is in the store, later; ``keys`` are those that it answers."""
+        with self._lock:
+            self._left += 1
+        if self.failure is not None:
+            return
+        self._given.put(Result(record, keys))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="merkl-push", daemon=True)
+            self._thread.start()
+
+    def finish(self, reporter: Reporter, *, at_once: bool = False) -> None:
+        """Wait until all is sent or nothing more can be; with ``at_once``, or on Ctrl-C, leave the rest.
+
+        Raises:
+            KeyboardInterrupt: the user did not want to wait.
+        """
+        if self._thread is None:
+            return
+        self._given.put(None)
+        if at_once:
+            self._stop.set()
+        try:
+            self._wait(reporter)
+        except KeyboardInterrupt:
+            self._stop.set()
+            self._thread.join()
+            raise
+        finally:
+            self._tell(reporter)
+
+    def raise_failure(self, *, required: bool) -> None:
+        """Raise what ended it, if that is a bug of ours, or the remote is ``required``."""
+        if self.failure is not None and (required or not isinstance(self.failure, StoreError)):
+            raise self.failure
+
+    def _wait(self, reporter: Reporter) -> None:
+        assert self._thread is not None
+        began, told = time.monotonic(), False
+        while self._thread.is_alive():
+            self._thread.join(_TICK_S)
+            reporter.tick()
+            if not told and time.monotonic() - began > _PATIENCE_S and self._left:
+                told = True
+                results = f"{self._left} result{'s' * (self._left != 1)}"
+                text = f"built; sending {results} to {self._remote.url}"
+                reporter.report(Note(text, "Ctrl-C leaves that to `merkl push`"))
+
+    def _tell(self, reporter: Reporter) -> None:
+        if self.failure is None and not self._left:
+            return
+        results = f"{self._left} result{'s' * (self._left != 1)}"
+        why = f": {self.failure.headline}" if isinstance(self.failure, StoreError) else ""
+        hint = self.failure.hint if isinstance(self.failure, StoreError) else ""
+        reporter.report(Note(f"{results} not pushed{why}", hint or "`merkl push` sends what is missing"))
+
+    # ---- in the thread -------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            batch = self._batch()
+            if batch:
+                self._remote.prepare()
+            while batch:
+                self._send(batch)
+                batch = self._batch()
+        except _Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - told or raised by the building thread.
+            self.failure = error
+
+    def _batch(self) -> list[Result]:
+        """What has been given meanwhile, at least one; nothing at the end."""
+        results: list[Result] = []
+        while len(results) < _AT_ONCE:
+            try:
+                result = self._given.get(block=not results)
+            except queue.Empty:
+                break
+            if result is None:
+                self._given.put(None)
+                break
+            results.append(result)
+        return results
+
+    def _send(self, batch: Sequence[Result]) -> None:
+        try:
+            self._check()
+            upload(batch, self._store, self._remote, read=self._read)
+        except StoreCorrupt:
+            for result in batch:  # Which one it was: the others can be sent.
+                self._send_one(result)
+        with self._lock:
+            self._left -= len(batch)
+
+    def _send_one(self, result: Result) -> None:
+        try:
+            upload([result], self._store, self._remote, read=self._read)
+        except StoreCorrupt:
+            pass  # Whoever needs it finds that out, and makes it again.
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _read(self, digest: Digest) -> BinaryIO:
+        self._check()
+        return cast(BinaryIO, _Stoppable(self._store.reader(digest), self._check))
+
+
+class _Stoppable:
+    """A reader that looks, before each piece, whether there is to be another."""
+
+    def __init__(self, file: BinaryIO, check: Callable[[], None]) -> None:
+        self._file = file
+        self._check = check
+        self.fileno, self.tell, self.close = file.fileno, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        self._check()
+        return self._file.read(size)
+
+    def __enter__(self) -> "_Stoppable":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,81 @@
+"""Every back end and every combination of them that a store can be made of, by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from merkl.store.base import ContentStore, MerkleStore, Shared, Store
+from merkl.store.combined import Combined
+from merkl.store.layered import Layered
+from merkl.store.local import LocalStore
+from merkl.store.memory import MemoryStore
+from merkl.store.remote.contents import RemoteContents
+from merkl.store.remote.directory import DirectoryObjects
+from merkl.store.remote.records import RemoteRecords
+from merkl.store.remote.remote import Remote
+
+Make = Callable[[Path], Shared]
+
+
+def remote(where: Path) -> Remote:
+    """A remote in a directory that is there."""
+    (where / "share").mkdir(exist_ok=True, parents=True)
+    return Remote(DirectoryObjects(str(where / "share")), str(where / "state"))
+
+
+def local(where: Path) -> LocalStore:
+    """A store of this machine."""
+    return LocalStore(where / "store")
+
+
+SINGLE: dict[str, Make] = {"memory": lambda _: MemoryStore(), "local": local, "remote": remote}
+
+
+def _merkle(kind: str, where: Path, content: ContentStore) -> MerkleStore:
+    if kind != "remote":
+        return SINGLE[kind](where / "records")
+    (where / "records").mkdir(parents=True)
+    holder: list[Combined] = []
+    records = RemoteRecords(
+        DirectoryObjects(str(where / "records")),
+        lambda outputs: holder[0].present(kept := list(outputs)) == {each.digest for each in kept},
+    )
+    holder.append(Combined(merkle=records, content=content))
+    return records
+
+
+def _content(kind: str, where: Path) -> ContentStore:
+    if kind != "remote":
+        return SINGLE[kind](where / "contents")
+    (where / "contents").mkdir(parents=True)
+    return RemoteContents(DirectoryObjects(str(where / "contents")))
+
+
+def _combined(merkle: str, content: str) -> Make:
+    def make(where: Path) -> Shared:
+        contents = _content(content, where)
+        return Combined(merkle=_merkle(merkle, where, contents), content=contents)
+
+    return make
+
+
+COMBINED: dict[str, Make] = {
+    f"records: {merkle}, contents: {content}": _combined(merkle, content)
+    for merkle in SINGLE
+    for content in SINGLE
+}
+
+
+def _layered(upper: Callable[[Path], Store], lower: Make) -> Callable[[Path], Layered]:
+    return lambda where: Layered(upper(where / "upper"), lower(where / "lower"))
+
+
+UPPER: dict[str, Callable[[Path], Store]] = {"memory": lambda _: MemoryStore(), "local": local}
+TWO: dict[str, Callable[[Path], Layered]] = {
+    f"{above} over {below}": _layered(UPPER[above], SINGLE[below]) for above in UPPER for below in SINGLE
+}
+THREE: dict[str, Callable[[Path], Layered]] = {
+    f"memory over {name}": _layered(UPPER["memory"], TWO[name]) for name in TWO if name.startswith("local")
+}
+LAYERED = TWO | THREE
+STORES: dict[str, Callable[[Path], Store]] = {**UPPER, **LAYERED}
+SHARED: dict[str, Make] = {**SINGLE, **COMBINED, **LAYERED}
