@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup|tiny] …``: measure, and print tables.  Nothing here asserts a time.
+"""``python -m benchmarks [startup|tiny|nothing|growth|inputs] …``: measure, and print tables.  Nothing here asserts a time.
 
 Run it with the interpreter of an environment that merkl is installed in.
 """
@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from benchmarks import large
 from benchmarks.turns import Contender, limits, report, run_in_turns
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -109,7 +110,13 @@ def _cleaner(directory: str) -> Callable[[], None]:
     return clean
 
 
-SCENARIOS: dict[str, Callable[[], str]] = {"startup": startup, "tiny": tiny}
+SCENARIOS: dict[str, Callable[[], str]] = {
+    "startup": startup,
+    "tiny": tiny,
+    "nothing": large.nothing,
+    "growth": large.growth,
+    "inputs": large.inputs,
+}
 
 
 def main() -> None:

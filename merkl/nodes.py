@@ -204,11 +204,11 @@ def make_node(
     Sources are in both keys as they are (kind, digest, executable bit, path).
     """
     known = encoded_tuple(*map(_encoded_source, sources))
-    frozen = Digest(blake3(known + static).digest())
+    frozen = _new(Digest, blake3(known + static).digest())
     named = tuple([(dep.future.node.key, dep.future.output, dep.name) for dep in deps])
     return Node(
         call=call,
-        key=Key(blake3(KEY_DOMAIN + frozen + _encode_names(named)).digest()),
+        key=_new(Key, blake3(KEY_DOMAIN + frozen + _encode_names(named)).digest()),
         static=frozen,
         deps=tuple(deps),
         sources=tuple(sources),
@@ -220,6 +220,7 @@ def make_node(
     )
 
 
+_new: Final = bytes.__new__  # Without a look at the length, which is BLAKE3's.
 _KINDS: Final = {kind: encode(kind) for kind in ("file", "dir")}
 _EXECUTABLE: Final = {executable: encode(executable) for executable in (False, True)}
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from merkl.digest import Digest
 
 MOST_LINKS: Final = 40  # That one path may lead through, as in the kernel.
-_MAGIC: Final = b"merkl tree 1\0"
+MAGIC: Final = b"merkl tree 1\0"
 _HEAD: Final = struct.Struct(">cBIQ32s")  # kind, executable, length of path, size or length of link, digest
 
 
@@ -52,7 +52,7 @@ class Tree:
 
     def encode(self) -> bytes:
         """The bytes that are stored, and hashed."""
-        parts = [_MAGIC]
+        parts = [MAGIC]
         for entry in sorted(self.entries, key=lambda entry: entry.path):
             size = len(entry.link) if entry.kind == "link" else entry.size
             digest = bytes(32) if entry.digest is None else entry.digest
@@ -103,9 +103,9 @@ _KINDS: Final[dict[bytes, Literal["file", "link", "dir"]]] = {b"f": "file", b"l"
 
 
 def _entries(data: bytes) -> list[TreeEntry]:
-    if not data.startswith(_MAGIC):
+    if not data.startswith(MAGIC):
         raise ValueError("not a directory's encoding")
-    at = len(_MAGIC)
+    at = len(MAGIC)
     entries: list[TreeEntry] = []
     while at < len(data):
         letter, executable, length, size, digest = _HEAD.unpack_from(data, at)

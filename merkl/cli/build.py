@@ -5,6 +5,7 @@ It decides the exit code of a build.
 
 import json
 import sys
+from dataclasses import replace
 
 import click
 
@@ -13,6 +14,7 @@ from merkl.cli.options import LOADS, Command, Options, options_of, shared, words
 from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.request import plan, would_place
+from merkl.errors import UsageError
 from merkl.events import BuildDone
 from merkl.report.json import planned
 from merkl.report.words import one_line, plural
@@ -20,12 +22,15 @@ from merkl.report.words import one_line, plural
 
 @click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
 @click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…] [-- ARGS…]")
-@shared("jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote")
+@shared(
+    "jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote"
+)
 @click.option("--frozen", is_flag=True, help="Fail rather than run a task.")
+@click.option("--pull", is_flag=True, help="Run nothing: place what some cache has.")
 @click.option("--push", is_flag=True, help="Send results to the remote as they come.")
 @click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
 @click.pass_context
-def command(context: click.Context, words: tuple[str, ...]) -> int:
+def command(context: click.Context, words: tuple[str, ...], pull: bool) -> int:
     """Build TARGETs, or the default target.
 
     A TARGET is a name from `merkl list`, or the path of a file that some task makes; ./NAME is always a path.
@@ -33,11 +38,26 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
     This loads the Merklfile, and so runs its code.
 
     Exit code: 0 all is there, 1 a task failed, 2 the request or the Merklfile is wrong, 3 the store cannot be used,
-    6 something would run and --frozen was given, 130 interrupted.
+    6 something would run and --frozen or --pull was given, 130 interrupted.
     """
     options = options_of(context)
+    if pull:
+        return _pull(options, words_of(context, words))
     with asked(options, words_of(context, words)) as it:
         return run_build(options, it)
+
+
+def _pull(options: Options, words: list[str]) -> int:
+    """Run nothing: bring tracked files, then what caches have of a request; the exit code."""
+    from merkl.cli.fetching import fetch_results, pull_tracked
+
+    if options.force:
+        raise UsageError("--pull runs nothing, and --force runs everything", hint="leave out one of them")
+    code = pull_tracked(options)
+    with asked(replace(options, frozen=True), words) as it:  # Nor does what the Merklfile evaluates run.
+        if options.dry_run:
+            return max(code, _preview(options, it))
+        return max(code, fetch_results(options, it, it.chosen.selection.placements))
 
 
 def build_or_list(options: Options) -> int:

@@ -141,6 +141,8 @@ def _at(line: _Line, word: str) -> Answer:
     if spelt.choices:
         return _matching(word, map(Candidate, () if line.words else spelt.choices))
     root = line.root
+    if spelt.words == "files":
+        return Answer("files", base=line.base)
     if spelt.words == "none" or root is None:
         return Answer()
     with _Memory(root, line.base) as memory:

@@ -1,36 +1,62 @@
-"""``merkl fsck``: every byte of the store compared with its name."""
+"""``merkl fsck``: every byte of the store compared with its name, and of the remote if that is asked for."""
 
 import json
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from merkl.cli.opening import project_of, tell
 from merkl.cli.options import Command, Options, options_of, shared
+from merkl.engine.project import Project
+from merkl.errors import ConfigError
+from merkl.events import Note
 from merkl.report.words import one_line, plural, size
 from merkl.store.check import Findings, check
+
+if TYPE_CHECKING:  # Only a remote needs it.
+    from merkl.store.remote.soundness import RemoteFindings
 
 
 @click.command(cls=Command, short_help="Check every byte of the store.")
 @click.option("--repair", is_flag=True, help="Remove leftovers, and results whose bytes are gone.")
+@click.option("--remote", is_flag=True, help="Read everything in the remote too.")
 @shared("quiet json")
 @click.pass_context
-def command(context: click.Context, repair: bool) -> int:
+def command(context: click.Context, repair: bool, remote: bool) -> int:
     """Read everything in the store and compare it with its digest.
 
-    Damaged bytes are set aside in any case, and are made again when they are needed.  Exit code: 0 if nothing was wrong,
-    3 otherwise.
+    Damaged bytes are set aside in any case.  They come again from the remote, if there is one that has them; else they
+    are made again when they are needed.  In the remote nothing is changed.  Exit code: 0 if nothing was wrong, 3
+    otherwise.
     """
     options = options_of(context)
     with project_of(options, options.existing()) as project:
-        found = check(project.store, repair=repair, progress=_progress(options))
+        if remote and project.remote is None:
+            raise ConfigError(
+                "the project has no remote", hint="`remote:` in merkl.yaml names one, or MERKL_REMOTE"
+            )
+        found = check(project.store, repair=repair, progress=_progress(options), remote=project.remote)
+        there = _inspected(project, options) if remote else None
+        clean = found.is_clean and (there is None or there.is_clean)
         if options.json:
-            sys.stdout.write(json.dumps(_object(found)) + "\n")
-        elif not options.quiet or not found.is_clean:
-            sys.stdout.write("\n".join(_lines(found, repair)) + "\n")
-        tell(options, project.take_notes())
-    return 0 if found.is_clean else 3
+            sys.stdout.write(json.dumps(_object(found, there)) + "\n")
+        elif not options.quiet or not clean:
+            lines = [*_lines(found, repair), *(_remote_lines(there, project) if there is not None else ())]
+            sys.stdout.write("\n".join(lines) + "\n")
+        notes = project.take_notes()
+        if found.unasked:
+            notes.append(Note(f"the remote was not asked for what is missing: {found.unasked}", ""))
+        tell(options, notes)
+    return 0 if clean else 3
+
+
+def _inspected(project: Project, options: Options) -> "RemoteFindings":
+    from merkl.store.remote.soundness import inspect
+
+    assert project.remote is not None
+    return inspect(project.remote, progress=_progress(options))
 
 
 def _progress(options: Options) -> Callable[[int, int], object] | None:
@@ -50,30 +76,57 @@ def _lines(found: Findings, repair: bool) -> list[str]:
     lines = []
     if found.database_damaged:
         lines.append("the database was damaged and has been rebuilt")
-    lines += [f"damaged, set aside: {digest.hex()}" for digest in found.bad]
+    again = set(found.fetched)
+    for digest in found.bad:
+        fetched = ", fetched again from the remote" if digest in again else ""
+        lines.append(f"damaged, set aside{fetched}: {digest.hex()}")
     if found.bad_records:
         lines.append(f"{plural(found.bad_records, 'damaged record')} removed")
     for each in found.incomplete:
         missing = ", ".join(digest.short for digest in each.missing)
-        lines.append(f"{'removed ' if repair else ''}incomplete: {one_line(each.task)} lacks {missing}")
+        done = "removed " if repair and not found.unasked else ""
+        lines.append(f"{done}incomplete: {one_line(each.task)} lacks {missing}")
     if found.stray:
         hint = "" if repair else "; `merkl fsck --repair` removes them"
         lines.append(f"{plural(len(found.stray), 'leftover file')}{' removed' if repair else ''}{hint}")
     if found.orphans:
-        lines.append(
-            f"{plural(len(found.orphans), 'blob')} that no result needs; `merkl gc` removes them in time"
-        )
+        kept = "tracked data and saved edits stay, `merkl gc` removes the rest in time"
+        lines.append(f"{plural(len(found.orphans), 'blob')} that no result needs: {kept}")
+    if found.elsewhere:
+        lines.append(f"{plural(found.elsewhere, 'result')} with bytes that are only in the remote")
     verdict = "nothing is wrong" if found.is_clean else "what was damaged is made again when it is needed"
+    if not found.is_clean and set(found.bad) == again and not (found.incomplete or found.bad_records):
+        verdict = "what was damaged is whole again"
     return [*lines, f"{plural(found.blobs, 'blob')}, {size(found.bytes)}: {verdict}"]
 
 
-def _object(found: Findings) -> dict[str, object]:
+def _remote_lines(there: "RemoteFindings", project: Project) -> list[str]:
+    assert project.remote is not None
+    lines = [f"damaged in the remote: {name}" for name in there.bad]
+    for name, missing in there.lacking.items():
+        lines.append(
+            f"incomplete in the remote: {name} lacks {', '.join(digest.short for digest in missing)}"
+        )
+    verdict = "nothing is wrong" if there.is_clean else "`merkl push` of what belongs there sends it again"
+    where = f"{plural(there.objects, 'object')} in {one_line(project.remote.url)}"
+    return [*lines, f"{where}, {size(there.bytes)}: {verdict}"]
+
+
+def _object(found: Findings, there: "RemoteFindings | None") -> dict[str, object]:
+    clean = found.is_clean and (there is None or there.is_clean)
+    remote = {} if there is None else {
+        "remote": {
+            "objects": there.objects, "bytes": there.bytes, "bad": there.bad,
+            "incomplete": {name: [each.hex() for each in missing] for name, missing in there.lacking.items()},
+        }
+    }  # fmt: skip
     return {
-        "version": 1, "clean": found.is_clean, "blobs": found.blobs, "bytes": found.bytes,
+        "version": 1, "clean": clean, "blobs": found.blobs, "bytes": found.bytes,
         "bad": [digest.hex() for digest in found.bad], "bad_records": found.bad_records,
+        "fetched": [digest.hex() for digest in found.fetched], "elsewhere": found.elsewhere,
         "incomplete": [
             {"task": each.task, "key": each.key.hex(), "missing": [digest.hex() for digest in each.missing]}
             for each in found.incomplete
         ],
-        "orphans": len(found.orphans), "stray": found.stray, "database_damaged": found.database_damaged,
+        "orphans": len(found.orphans), "stray": found.stray, "database_damaged": found.database_damaged, **remote,
     }  # fmt: skip

@@ -1,11 +1,15 @@
 """``merkl gc``: free space in the store.
 
-It decides what a project wants to keep: what made the outputs that are in place now, and every saved edit.
+It decides how old is old, and what a store that several projects share means for it; what this project wants to keep is
+the engine's to say.
 """
 
 import json
+import os
 import re
 import sys
+import time
+from typing import Final
 
 import click
 
@@ -13,58 +17,112 @@ from merkl.cli.opening import project_of, tell
 from merkl.cli.options import Command, options_of, shared
 from merkl.config import size_of
 from merkl.engine.project import Project
+from merkl.engine.roots import Roots, roots_of
 from merkl.errors import UsageError
+from merkl.events import Note
 from merkl.report.words import plural, size
-from merkl.store.collect import Keep, collect
+from merkl.store.choice import Keep, readers
+from merkl.store.collect import Collected, collect
 
+KEEP_DAYS: Final = 30.0
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([hdw]?)")
 _DAYS = {"h": 1 / 24, "d": 1.0, "": 1.0, "w": 7.0}
 
 
 @click.command(cls=Command, short_help="Free space in the store.")
-@click.option("--older-than", metavar="AGE", help="Forget results not used for AGE: 30d, 12h, 2w.")
+@click.option(
+    "--keep-days", metavar="DAYS", help="Keep results used in the last DAYS: 30, 12h, 2w.  [default: 30]"
+)
 @click.option(
     "--max-size", metavar="SIZE", help="Forget results until the store has at most SIZE: 500MB, 10G."
 )
+@click.option(
+    "--saved-edits", is_flag=True, help="Forget edits of yours, too, that were saved before these days."
+)
+@click.option("--skip-unreadable", is_flag=True, help="Go on although a sidecar cannot be read.")
 @shared("dry_run quiet json")
 @click.pass_context
-def command(context: click.Context, older_than: str | None, max_size: str | None) -> int:
-    """Remove bytes that no result needs, and with AGE or SIZE old results too.
+def command(
+    context: click.Context,
+    keep_days: str | None,
+    max_size: str | None,
+    saved_edits: bool,
+    skip_unreadable: bool,
+) -> int:
+    """Remove results that nothing here needs and that were not used for DAYS, and bytes that no result needs.
 
-    The results of outputs that are in place stay, and so does every file of yours that was saved.  Builds may go on
-    meanwhile; what was stored within the last hour stays.
+    What made the outputs that are in place stays, with what that was made from, and so does what sidecars name, here and
+    in git's branches, tags and stashes, and every file of yours that was saved.  With SIZE alone results go whatever
+    their age, until that is reached.  Builds may go on meanwhile; what was stored within the last hour stays.
+
+    In a store that is not this project's alone, nobody knows what the others need: there results go by age and size
+    only, and bytes without a result only if DAYS are given.
     """
     options = options_of(context)
-    days = None if older_than is None else days_of(older_than)
+    days = _days(keep_days, max_size)
     most = None if max_size is None else bytes_of(max_size)
     with project_of(options, options.existing()) as project:
-        keep = _keep(project, days, most)
+        if saved_edits and not options.dry_run:
+            project.index.forget_saved(time.time_ns() - int((KEEP_DAYS if days is None else days) * 86_400e9))
+        roots = roots_of(project, skip_unreadable=skip_unreadable)
+        keep = _keep(project, roots, days, most, asked=keep_days is not None)
         done = collect(project.store, keep, state_dirs=[project.config.state], dry_run=options.dry_run)
         if options.json:
-            item = {
-                "version": 1,
-                "records": done.records,
-                "blobs": done.blobs,
-                "freed": done.freed,
-                "left": done.left,
-            }
-            sys.stdout.write(json.dumps(item) + "\n")
+            sys.stdout.write(json.dumps(_object(done)) + "\n")
         elif not options.quiet:
-            would = "would remove" if options.dry_run else "removed"
-            what = f"{plural(done.records, 'result')} and {plural(done.blobs, 'blob')}, {size(done.freed)}"
-            sys.stdout.write(f"{would} {what}; {size(done.left)} left\n")
-        tell(options, project.take_notes())
+            sys.stdout.write(_line(done, dry_run=options.dry_run) + "\n")
+        skipped = [
+            Note(f"passed over: {each}", "what it names may have been removed") for each in roots.unread
+        ]
+        tell(options, [*skipped, *project.take_notes()])
     return 0
 
 
-def _keep(project: Project, days: float | None, most: int | None) -> Keep:
-    placed = project.index.all_placed().values()
+def _days(keep_days: str | None, max_size: str | None) -> float | None:
+    """The age from which results go; None if they go by size alone."""
+    if keep_days is not None:
+        return days_of(keep_days)
+    return KEEP_DAYS if max_size is None else None
+
+
+def _keep(project: Project, roots: Roots, days: float | None, most: int | None, *, asked: bool) -> Keep:
+    """``asked`` says whether the age was given by the user."""
+    loose_s = 0.0
+    if is_shared(project):
+        loose_s = days * 86_400 if asked and days is not None else float("inf")
     return Keep(
-        keys=frozenset(each.key for each in placed),
-        digests=frozenset(edit.digest for edit in project.index.saved()),
+        keys=frozenset(roots.keys),
+        digests=frozenset(roots.digests),
+        trees=frozenset(roots.trees),
         older_than_days=days,
         max_size=most,
+        loose_s=loose_s,
     )
+
+
+def is_shared(project: Project) -> bool:
+    """Whether other projects may use the store: it is not in this one's state directory, or they have read from it."""
+    state = os.path.realpath(project.config.state)
+    if not (os.path.realpath(project.store.directory) + os.sep).startswith(state + os.sep):
+        return True
+    return any(
+        not os.path.realpath(each).startswith(state + os.sep) and os.path.isdir(each)
+        for each in readers(project.store)
+    )
+
+
+def _line(done: Collected, *, dry_run: bool) -> str:
+    would = "would remove" if dry_run else "removed"
+    what = f"{plural(done.records, 'result')} and {plural(done.blobs, 'blob')}, {size(done.freed)}"
+    aside = f", and {plural(done.aside, 'file')} set aside as damaged long ago" if done.aside else ""
+    return f"{would} {what}{aside}; {size(done.left)} left"
+
+
+def _object(done: Collected) -> dict[str, object]:
+    return {
+        "version": 1, "records": done.records, "blobs": done.blobs, "freed": done.freed, "left": done.left,
+        "aside": done.aside,
+    }  # fmt: skip
 
 
 def days_of(text: str) -> float:
@@ -75,7 +133,7 @@ def days_of(text: str) -> float:
     """
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--older-than takes an age such as 30d, 12h or 2w, not {text!r}")
+        raise UsageError(f"--keep-days takes an age such as 30, 12h or 2w, not {text!r}")
     return float(match[1]) * _DAYS[match[2]]
 
 

@@ -1,4 +1,4 @@
-"""``merkl init``: a first Merklfile, which builds with bash, coreutils and Python alone."""
+"""``merkl init``: a first Merklfile, which builds with bash, coreutils and Python alone; or what git should know."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from merkl.cli.options import Command, options_of, shared
+from merkl.cli.options import Command, Options, options_of, shared
 from merkl.config import MERKLFILE, MERKLFILE_YAML, is_yaml
 from merkl.errors import UsageError
 
@@ -62,7 +62,16 @@ targets:
 """
 
 
+_ATTRIBUTE: Final = b"*.merkl merge=merkl"
+# Without merkl, as where git is started by another program, there is still git's own merge.
+_DRIVER: Final = (
+    "if command -v merkl >/dev/null 2>&1; then merkl merge-sidecar %O %A %B %P; "
+    "else echo merkl is not on PATH, so git itself merges %P >&2; git merge-file -L ours -L base -L theirs %A %O %B; fi"
+)
+
+
 @click.command(cls=Command, short_help="Write a first Merklfile.")
+@click.option("--git", "for_git", is_flag=True, help="Teach git to merge sidecars; write no Merklfile.")
 @click.option(
     "--yaml", "as_yaml", is_flag=True, help="Write a Merklfile.yaml, for bash tasks without Python."
 )
@@ -71,11 +80,16 @@ targets:
 )
 @shared()
 @click.pass_context
-def command(context: click.Context, as_yaml: bool, schema: bool) -> int:
+def command(context: click.Context, for_git: bool, as_yaml: bool, schema: bool) -> int:
     """Write a first Merklfile.py into the current directory, or into the one that -C names.
 
     It needs bash, coreutils and Python only.  A file that is there is not touched.
+
+    With --git, a line in .gitattributes and a setting of this clone let git merge sidecars with merkl: two versions that
+    name the same data are no conflict.  Every clone needs the setting.
     """
+    if for_git:
+        return _teach_git(options_of(context))
     if schema:
         sys.stdout.write(_schema())
         return 0
@@ -97,6 +111,43 @@ def command(context: click.Context, as_yaml: bool, schema: bool) -> int:
     except OSError as error:
         raise UsageError(f"{shown} cannot be written: {error.strerror}") from None
     sys.stdout.write(f"wrote {shown}; now try: merkl build\n")
+    return 0
+
+
+def _teach_git(options: Options) -> int:
+    """Install the merge driver: which files it is for goes into .gitattributes, what it runs into the clone's settings."""
+    import shutil
+
+    from merkl.workspace import git
+    from merkl.workspace.gitignore import repository_of
+    from merkl.workspace.place import put_file
+
+    cwd = os.path.realpath(options.cwd)
+    top = repository_of(cwd)
+    if top is None:
+        raise UsageError("no git repository here or above", hint="git init")
+    settings = {"merge.merkl.name": "sidecars of merkl", "merge.merkl.driver": _DRIVER}
+    if not all(git.configure(top, name, value) for name, value in settings.items()):
+        raise UsageError(
+            "git does not take the setting merge.merkl.driver", hint="is `git` there? try: git config --list"
+        )
+    path = os.path.join(top, ".gitattributes")
+    shown = os.path.relpath(path, options.cwd)
+    try:
+        with open(path, "rb") as file:
+            known = file.read()
+    except FileNotFoundError:
+        known = b""
+    except OSError as error:
+        raise UsageError(f"{shown} cannot be read: {error.strerror}", hint="see what it is") from None
+    if _ATTRIBUTE not in [line.strip() for line in known.split(b"\n")]:
+        end = b"\r\n" if b"\r\n" in known else b"\n"
+        gap = end if known and not known.endswith(b"\n") else b""
+        put_file(top, ".gitattributes", known + gap + _ATTRIBUTE + end)
+        sys.stdout.write(f"wrote {shown}; now try: git add {shown}\n")
+    sys.stdout.write("git merges sidecars with merkl in this clone\n")
+    if shutil.which("merkl") is None:
+        sys.stderr.write("note: merkl is not on PATH, and where git does not find it, git merges by itself\n")
     return 0
 
 

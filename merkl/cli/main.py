@@ -15,7 +15,7 @@ import click
 
 from merkl import __version__
 from merkl.cli.options import options_of, shared
-from merkl.cli.spellings import COMMANDS
+from merkl.cli.spellings import COMMANDS, HIDDEN
 from merkl.errors import MerklError, UsageError, did_you_mean
 
 SIGPIPE_EXIT: Final = 141  # What a shell reports of a program that writes to nobody.
@@ -30,11 +30,12 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in HIDDEN:
             return None
         import importlib
 
-        command: click.Command = importlib.import_module(f"merkl.cli.{cmd_name}").command
+        module = HIDDEN.get(cmd_name, cmd_name)
+        command: click.Command = importlib.import_module(f"merkl.cli.{module}").command
         return command
 
     def resolve_command(
@@ -46,7 +47,7 @@ class Commands(click.Group):
             UsageError: there is none.
         """
         name = args[0]
-        if name not in COMMANDS:
+        if name not in COMMANDS and name not in HIDDEN:
             otherwise = f"a target is built with: merkl build {name}"
             raise UsageError(f"no command named {name!r}", hint=did_you_mean(name, COMMANDS, otherwise))
         return super().resolve_command(ctx, args)
@@ -66,9 +67,9 @@ class Commands(click.Group):
 def cli(context: click.Context) -> int | None:
     """Build what a Merklfile describes, and run only what no cache has got.
 
-    Without a command, the default target is built; if there is none, the targets are listed.  The options stand before
-    or after the command.  Everything but --help, --version, restore, fsck, gc, init, doctor and completion loads the
-    Merklfile, and so runs its code.
+    Without a command, the default target is built; if there is none, the targets are listed.  The options stand
+    before or after the command.  Everything but --help, --version, track, untrack, restore, fsck, gc, cache, init,
+    doctor and completion loads the Merklfile, and so runs its code; status only if a target is named.
     """
     if context.invoked_subcommand is not None:
         return None

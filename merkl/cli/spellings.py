@@ -14,6 +14,10 @@ COMMANDS: Final = {
     "list": "List the targets.",
     "why": "Say what would run, and what changed.",
     "status": "Say how tracked files and outputs stand.",
+    "track": "Keep data in the store, and a sidecar in git.",
+    "untrack": "Remove the sidecar of data; the data stays.",
+    "pull": "Bring tracked files and results from store or remote.",
+    "push": "Send tracked files and results to the remote.",
     "show": "Show a target's command, inputs, outputs and key.",
     "log": "Print what tasks printed.",
     "dag": "Draw the graph.",
@@ -22,15 +26,18 @@ COMMANDS: Final = {
     "restore": "Bring back a file that you edited and merkl replaced.",
     "fsck": "Check every byte of the store.",
     "gc": "Free space in the store.",
+    "cache": "Say what the store holds.",
     "init": "Write a first Merklfile.",
     "doctor": "Check what merkl needs from this machine.",
     "completion": "Print the script with which a shell completes merkl's words.",
 }
+HIDDEN: Final = {"merge-sidecar": "merge_sidecar"}
+"""Commands that programs call, not people, and the modules they are in."""
 
 Value = Literal["", "dir", "file", "text"]
 """What an option takes: nothing, a directory, a file, or something that nobody can guess."""
-Words = Literal["none", "request", "saved"]
-"""What a command's words are: none, targets with values and paths, or paths with saved edits."""
+Words = Literal["none", "request", "saved", "files"]
+"""What a command's words are: none, targets with values and paths, paths with saved edits, or any files."""
 
 
 class Option(NamedTuple):  # Not a dataclass: to import that takes longer than all the rest.
@@ -80,7 +87,14 @@ TOP: Final = (Option(("--version",), "Show the version and exit."),)
 
 SPELT: Final = {
     "build": Spelt(
-        "jobs keep-going dry-run force quiet output verbose json progress set rehash", words="request"
+        "jobs keep-going dry-run force quiet output verbose json progress set rehash",
+        (
+            Option(("--frozen",), "Fail rather than run a task."),
+            Option(("--pull",), "Run nothing: place what some cache has."),
+            Option(("--push",), "Send results to the remote as they come."),
+            Option(("--require-remote",), "Fail if the remote cannot be used."),
+        ),
+        words="request",
     ),
     "list": Spelt("json"),
     "why": Spelt("force verbose json set rehash", words="request"),
@@ -92,6 +106,19 @@ SPELT: Final = {
         ),
         words="request",
     ),
+    "pull": Spelt(
+        "dry-run quiet verbose json progress set rehash",
+        (Option(("--force",), "Replace modified files too; each is saved first."),),
+        words="request",
+        without="--force",
+    ),
+    "push": Spelt("dry-run quiet verbose json progress set rehash", words="request"),
+    "track": Spelt(
+        "dry-run quiet json rehash",
+        (Option(("--move",), "Leave the data in the store only; merkl pull brings it back."),),
+        words="files",
+    ),
+    "untrack": Spelt("dry-run quiet json", words="files"),
     "show": Spelt("json set", words="request"),
     "log": Spelt(
         "set",
@@ -119,18 +146,26 @@ SPELT: Final = {
         words="saved",
     ),
     "fsck": Spelt(
-        "quiet json", (Option(("--repair",), "Remove leftovers, and results whose bytes are gone."),)
+        "quiet json",
+        (
+            Option(("--repair",), "Remove leftovers, and results whose bytes are gone."),
+            Option(("--remote",), "Read everything in the remote too."),
+        ),
     ),
     "gc": Spelt(
         "dry-run quiet json",
         (
-            Option(("--older-than",), "Forget results not used for AGE: 30d, 12h, 2w.", "text"),
+            Option(("--keep-days",), "Keep results used in the last DAYS: 30, 12h, 2w.", "text"),
             Option(("--max-size",), "Forget results until the store has at most SIZE: 500MB, 10G.", "text"),
+            Option(("--saved-edits",), "Forget edits of yours, too, that were saved before these days."),
+            Option(("--skip-unreadable",), "Go on although a sidecar cannot be read."),
         ),
     ),
+    "cache": Spelt("verbose json"),
     "init": Spelt(
         "",
         (
+            Option(("--git",), "Teach git to merge sidecars; write no Merklfile."),
             Option(("--yaml",), "Write a Merklfile.yaml, for bash tasks without Python."),
             Option(("--schema",), "Print the JSON schema of a Merklfile.yaml, for editors; write nothing."),
         ),

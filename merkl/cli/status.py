@@ -80,8 +80,9 @@ def command(context: click.Context, words: tuple[str, ...], remote: bool, check:
         sys.stderr.write(f"note: {note.text}{hint}\n")
     wrong = [each for each in found if each.state != "fresh" or each.shared is False]
     if check and wrong:
+        total = plural(len(found) + seen.untouched, "path")
         raise OutOfDate(
-            f"{plural(len(wrong), 'path')} of {len(found)} not fresh", hint="the lists above name a command"
+            f"{len(wrong)} of {total} not fresh", hint="`merkl status` names the next command for each"
         )
     return 0
 
@@ -116,20 +117,24 @@ def _print(options: Options, seen: Survey) -> None:
             sys.stdout.write(json.dumps(_as_object(each)) + "\n")
         return
     paint = painter(wanted(cast("When", options.color), sys.stdout, os.environ))
-    base = os.path.relpath(options.config().root, options.cwd)
+    root = options.config().root
     for title, belongs, command_next in _GROUPS:
         group = [each for each in found if belongs(each)]
         if group and (title != "fresh" or options.verbose):
             sys.stdout.write(f"{paint(title, 'strong')}{f' ({command_next})' if command_next else ''}:\n")
-            sys.stdout.write("".join(_line(each, title, base) for each in group))
+            sys.stdout.write(
+                "".join(
+                    _line(each, title, os.path.relpath(os.path.join(root, each.path), options.cwd))
+                    for each in group
+                )
+            )
     sys.stdout.write(_counts(seen) + "\n")
 
 
-def _line(each: Surveyed, title: str, base: str) -> str:
-    shown = each.path if base == "." else os.path.normpath(os.path.join(base, each.path))
-    why = each.why if title != "fresh" else ""
-    hint = f"\n    hint: {harmless(each.hint)}" if each.hint else ""
-    return f"  {one_line(shown)}{f'  {one_line(why)}' if why else ''}{hint}\n"
+def _line(each: Surveyed, title: str, shown: str) -> str:
+    why = f"  {one_line(each.why)}" if each.why and title == each.state else ""
+    hint = f"\n    hint: {harmless(each.hint)}" if each.hint and title == each.state else ""
+    return f"  {one_line(shown)}{why}{hint}\n"
 
 
 def _counts(seen: Survey) -> str:

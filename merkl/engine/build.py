@@ -124,7 +124,8 @@ def build(
         done = _done(outcome, seconds)
         reporter.report(done)
         if pushing is not None:
-            pushing.raise_failure(required=project.config.remote is not None and project.config.remote.required)
+            remote = project.config.remote
+            pushing.raise_failure(required=remote is not None and remote.required)
         return done, planned
     finally:
         project.hold(None)

@@ -27,6 +27,7 @@ from merkl.stamp import Absent, Stamp
 from merkl.store.written import for_extension, writes_text_as_it_is
 from merkl.tree import Tree
 from merkl.workspace import ledger
+from merkl.workspace.gitignore import add_ignored
 from merkl.workspace.index import Other
 from merkl.workspace.place import move_file, place_file, place_tree, remove_placed
 from merkl.workspace.sidecar import Sidecar, write_sidecar
@@ -50,6 +51,7 @@ class Workspace:
         self._staged: Mapping[Digest, bytes] = {}
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
+        self._with_sidecar: list[str] = []
 
     def places(self, node: Node) -> bool:
         """Whether this build places an output of ``node``."""
@@ -246,7 +248,8 @@ class Workspace:
             kind, digest, size, modified, artifact.executable, node.key, placement.future.output, node.name,
             artifact.serializer,
         )  # fmt: skip
-        kept = write_sidecar(self.project.root, placement.path, sidecar)
+        kept = write_sidecar(self.project.root, placement.path, sidecar, resolve=True)
+        self._with_sidecar.append(placement.path)
         if kept.modified_ns != modified:
             os.utime(where, ns=(kept.modified_ns, kept.modified_ns))
             if kind != "dir":
@@ -283,6 +286,19 @@ class Workspace:
                 self._remember_step(label, step)
         index.set_steps(self._steps)
         index.flush()
+        self._tell_git()
+
+    def _tell_git(self) -> None:
+        """Keep out of git what has a sidecar there."""
+        try:
+            added = add_ignored(self.project.root, self._with_sidecar)
+        except WorkspaceError as error:
+            note = events.Note(f"git may take in outputs that have a sidecar: {error.headline}", error.hint)
+            self.reporter.report(note)
+            return
+        for file, paths in added.items():
+            what = paths[0] if len(paths) == 1 else f"{len(paths)} outputs"
+            self.reporter.report(events.Note(f"git now ignores {what}, and keeps the sidecar: see {file}"))
 
 
 def last_steps(

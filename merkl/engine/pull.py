@@ -25,7 +25,7 @@ from merkl.errors import (
     StoreError,
     TaskFailed,
 )
-from merkl.nodes import Artifact
+from merkl.nodes import Artifact, Kind
 from merkl.stamp import Absent, Stamp
 from merkl.store.base import Store
 from merkl.store.layered import Layered
@@ -302,7 +302,7 @@ class _Pull:
             project.index.seen(path, stamp, sidecar.digest)
         agree(project, path, sidecar)
         if sidecar.key is not None:
-            kind = "dir" if sidecar.kind == "dir" else "file"
+            kind: Kind = "dir" if sidecar.kind == "dir" else "file"
             placed = ledger.Placement(
                 kind, sidecar.digest, sidecar.executable, sidecar.key, sidecar.output, sidecar=True
             )

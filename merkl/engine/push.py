@@ -26,6 +26,7 @@ from merkl.errors import (
     StoreError,
     TaskFailed,
 )
+from merkl.events import Note
 from merkl.nodes import Artifact, Node
 from merkl.store.base import Record
 from merkl.store.records import needs
@@ -70,9 +71,12 @@ def push(
 def results_of(project: Project, nodes: Iterable[Node]) -> Iterator[Result]:
     """The results that the store of this machine has of some nodes: all that a build of them would find here."""
     kept = [node for node in nodes if node.cache and node.given is None]
+    by_key = project.store.by_key([node.key for node in kept if not node.open])
+    yield from (Result(record, tuple({key, record.key})) for key, record in by_key.items())
+    rest = [node for node in kept if node.key not in by_key]
     judge = Judge(project.store, project.first_change)
-    judge.want(kept)
-    for node in kept:
+    judge.want(rest)
+    for node in rest:
         step = judge.steps[node.key]
         if step.state is State.KNOWN and step.record is not None:
             yield Result(step.record, () if node.open else tuple({node.key, step.record.key}))
@@ -223,11 +227,8 @@ class _Push:
             self._end(Moved("", "would move" if self._dry_run else "moved", size, count=len(whole)))
         if len(loads) > len(whole):
             count = len(loads) - len(whole)
-            error = OutOfDate(
-                f"{count} result{'s' * (count != 1)} not pushed: what they made is no longer in the store",
-                hint="`merkl build` makes it again",
-            )
-            self._end(Moved("", "left", error=error, count=count))
+            text = f"{count} result{'s' * (count != 1)} not pushed: what they made is no longer in the store"
+            self._done.notes.append(Note(text, "`merkl build` makes it again"))
 
     def _is_filed(self, result: Result) -> bool:
         return bool(result.keys) and all(key in self._filed for key in result.keys)

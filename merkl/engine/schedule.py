@@ -163,7 +163,12 @@ class Schedule:
             self._start(step)
 
     def _start_meanwhile(self, made: Sequence[Made]) -> None:
-        """Fill the slots before the results of ``made`` are stored, with what comes before all that waits for them."""
+        """Fill the slots before the results of ``made`` are stored, with what comes before all that waits for them.
+
+        With one slot tasks run one after another, each when what the last one made is in its place.
+        """
+        if self.executor.slots == 1:
+            return
         before = min((waiter.node.serial for one in made for waiter in one.step.waiters), default=math.inf)
         same = {one.step.content for one in made}  # Their records answer these.
         while self._stopping is None and self.signals == self._obeyed and self._next is None:
@@ -197,7 +202,8 @@ class Schedule:
         node = step.node
         assert step.content is not None
         if self.project.config.frozen:  # The store has lost something since it was planned.
-            self._fail(step, OutOfDate(f"{node.name} would run, and the build is frozen", why=reason(step)), 0.0, "")
+            error = OutOfDate(f"{node.name} would run, and the build is frozen", why=reason(step))
+            self._fail(step, error, 0.0, "")
             return
         lock = self.project.shelter.try_lock(step.content, node.name)
         if lock is None:

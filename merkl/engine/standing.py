@@ -80,22 +80,41 @@ def _walk(root: str, start: str) -> Iterator[str]:
     todo = [start]
     while todo:
         directory = todo.pop()
-        try:
-            with os.scandir(absolute(directory or ".", root)) as entries:
-                listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        except OSError:
-            continue  # It is no directory, or none that can be read: it has no sidecars for us.
-        if directory and not _BEGINS.isdisjoint(name for name, _ in listed):
-            continue
+        listed = _listed(absolute(directory or ".", root), outermost=not directory)
         prefix = f"{directory}/" if directory else ""
-        sidecars = {
-            name.removesuffix(SUFFIX)
-            for name, is_dir in listed
-            if name.endswith(SUFFIX) and not is_dir and name != SUFFIX and not temporary(os.fsencode(name))
-        }
-        yield from (prefix + name for name in sidecars)
-        inside = [name for name, is_dir in listed if is_dir and name not in sidecars]
-        todo += [prefix + name for name in inside if not reserved(os.fsencode(name))]
+        cut = -len(SUFFIX)
+        sidecars = {name[:cut] for name in listed.sidecars}
+        yield from [prefix + name for name in sidecars]
+        todo += [prefix + name for name in listed.directories if name not in sidecars]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The names in a directory that lead on: of sidecars, and of directories that are ours to go into."""
+
+    sidecars: Sequence[str] = ()
+    directories: Sequence[str] = ()
+
+
+def _listed(where: str, *, outermost: bool) -> _Listed:
+    """List a directory; nothing of one that cannot be read, or that begins another project."""
+    sidecars: list[str] = []
+    directories: list[str] = []
+    try:
+        with os.scandir(where) as entries:
+            for entry in entries:
+                name = entry.name
+                if name in _BEGINS and not outermost:
+                    return _Listed()
+                if entry.is_dir(follow_symlinks=False):
+                    if not reserved(os.fsencode(name)):
+                        directories.append(name)
+                elif name.endswith(SUFFIX) and name != SUFFIX:
+                    sidecars.append(name)
+    except OSError:
+        return _Listed()
+    hidden = [name for name in sidecars if name[0] == "." and temporary(os.fsencode(name))]
+    return _Listed([name for name in sidecars if name not in hidden] if hidden else sidecars, directories)
 
 
 def untouched(project: Project, paths: Sequence[str]) -> tuple[set[str], list["Unsure"]]:

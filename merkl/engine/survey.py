@@ -6,6 +6,7 @@ from being known, then what is the user's own work, then what a build or a pull 
 The invariant: nothing is run, unpickled or written to the work tree; and without a selection no Merklfile is needed.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -19,6 +20,7 @@ from merkl.nodes import Artifact
 from merkl.stamp import Absent
 from merkl.workspace.index import Other
 from merkl.workspace.ledger import LastStep
+from merkl.workspace.paths import absolute
 
 if TYPE_CHECKING:
     from merkl.engine.judge import Judge, Step
@@ -72,6 +74,7 @@ def survey(
     unsure: list[Unsure] = []
     if brief and len(tracked) > len(placed):
         passed, unsure = untouched(project, [path for path in tracked if path not in placed])
+    _refuse_unknown(project, below, placed.union(tracked))
     stood = standing(project, sorted(placed.union(tracked) - passed))
     seen_fresh = {each.path for each in stood if each.state == "fresh"}
     for each in unsure:
@@ -82,6 +85,18 @@ def survey(
     found = [_surveyed(each, old.get(each.path, "")) for each in stood]
     belongs = {each.path: _belongs(each) for each in stood}
     return Survey(_kept(project, found, belongs, remote=remote, brief=brief), len(passed))
+
+
+def _refuse_unknown(project: Project, below: Sequence[str], known: Iterable[str]) -> None:
+    """See that each path asked about is there, or leads to something that merkl keeps."""
+    for path in below:
+        if not os.path.lexists(absolute(path, project.root)) and not any(
+            _is_below(each, [path]) for each in known
+        ):
+            raise UsageError(
+                f"there is no {path}, and merkl keeps nothing there",
+                hint="`merkl status -v` lists what merkl keeps",
+            )
 
 
 def _is_below(path: str, below: Sequence[str]) -> bool:

@@ -30,7 +30,11 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ``may run``      likewise: it depends on what others make; ``why`` adds ``changes`` to both
 ``would place``  ``path``: an output that is known and not there; from ``build --dry-run`` only
 ``would save``   likewise, and what is there would be saved before it is replaced
+``status``       ``path state why hint tracked made target stored`` and, with ``--remote``, ``shared``; from ``status`` only
 ``done``         ``ran cached cutoff failed skipped`` (how many tasks) ``seconds saved interrupted`` (labels) ``ok``
+``pulled``       ``path state bytes saved``, and of a path that was left ``error hint details exit_code``; from ``pull``, and
+                 from ``build --pull`` before ``start``
+``pushed``       likewise; for results of tasks ``results`` (how many) instead of ``path`` and ``saved``
 ``error``        ``error hint details exit_code``: what ended the command before a build began or after it
 ===============  =============================================================================================
 

@@ -116,6 +116,8 @@ class Lines:
         self, event: events.Ran | events.Cached | events.CutOff | events.Failed | events.Skipped
     ) -> None:
         self._ended += 1
+        if not self._shown.verbose and isinstance(event, events.Cached | events.CutOff | events.Skipped):
+            return  # There may be ten thousand of them, and nothing was printed.
         after = self._tell_rest(event.node.key, event.log if isinstance(event, events.Ran) else None)
         place = f"[{self._ended}/{max(self._total, self._ended)}]"
         label = one_line(event.label)

@@ -52,6 +52,14 @@ def stray_files(directory: str, older_than_s: float) -> list[str]:
     return old + [entry.path for entry in _scan(os.path.join(directory, "trash"))]
 
 
+def aside_files(directory: str, older_than_s: float) -> list[str]:
+    """What was set aside as damaged so many seconds ago: contents in quarantine, and whole databases."""
+    limit = time.time() - older_than_s
+    found = [entry.path for entry in _scan(os.path.join(directory, "quarantine"))]
+    found += [entry.path for entry in _scan(directory) if ".db.damaged-" in entry.name]
+    return [path for path in found if _changed(path) <= limit]
+
+
 def sweep_incoming(directory: str) -> None:
     """Remove the half-written files whose writers are gone: each is locked by its own."""
     for entry in _scan(os.path.join(directory, "incoming")):

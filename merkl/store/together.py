@@ -5,8 +5,10 @@ It decides how many are under way: enough to hide the round trips, few enough to
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:  # Every build imports this, and few have a remote.
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -52,7 +54,9 @@ class Together:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> "ThreadPoolExecutor":
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(self.width, thread_name_prefix="merkl-remote")
         return self._pool

@@ -21,6 +21,16 @@ from merkl.journal import BESIDE, begin_journal, keep_journal
 VERSION: Final = 3
 _APPLICATION: Final = 0x6D6B6C69  # "mkli", in the file's header.
 _BUSY: Final = 60.0  # seconds to wait for another process to finish its transaction
+_SINCE_3: Final = """
+    CREATE TABLE agreed (
+        path BLOB PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, executable INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE glance (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE lineage (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE origin (
+        path BLOB PRIMARY KEY, key BLOB NOT NULL, lineage BLOB NOT NULL, node INTEGER NOT NULL
+    ) WITHOUT ROWID;
+"""
 _SCHEMA: Final = """
     CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE stamp (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -37,17 +47,7 @@ _SCHEMA: Final = """
         label BLOB PRIMARY KEY, key BLOB NOT NULL, content_key BLOB, seconds REAL NOT NULL, parts TEXT NOT NULL,
         log BLOB NOT NULL, state TEXT NOT NULL
     ) WITHOUT ROWID;
-"""
-_SINCE_3: Final = """
-    CREATE TABLE agreed (
-        path BLOB PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, executable INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE glance (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE lineage (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE origin (
-        path BLOB PRIMARY KEY, key BLOB NOT NULL, lineage BLOB NOT NULL, node INTEGER NOT NULL
-    ) WITHOUT ROWID;
-"""
+""" + _SINCE_3.lstrip("\n")
 _PRECIOUS: Final = {  # What cannot be learnt again from the files.
     "placement": set("path kind digest executable key output target sidecar placed_ns value".split()),
     "saved": set("path saved_ns digest kind size executable".split()),
@@ -205,7 +205,7 @@ def _prepared(path: str) -> sqlite3.Connection:
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             elif version == 1:
                 _from_version_1(connection)
-            if version < 3:
+            if 0 < version < 3:
                 _make(connection, _SINCE_3)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")

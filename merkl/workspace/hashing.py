@@ -53,6 +53,18 @@ def hash_file(
     return Hashed(Digest(digest), fast, stamp)
 
 
+def read_file(
+    path: str | bytes, seed: int = 0, shown: str = "", found: os.stat_result | None = None
+) -> tuple[Hashed, bytes]:
+    """As ``hash_file``, with the bytes; for a file that is known to be small.
+
+    Raises:
+        InputMissing: as for ``hash_file``.
+    """
+    (digest, fast, data), stamp = _steady(path, shown, found, seed, _with_bytes)
+    return Hashed(Digest(digest), fast, stamp), data
+
+
 def fast_hash(
     path: str | bytes, seed: int, shown: str = "", found: os.stat_result | None = None
 ) -> tuple[bytes, Stamp]:
@@ -76,6 +88,11 @@ def _both(fd: int, size: int, seed: int) -> tuple[tuple[bytes, bytes], int]:
 
     count = _stream(fd, size, update)
     return (slow.digest(), fast.digest()), count
+
+
+def _with_bytes(fd: int, size: int, seed: int) -> tuple[tuple[bytes, bytes, bytes], int]:
+    data = _read(fd, size)
+    return (blake3(data).digest(), xxhash.xxh3_128_digest(data, seed=seed), data), len(data)
 
 
 def _fast(fd: int, size: int, seed: int) -> tuple[bytes, int]:

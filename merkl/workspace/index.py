@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,7 +25,7 @@ from merkl.nodes import Artifact, Source
 from merkl.stamp import Absent, Stamp
 from merkl.tree import Tree
 from merkl.workspace.glances import glance_at_tree
-from merkl.workspace.hashing import fast_hash, hash_file
+from merkl.workspace.hashing import Hashed, fast_hash, hash_file, read_file
 from merkl.workspace.ignore import MERKLIGNORE, rules_above
 from merkl.workspace.ledger import Ledger
 from merkl.workspace.missing import of_a_process, unreadable, what_is, wrong_kind
@@ -73,6 +74,7 @@ class FileIndex(Ledger):
         self._rehash: Final = rehash
         self._clock_file: Final = os.path.join(state_dir, "clock")
         self._prefix: Final = os.fsencode(root.rstrip("/")) + b"/"
+        self.hashed = 0  # Files whose digest was found by reading them.
         self._device: int | None = None
         self._told_of_clock = False
         self._clock = (0, 0)  # The file system's time, and our monotonic time when it was asked; both in ns.
@@ -185,6 +187,51 @@ class FileIndex(Ledger):
         # Never settled: it was written just now, and a write after that may have left the stamp as it is.
         self._remember(os.fsencode(path), _packed(stamp), False, _UNKNOWN_FAST, digest)
 
+    def known(self, path: bytes, found: os.stat_result) -> Digest | None:
+        """The digest of the file whose stat is ``found``, if it need not be read for that."""
+        value = self._value(path)
+        if value is None or not value.startswith(_packed(Stamp.of(found))):
+            return None
+        if self._rehash and path not in self._fresh:
+            return None
+        known = self._intact(path, value)
+        return known.digest if known is not None and known.settled else None
+
+    def digest(self, path: bytes, where: bytes, found: os.stat_result) -> Digest:
+        """The digest of the file at ``where``, remembered as that of ``path``; ``found`` is its stat.
+
+        Raises:
+            InputMissing: as for ``source``.
+        """
+        return self._digest(path, where, found)[1]
+
+    def read(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Digest, bytes]:
+        """The digest of the small file at ``where``, read once more, and its bytes; ``found`` is its stat.
+
+        Raises:
+            InputMissing: as for ``source``.
+        """
+        self._settled(Stamp.of(found), found.st_dev)  # The clock is read before the bytes are.
+        clock = self._clock[0]
+        hashed, data = read_file(where, self._seed(), os.fsdecode(path), found)
+        self._learn(path, hashed, self._settled_by(hashed.stamp, found.st_dev, clock))
+        return hashed.digest, data
+
+    def stored(self, path: bytes, where: bytes, found: os.stat_result, store: Callable[[], Digest]) -> Digest:
+        """The digest that ``store`` finds while it copies the large file at ``where``; ``found`` is its stat.
+
+        Raises:
+            InputMissing: the file changed meanwhile.
+        """
+        stamp = Stamp.of(found)
+        settled = self._settled(stamp, found.st_dev)
+        digest = store()
+        if Stamp.of(os.stat(where)) != stamp:
+            hint = "try again when its writer is done"
+            raise InputMissing(f"{os.fsdecode(path)} changed while it was being stored", hint=hint)
+        self._learn(path, Hashed(digest, _UNKNOWN_FAST, stamp), settled)
+        return digest
+
     def clock_ns(self) -> int:
         """The time by the file system's own clock: what a file written now gets as its mtime.
 
@@ -234,9 +281,13 @@ class FileIndex(Ledger):
         clock = self._clock
         hashed = hash_file(where, self._seed(), os.fsdecode(path), found)
         settled = self._settled_by(hashed.stamp, found.st_dev, clock[0])
+        self._learn(path, hashed, settled)
+        return hashed.stamp, hashed.digest
+
+    def _learn(self, path: bytes, hashed: Hashed, settled: bool) -> None:
+        self.hashed += 1
         self._remember(path, _packed(hashed.stamp), settled, hashed.fast, hashed.digest)
         self._fresh.add(path)
-        return hashed.stamp, hashed.digest
 
     def _settled(self, stamp: Stamp, device: int) -> bool:
         # The last time we know of will do if it is late enough: asking costs more than a small file.

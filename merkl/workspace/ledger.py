@@ -185,6 +185,11 @@ class Ledger:
         self._database.write("INSERT OR REPLACE INTO saved VALUES (?, ?, ?, ?, ?, ?)", row)
         self._database.flush(durable=True)
 
+    def forget_saved(self, before_ns: int) -> None:
+        """Forget the edits that were saved before then: their bytes may go."""
+        self._database.write("DELETE FROM saved WHERE saved_ns < ?", (before_ns,))
+        self._database.flush()
+
     def targets(self) -> list[dict[str, Any]]:
         """The last list of targets; empty if there has been none."""
         rows = self._database.rows("SELECT value FROM meta WHERE name = 'targets'")
@@ -234,7 +239,9 @@ class Ledger:
 
     def ran(self) -> list[tuple[Key, Key | None]]:
         """The key and content key of every step that did not fail when it was last tried, each once."""
-        rows = self._database.rows("SELECT DISTINCT key, content_key FROM step WHERE state = 'ran' ORDER BY key")
+        rows = self._database.rows(
+            "SELECT DISTINCT key, content_key FROM step WHERE state = 'ran' ORDER BY key"
+        )
         return [
             (Key(key), Key(content) if _is_name(content) else None) for key, content in rows if _is_name(key)
         ]

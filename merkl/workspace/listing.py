@@ -28,6 +28,11 @@ _MAGIC: Final = re.compile(r"[*?\[{]")
 _MOST_ALTERNATIVES: Final = 1000
 
 
+def is_pattern(text: str) -> bool:
+    """Whether some text is more than the name of one file."""
+    return _MAGIC.search(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What a pattern matched, and what the answer depends on, as normalised paths.

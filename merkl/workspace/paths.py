@@ -19,7 +19,7 @@ NAME_MAX: Final = 255  # bytes
 PATH_MAX: Final = 4095  # bytes
 
 _RESERVED: Final = frozenset({".git", "git~1", ".hg", ".svn", ".bzr", ".jj", ".merkl"})
-_CONFIGURES: Final = frozenset({"merklfile.py", "merkl.yaml"})
+_CONFIGURES: Final = frozenset({"merklfile.py", "merklfile.yaml", "merkl.yaml"})
 _TEMPORARY: Final = re.compile(rb"\..*\.merkl-tmp-([0-9a-f]{8})(?:[0-9a-f]{8})?", re.DOTALL)
 # Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there.
 _IGNORED: Final = dict.fromkeys(
@@ -101,11 +101,16 @@ def placeable(path: str) -> None:
         PlacementError: it is outside the project, or the project itself; belongs to version control or to merkl; would
             be read as a Merklfile, as configuration or as a sidecar; or is longer than a file system takes.
     """
-    reason = _why_not(os.fsencode(path))
+    reason = unplaceable(path)
     if reason:
         problem, hint = reason
         shown = path if len(path) < 200 else f"{path[:90]}…{path[-90:]}"
         raise PlacementError(f"cannot place an output at {shown!r}: {problem}", hint=hint)
+
+
+def unplaceable(path: str) -> tuple[str, str] | None:
+    """Why nothing may be placed at ``path``, and what to do instead; None if it may."""
+    return _why_not(os.fsencode(path))
 
 
 def _why_not(raw: bytes) -> tuple[str, str] | None:

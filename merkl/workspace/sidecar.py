@@ -92,17 +92,25 @@ def read_sidecar(root: str, path: str) -> Sidecar | None:
     return parse_sidecar(data, name)
 
 
-def write_sidecar(root: str, path: str, sidecar: Sidecar, *, durable: bool = False) -> Sidecar:
+def write_sidecar(
+    root: str, path: str, sidecar: Sidecar, *, durable: bool = False, resolve: bool = False
+) -> Sidecar:
     """Write the sidecar of what is at ``path``, unless the one there says the same of the data; the one now there.
 
-    The data should get the modification time of what is returned.
+    The data should get the modification time of what is returned.  ``resolve`` replaces one with git's conflict
+    markers too: git has both sides.
 
     Raises:
         SidecarError: the one there cannot be understood, so nobody knows what would be lost with it.
         PlacementError, WorkspaceError: it cannot be written.
     """
     placeable(path)
-    old = read_sidecar(root, path)
+    try:
+        old = read_sidecar(root, path)
+    except SidecarConflict:
+        if not resolve:
+            raise
+        old = None
     if old is not None and old.same_data(sidecar):
         return old
     put_file(root, sidecar_of(path), render_sidecar(sidecar), durable=durable)

@@ -21,10 +21,11 @@ from merkl.workspace.ignore import MERKLIGNORE, Rules
 from merkl.workspace.missing import unreadable, what_is, wrong_kind
 from merkl.workspace.paths import reserved, temporary
 
-Reading: TypeAlias = Literal["source", "save", "edit", "look"]
+Reading: TypeAlias = Literal["source", "save", "edit", "track", "look"]
 """Why a directory is read.  ``source``: as an input; links are followed where they lead out, and what belongs to
 version control or to merkl is left out, as is what ``.merklignore`` names.  ``save``: as an output; whatever could not
-be restored is an error.  ``edit``: as the user's own; the same, but links may lead anywhere.  ``look``: to see whether it is still what was placed; nothing is left out or followed."""
+be restored is an error.  ``edit``: as the user's own; the same, but links may lead anywhere.  ``track``: as
+data that others will pull; the same as ``save``.  ``look``: to see whether it is still what was placed; nothing is left out or followed."""
 
 Take: TypeAlias = Callable[[bytes, os.stat_result], Digest]
 """Gets the path of a regular file (or of a link to one) and its stat; returns the digest of its bytes."""
@@ -48,7 +49,7 @@ def read_tree(path: bytes, take: Take, reading: Reading, rules: Rules | None = N
     except OSError as error:
         where = os.fsencode(error.filename) if error.filename else path
         name = shown + os.fsdecode(where[len(path) :]) if where.startswith(path) else os.fsdecode(where)
-        if reading == "source":
+        if reading in ("source", "track"):
             raise unreadable(name, where, error) from None
         raise TaskFailed(f"{name} cannot be read: {error.strerror}") from None
 
@@ -117,7 +118,7 @@ class _Reader:
         """The names in a directory that count, and the rules inside it."""
         where = path + b"/" + directory if directory else path
         names = os.listdir(where)
-        if self.reading in ("save", "edit"):
+        if self.reading in ("save", "edit", "track"):
             for name in filter(reserved, names):
                 raise self.refused(
                     shown,
@@ -147,7 +148,7 @@ class _Reader:
         """Judge a link once all entries are known; a source's gets the digest of what lies outside."""
         if self.reading in ("look", "edit") or leads_to(entries, entry.path) is not None:
             return entry
-        if self.reading == "save":
+        if self.reading in ("save", "track"):
             text = os.fsdecode(entry.link)
             if entry.link.startswith(b"/"):
                 problem = f"is a symbolic link to {text}, an absolute path"
@@ -182,6 +183,9 @@ class _Reader:
             return InputMissing(
                 f"the input {full} {problem}", hint="a directory that is an input holds files and links only"
             )
+        if self.reading == "track":
+            hint = hint.replace("remove it at the end of the task", "move it elsewhere")
+            return InputMissing(f"{full} {problem}, so {shown} cannot be tracked", hint=hint)
         return TaskFailed(f"the output {full} {problem}, so it cannot be kept", hint=hint)
 
 

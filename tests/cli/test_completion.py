@@ -132,7 +132,7 @@ def test_the_project_is_the_one_that_the_options_say(built, tmp_path, monkeypatc
 def test_options_are_those_that_the_command_shows(built):
     assert offered("gc", "--m") == {"--max-size"}
     assert offered("gc", "--re") == set()
-    assert offered("build", "--re") == {"--rehash"}
+    assert offered("build", "--re") == {"--rehash", "--require-remote"}
     assert {"-j", "--jobs"} <= offered("build", "-")
     assert offered("--color", "a") == {"auto", "always"}
     assert offered("dag", "--format=m") == {"--format=mermaid"}

@@ -163,8 +163,8 @@ def test_fsck_finds_a_damaged_blob_and_the_next_build_makes_it_again(poem):
 
 def test_gc_keeps_what_is_in_place_and_frees_what_is_old(poem):
     poem("build")
-    dry = json.loads(poem("gc", "-n", "--older-than", "0", "--json").out)
-    poem("gc", "--older-than", "0")
+    dry = json.loads(poem("gc", "-n", "--keep-days", "0", "--json").out)
+    poem("gc", "--keep-days", "0")
 
     assert dry["records"] == 0  # Used within this second, or in place.
     assert ran(poem("build", "--json")) == []

@@ -16,7 +16,8 @@ from merkl.store import collect as gc
 from merkl.store.base import Record
 from merkl.store.builds import live_builds, register_build, sweep_stale
 from merkl.store.check import check
-from merkl.store.collect import Keep, collect
+from merkl.store.choice import Choice, Keep
+from merkl.store.collect import collect
 from merkl.store.local import LocalStore
 from merkl.store.removal import remove_tree
 from merkl.store.views import Views
@@ -151,7 +152,7 @@ def test_the_files_of_a_directory_stay_with_it(store: LocalStore, files: int) ->
     store.publish([(made, True)], blobs)
     age(store, 2)
 
-    assert collect(store, Keep(digests=frozenset([saved.digest]))).blobs == 0
+    assert collect(store, Keep(trees=frozenset([saved.digest]))).blobs == 0
     assert store.present([made.outputs[""]]) == {tree.digest}
     assert collect(store).blobs == 2
     store.forget([made.key])
@@ -164,9 +165,9 @@ def test_a_blob_that_is_stored_again_while_gc_decides_stays(
     digests = [store.put([large(1)]), store.put([b"small"]), store.put([b"not again"])]
     used = publish(store, "f", b"of f")
     age(store, 40)
-    real = gc._remove
+    real = gc._forget
 
-    def meanwhile(store: LocalStore, keep: Keep, chosen: gc._Choice) -> tuple[int, list[Digest]]:
+    def meanwhile(store: LocalStore, keep: Keep, chosen: Choice) -> tuple[int, list[Digest]]:
         assert len(chosen.blobs) == 4 and len(chosen.records) == 1
         store.put([large(1)])
         store.put([b"small"])
@@ -174,7 +175,7 @@ def test_a_blob_that_is_stored_again_while_gc_decides_stays(
         store.publish([(used, True), (new, True)], {})
         return real(store, keep, chosen)
 
-    monkeypatch.setattr(gc, "_remove", meanwhile)
+    monkeypatch.setattr(gc, "_forget", meanwhile)
 
     done = collect(store, Keep(older_than_days=1))
 

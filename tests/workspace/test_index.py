@@ -81,6 +81,23 @@ def test_a_settled_file_is_not_read_again(root, opened, reads):
     assert reads == []
 
 
+def test_a_file_that_many_calls_name_is_one_source_until_it_is_touched(root, opened):
+    (root / "a").write_text("one")
+    settle()
+    index = opened()
+    first = index.source("a")
+    assert index.source("a") is first
+
+    for text, mode in (("two", 0o644), ("two", 0o755)):  # Of one size, and the second with the same bytes.
+        (root / "a").write_text(text)
+        (root / "a").chmod(mode)
+        found = index.source("a")
+        assert (found.digest, found.executable) == (Digest.of(b"two"), mode == 0o755)
+    (root / "a").unlink()
+    with pytest.raises(InputMissing):
+        index.source("a")
+
+
 def test_a_file_just_written_is_read_once_more_and_then_kept(root, opened, reads):
     for _ in range(50):
         (root / "a").write_text("one")

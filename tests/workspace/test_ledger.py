@@ -46,6 +46,24 @@ def test_placements_are_remembered_by_path(opened):
     assert ledger.all_placed() == {"\udcff\n": PLACED, "c": PLACED}
 
 
+def test_many_placements_are_compared_from_one_look(opened):
+    ledger = opened()
+    for n in range(1200):
+        ledger.set_placed(f"p{n}\udcff", PLACED)
+
+    found = ledger.placed_now([f"p{n}\udcff" for n in range(0, 1300, 2)])
+
+    assert len(found) == 600
+    assert found["p0\udcff"] == (PLACED.digest, PLACED.key)
+
+
+def test_the_steps_that_did_not_fail_are_told_with_their_keys(opened):
+    ledger = opened()
+    ledger.set_steps({f"s{n}": LastStep(KEY, None, 0.0, (), "", ["ran", "failed"][n % 2]) for n in range(6)})
+
+    assert ledger.ran_last([f"s{n}" for n in range(8)]) == {"s0": KEY, "s2": KEY, "s4": KEY}
+
+
 def test_what_another_process_placed_is_known_here(opened, tmp_path):
     ledger = opened()
     assert ledger.placed("x") is None

@@ -159,11 +159,11 @@ class DirectoryObjects:
                 raise self._failed(error, name) from error
 
     def sweep(self) -> None:
-        """Remove what writers that died left in ``incoming/``."""
+        """Remove what writers that died left in ``incoming/``, as far as one may."""
         limit = time.time() - _STALE_S
         for each in self.names(INCOMING):
             if each.modified < limit and each.name != f"{INCOMING}/lock":
-                self.remove([each.name])
+                _unlink(self._path(each.name))
 
     def close(self) -> None:
         """Nothing is held."""

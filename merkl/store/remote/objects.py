@@ -54,5 +54,8 @@ class Objects(Protocol):
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are gone already."""
 
+    def sweep(self) -> None:
+        """Remove what writers that died a while ago left behind, as far as one may."""
+
     def close(self) -> None:
         """Let go of connections.  Idempotent."""

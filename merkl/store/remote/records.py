@@ -8,6 +8,7 @@ It decides which of two records of one name stays: the first, unless what it pro
 The invariant: a record is believed only under the very key that it says it answers.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -52,6 +53,16 @@ class RemoteRecords:
         if under_key:
             self._name_it(record.key, kept)
         return kept
+
+    def file_many(self, results: Iterable[tuple[Record, Sequence[Key]]]) -> None:
+        """File many records, several at once, each under the keys that it answers."""
+
+        def file(result: tuple[Record, Sequence[Key]]) -> None:
+            kept = self.file(result[0], under_key=False)
+            for key in result[1]:
+                self._name_it(key, kept)
+
+        deque(self._together.map(file, results), maxlen=0)
 
     def alias(self, key: Key, record: Record) -> None:
         """File a record under one more key."""

@@ -91,6 +91,7 @@ class Remote:
         Raises:
             RemoteError, StoreFull: it cannot be written.
         """
+        self.objects.sweep()
         if self._mark() is None:
             mark = {"merkl": VERSION, "id": secrets.token_hex(16)}
             self.objects.create(MARK, json.dumps(mark).encode() + b"\n")
@@ -155,7 +156,11 @@ class Remote:
 
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
         """The digests of those that are here, by name only; a directory with all its files."""
-        return present(self.contents, artifacts)
+        asked = list(artifacts)
+        here = present(self.contents, asked)
+        if len(here) < len({artifact.digest for artifact in asked}) and self.contents.packs.refresh():
+            here = present(self.contents, asked)  # Somebody sent it a moment ago.
+        return here
 
     def whole(self, artifacts: Iterable[Artifact]) -> bool:
         """Whether all of some outputs are here."""

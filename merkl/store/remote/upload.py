@@ -47,10 +47,7 @@ def upload(
     digests = {digest for result in results for digest in needs(result.record, tree)}
     missing = sorted(digests - remote.has(digests))
     remote.contents.send(((digest, _size(store, digest)) for digest in missing), read or store.reader, sent)
-    for result in results:
-        kept = remote.file(result.record, under_key=False)
-        for key in result.keys:
-            remote.alias(key, kept)
+    remote.records.file_many((result.record, result.keys) for result in results)
 
 
 def _size(store: Store, digest: Digest) -> int:

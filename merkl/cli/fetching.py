@@ -1,0 +1,79 @@
+"""What ``pull TARGET`` and ``build --pull`` have in common: the results that some cache has, placed, and no task run.
+
+It decides what is said of the rest, and the exit code.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from merkl.cli.moving import transferred
+from merkl.cli.opening import Asked, asked, reporter_of
+from merkl.cli.options import Options
+from merkl.engine.fetch import fetch, replaceable, tracked_of
+from merkl.engine.project import Placement, Project
+from merkl.engine.pull import pull
+from merkl.engine.standing import find_sidecars, standing
+from merkl.errors import MerklError
+from merkl.report.words import harmless
+
+
+def pull_paths(options: Options, project: Project, paths: Sequence[str], *, overwrite: bool = False) -> int:
+    """Pull the data of sidecars; the exit code."""
+    return transferred(
+        options,
+        "pull",
+        lambda watcher: pull(project, paths, watcher, force=overwrite, dry_run=options.dry_run),
+    )
+
+
+def pull_request(options: Options, words: Sequence[str], *, overwrite: bool) -> int:
+    """Pull the data of sidecars that a request reads or places, and its results; the exit code."""
+    with asked(options, words) as it:
+        selection = it.chosen.selection
+        paths = tracked_of(it.project, selection)
+        code = pull_paths(options, it.project, paths, overwrite=overwrite) if paths or options.dry_run else 0
+        if options.dry_run:
+            return code
+        rest: Sequence[Placement] = [each for each in selection.placements if not each.sidecar]
+        refused: list[MerklError] = []
+        if not overwrite:
+            rest, refused = replaceable(it.project, rest)
+        return max(code, fetch_results(options, it, rest), *(_tell(options, error) for error in refused))
+
+
+def pull_tracked(options: Options) -> int:
+    """Pull the tracked data that no node made, where something is missing or outdated; the exit code.
+
+    It is done before a Merklfile is loaded, since that may read them.  What was modified is an input like any other.
+    """
+    project = Project(options.existing())
+    try:
+        stood = standing(project, find_sidecars(project))
+        wanted = [
+            each for each in stood if each.state in ("missing", "outdated") and each.sidecar is not None
+        ]
+        paths = [each.path for each in wanted if each.sidecar is not None and each.sidecar.key is None]
+        return pull_paths(options, project, paths) if paths else 0
+    finally:
+        project.close()
+
+
+def fetch_results(options: Options, it: Asked, placements: Sequence[Placement]) -> int:
+    """Bring and place the results of a request as far as there are any, and say which there are not; the exit code."""
+    reporter = reporter_of(options, it.project)
+    try:
+        missing = fetch(it.project, it.chosen.selection, reporter, placements)
+    finally:
+        reporter.close()
+    return 0 if missing is None else _tell(options, missing)
+
+
+def _tell(options: Options, error: MerklError) -> int:
+    if options.json:
+        from merkl.report.json import JsonLines, error_object
+
+        JsonLines(sys.stdout).write(error_object(error))
+    else:
+        sys.stdout.flush()
+        sys.stderr.write(harmless(str(error)) + "\n")
+    return error.exit_code

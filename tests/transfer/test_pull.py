@@ -1,0 +1,382 @@
+"""``merkl pull``: what it brings, what it replaces, and what it leaves."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+CHAIN = """
+    first = bash_task("echo {arg('text')} > {out_file_arg('out')}")
+    second = bash_task("cat {file_arg('text')} {file_arg('data')} > {out_file_arg('out')}; chmod +x {out_file_arg('out')}")
+
+    @target(default=True, sidecar=True)
+    def both():
+        second(first("a"), file("data.txt")) > "build/both.txt"
+"""
+CANARY = """
+    from pathlib import Path
+    Path(__file__).with_name("canary").write_text("ran")
+    raise ValueError("nobody may run this")
+"""
+
+
+def test_a_clone_gets_bytes_mode_and_time_and_then_builds_nothing(clones: Any) -> None:
+    clones.merklfile(CHAIN)
+    clones.write(clones.here, "data.txt", "data\n", mtime=1_000_000_000)
+    clones.track(clones.here, "data.txt")
+    assert sorted(clones.build(clones.here)) == ["first", "second"]
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+    out = clones.merkl(clones.there, "pull").stdout
+
+    assert out.splitlines()[-1].startswith("pulled 2 files, ")
+    for path in ("data.txt", "build/both.txt"):
+        mine, theirs = clones.here / path, clones.there / path
+        assert theirs.read_bytes() == mine.read_bytes()
+        assert theirs.stat().st_mtime_ns == clones.sidecar(clones.there, path).modified_ns
+        assert theirs.stat().st_mode == mine.stat().st_mode
+    assert clones.build(clones.there) == []
+    assert "2 fresh" in clones.merkl(clones.there, "pull").stdout
+
+
+def test_after_a_pull_a_build_needs_no_remote_for_what_was_pulled(clones: Any) -> None:
+    clones.merklfile(CHAIN)
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.track(clones.here, "data.txt")
+    clones.build(clones.here)
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    clones.merkl(clones.there, "pull")
+    shutil.rmtree(clones.share)
+
+    assert clones.build(clones.there) == []
+
+
+def test_what_the_store_has_is_pulled_without_the_remote(clones: Any) -> None:
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.track(clones.here, "data.txt")
+    shutil.rmtree(clones.share)
+    (clones.here / "data.txt").unlink()
+
+    clones.merkl(clones.here, "pull")
+
+    assert (clones.here / "data.txt").read_text() == "data\n"
+
+
+def test_what_was_modified_is_left_unless_forced_and_then_it_can_be_restored(clones: Any) -> None:
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.track(clones.here, "data.txt")
+    clones.write(clones.here, "data.txt", "mine\n")
+
+    left = clones.merkl(clones.here, "pull", code=6)
+    assert "data.txt was modified, and is left as it is" in left.stderr
+    assert "merkl pull --force data.txt" in left.stderr
+    assert (clones.here / "data.txt").read_text() == "mine\n"
+
+    forced = clones.merkl(clones.here, "pull", "--force")
+    assert "`merkl restore data.txt` brings it back" in forced.stdout
+    assert (clones.here / "data.txt").read_text() == "data\n"
+    clones.merkl(clones.here, "restore", "data.txt")
+    assert (clones.here / "data.txt").read_text() == "mine\n"
+
+
+def test_what_is_outdated_is_replaced_and_saved_if_no_store_has_it(clones: Any) -> None:
+    clones.write(clones.there, "data.txt", "old\n")
+    clones.track(clones.there, "data.txt", store=False)
+    clones.merkl(clones.there, "pull")  # They are seen in agreement.
+    clones.write(clones.here, "data.txt", "new\n")
+    clones.track(clones.here, "data.txt")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+    pulled = clones.merkl(clones.there, "pull")
+
+    assert (clones.there / "data.txt").read_text() == "new\n"
+    assert "`merkl restore data.txt` brings it back" in pulled.stdout
+    clones.merkl(clones.there, "restore", "data.txt")
+    assert (clones.there / "data.txt").read_text() == "old\n"
+
+
+def test_fresh_data_gets_the_time_of_its_sidecar(clones: Any) -> None:
+    where = clones.write(clones.here, "data.txt", "data\n", mtime=1_000_000_000)
+    clones.track(clones.here, "data.txt")
+    os.utime(where)
+
+    assert "1 fresh" in clones.merkl(clones.here, "pull").stdout
+
+    assert where.stat().st_mtime == 1_000_000_000
+
+
+def test_data_may_come_as_another_kind(clones: Any) -> None:
+    clones.write(clones.here, "data", "a file\n")
+    clones.track(clones.here, "data")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    clones.merkl(clones.there, "pull")
+    (clones.here / "data").unlink()
+    clones.write(clones.here, "data/inside", "in a directory\n")
+    clones.track(clones.here, "data")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+    clones.merkl(clones.there, "pull")
+
+    assert (clones.there / "data/inside").read_text() == "in a directory\n"
+
+
+# ---- directories -----------------------------------------------------------------------------------------------------
+
+
+def shared_directory(clones: Any) -> Path:
+    for number in range(40):
+        clones.write(clones.here, f"data/{number % 4}/{number}", f"{number}\n")
+    clones.write(clones.here, "data/old/only", "x")
+    clones.track(clones.here, "data")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    clones.merkl(clones.there, "pull")
+    data: Path = clones.there / "data"
+    assert len(list(data.rglob("*"))) == 40 + 4 + 2
+    return data
+
+
+def edit_directory(clones: Any) -> None:
+    clones.write(clones.here, "data/1/5", "another five\n")
+    clones.write(clones.here, "data/new/deep/file", "new\n")
+    (clones.here / "data/2/6").chmod(0o755)
+    shutil.rmtree(clones.here / "data/old")
+    clones.track(clones.here, "data")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+
+def inodes(top: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(p.relative_to(top)): (p.stat().st_ino, p.stat().st_ctime_ns)
+        for p in top.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_of_a_directory_only_what_differs_is_touched(clones: Any, snapshot: Any) -> None:
+    data = shared_directory(clones)
+    before = inodes(data)
+    edit_directory(clones)
+
+    clones.merkl(clones.there, "pull")
+
+    assert snapshot(data) == snapshot(clones.here / "data")
+    after = inodes(data)
+    assert {name for name in after if after[name] != before.get(name)} == {"1/5", "2/6", "new/deep/file"}
+    assert data.stat().st_mtime_ns == clones.sidecar(clones.there, "data").modified_ns
+    assert "1 fresh" in clones.merkl(clones.there, "pull").stdout
+
+
+def test_a_directory_with_a_modified_file_is_left_whole(clones: Any, snapshot: Any) -> None:
+    data = shared_directory(clones)
+    edit_directory(clones)
+    clones.write(clones.there, "data/3/7", "mine\n")
+    before = snapshot(data)
+
+    assert "data was modified" in clones.merkl(clones.there, "pull", code=6).stderr
+
+    assert snapshot(data) == before
+    clones.merkl(clones.there, "pull", "--force")
+    assert snapshot(data) == snapshot(clones.here / "data")
+
+
+def test_a_directory_that_a_killed_pull_left_half_way_is_finished(clones: Any, snapshot: Any) -> None:
+    data = shared_directory(clones)
+    edit_directory(clones)
+    clones.write(clones.there, "data/1/5", "another five\n")  # As if this had come, and the rest had not.
+    (clones.there / "data/new").mkdir()
+
+    clones.merkl(clones.there, "pull")
+
+    assert snapshot(data) == snapshot(clones.here / "data")
+
+
+def test_a_file_that_cannot_be_had_leaves_the_directory_as_it_was(clones: Any, snapshot: Any) -> None:
+    data = shared_directory(clones)
+    before = snapshot(data)
+    edit_directory(clones)
+    shutil.rmtree(clones.share / "packs")
+    shutil.rmtree(clones.there / ".merkl/remote", ignore_errors=True)
+
+    assert "data" in clones.merkl(clones.there, "pull", code=None).stderr
+
+    assert snapshot(data) == before
+
+
+# ---- what is not to be had -------------------------------------------------------------------------------------------
+
+
+def test_what_no_cache_has_is_named_and_the_rest_is_pulled(clones: Any) -> None:
+    for name in ("a", "b"):
+        clones.write(clones.here, name, f"{name}\n")
+        clones.track(clones.here, name)
+    clones.merkl(clones.here, "push", "a")
+    clones.hand_over()
+
+    left = clones.merkl(clones.there, "pull", code=6)
+
+    assert (clones.there / "a").exists() and not (clones.there / "b").exists()
+    assert "cannot pull b: neither the store nor the remote has it" in left.stderr
+    assert "merkl push b" in left.stderr
+
+
+def test_without_a_remote_the_line_to_add_is_named(clones: Any) -> None:
+    clones.write(clones.here, "a", "a\n")
+    clones.track(clones.here, "a")
+    clones.hand_over()
+    (clones.there / "merkl.yaml").write_text("jobs: 1\n")
+
+    assert "remote: {url: /mnt/team/merkl}" in clones.merkl(clones.there, "pull", code=6).stderr
+
+
+def test_a_remote_that_fails_is_an_error_that_says_what_is_left(clones: Any) -> None:
+    clones.write(clones.here, "a", "a\n")
+    clones.track(clones.here, "a")
+    clones.hand_over()
+    clones.write(clones.there, "b", "b\n")
+    clones.track(clones.there, "b")
+    shutil.rmtree(clones.share)
+
+    failed = clones.merkl(clones.there, "pull", code=3).stderr
+
+    assert f"the remote {clones.share} is not there" in failed
+    assert "not pulled: 1 file" in failed and "`merkl pull` goes on" in failed
+
+
+def test_a_word_that_has_no_sidecar_is_an_error(clones: Any) -> None:
+    clones.write(clones.here, "plain.txt", "text")
+
+    assert (
+        "nothing at plain.txt has a sidecar" in clones.merkl(clones.here, "pull", "plain.txt", code=2).stderr
+    )
+
+
+def test_a_conflicted_sidecar_is_named_and_the_rest_is_pulled(clones: Any) -> None:
+    for name in ("a", "b"):
+        clones.write(clones.here, name, f"{name}\n")
+        clones.track(clones.here, name)
+        (clones.here / name).unlink()
+    sidecar = clones.here / "a.merkl"
+    sidecar.write_text("<<<<<<< ours\n" + sidecar.read_text())
+
+    left = clones.merkl(clones.here, "pull", code=2)
+
+    assert "a.merkl:1: git left its conflict markers here" in left.stderr
+    assert (clones.here / "b").exists()
+
+
+# ---- how it speaks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_how_many_bytes_and_writes_nothing(clones: Any, snapshot: Any) -> None:
+    clones.write(clones.here, "large", b"x" * 300_000)
+    clones.track(clones.here, "large")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    before = snapshot(clones.there)
+
+    out = clones.merkl(clones.there, "pull", "-n").stdout
+
+    assert out.splitlines() == ["would pull  large  300.0 kB", "would pull 1 file, 300.0 kB"]
+    assert snapshot(clones.there) == before
+
+
+def test_json_has_an_object_for_each_path(clones: Any) -> None:
+    for name in ("a", "b"):
+        clones.write(clones.here, name, f"{name}\n")
+        clones.track(clones.here, name)
+    clones.write(clones.here, "a", "mine\n")
+    (clones.here / "b").unlink()
+
+    out = clones.merkl(clones.here, "pull", "--json", code=6).stdout
+
+    found = {item["path"]: item for item in map(json.loads, out.splitlines())}
+    assert {path: item["state"] for path, item in found.items()} == {"a": "left", "b": "moved"}
+    assert found["a"]["error"].startswith("a was modified") and found["a"]["exit_code"] == 6
+
+
+def test_without_a_target_no_merklfile_is_run(clones: Any) -> None:
+    clones.merklfile(CANARY)
+    clones.write(clones.here, "a/b", "text")
+    clones.track(clones.here, "a/b")
+    for command in (
+        ["push"],
+        ["push", "a"],
+        ["pull"],
+        ["pull", "a/b"],
+        ["pull", "a"],
+        ["pull", "-n", "--json"],
+    ):
+        clones.merkl(clones.here, *command)
+
+    assert not (clones.here / "canary").exists()
+    assert "nobody may run this" in clones.merkl(clones.here, "pull", "target", code=None).stderr
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+
+def test_pull_of_a_target_places_its_results_and_replaces_nothing_of_the_users(clones: Any) -> None:
+    clones.merklfile(
+        """
+        say = bash_task("echo {arg('text')} > {out_file_arg('out')}")
+
+        @target
+        def said():
+            say("a") > "build/a.txt"
+            say("b") > "build/b.txt"
+        """
+    )
+    clones.build(clones.here, "said")
+    clones.merkl(clones.here, "push", "said")
+    clones.write(clones.there, "build/a.txt", "mine\n")
+
+    left = clones.merkl(clones.there, "pull", "said", code=6)
+
+    assert "build/a.txt is not merkl's" in left.stderr
+    assert (clones.there / "build/a.txt").read_text() == "mine\n"
+    assert (clones.there / "build/b.txt").read_text() == "b\n"
+    clones.merkl(clones.there, "pull", "--force", "said")
+    assert (clones.there / "build/a.txt").read_text() == "a\n"
+
+
+def test_build_with_pull_runs_nothing_and_names_what_no_cache_has(clones: Any) -> None:
+    clones.merklfile(CHAIN.replace(", sidecar=True", ""))
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.track(clones.here, "data.txt")
+    clones.build(clones.here)
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+    assert clones.build(clones.there, "--pull") == []  # It reads data.txt, which was not there.
+    assert (clones.there / "build/both.txt").read_text() == "a\ndata\n"
+
+    clones.merklfile(CHAIN.replace(", sidecar=True", "").replace('first("a")', 'first("other")'))
+    missing = clones.merkl(clones.there, "build", "--pull", code=6).stderr
+    assert "no cache has the results of 2 tasks" in missing and "first text='other'" in missing
+    assert (clones.there / "build/both.txt").read_text() == "a\ndata\n"
+
+
+def test_build_with_pull_runs_nothing_that_a_merklfile_evaluates(clones: Any) -> None:
+    clones.merklfile(
+        """
+        say = bash_task("touch ran; echo 1 > {out_file_arg('out')}", cwd=".")
+        number = say().eval()
+
+        @target(default=True)
+        def nothing():
+            pass
+        """
+    )
+
+    clones.merkl(clones.here, "build", "--pull", code=6)
+
+    assert not list(clones.here.rglob("ran"))
+    assert "leave out one" in clones.merkl(clones.here, "build", "--pull", "--force", code=2).stderr
