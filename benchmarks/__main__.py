@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup|tiny|nothing|growth|inputs] …``: measure, and print tables.  Nothing here asserts a time.
+"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track] …``: measure, and print tables.  Nothing here asserts a time.
 
 Run it with the interpreter of an environment that merkl is installed in.
 """
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 
 from benchmarks import large
+from benchmarks.track import track
 from benchmarks.turns import Contender, limits, report, run_in_turns
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -116,6 +117,7 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "nothing": large.nothing,
     "growth": large.growth,
     "inputs": large.inputs,
+    "track": track,
 }
 
 

@@ -27,8 +27,11 @@ def main() -> int:
     # A graph is many objects that stay: to look through all of them again and again, and once more at the end, would
     # find nothing.
     gc.set_threshold(1_000_000, 20, 100)
-    from merkl.cli.main import run
-
+    try:
+        from merkl.cli.main import run
+    except KeyboardInterrupt:  # What comes later, run() deals with.
+        sys.stderr.write("interrupted\n")
+        return 130
     code = run(sys.argv[1:])
     gc.freeze()
     return code

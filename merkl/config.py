@@ -112,9 +112,11 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
         if flags.pop(flag, None):
             merged["remote"] = _asked_of(merged["remote"], flag)
     if "keep_going" in settings:
-        merged["keep_going"] = bool(settings["keep_going"])
-    modules = settings.get("project_modules", ())
-    if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
+        if not isinstance(settings["keep_going"], bool):
+            raise ConfigError(f"{CONFIG_FILE}: keep_going is true or false, not {settings['keep_going']!r}")
+        merged["keep_going"] = settings["keep_going"]
+    modules = settings.get("project_modules", [])
+    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
         raise ConfigError(f"{CONFIG_FILE}: project_modules is a list of module names, not {modules!r}")
     merged["project_modules"] = tuple(modules)
     if "output" in settings:
@@ -201,6 +203,8 @@ def size_of(text: str) -> int | None:
 
 def _read_settings(path: str) -> dict[str, Any]:
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # To open a pipe would wait for ever.
+            raise ConfigError(f"{CONFIG_FILE} is not a regular file", file=path)
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except FileNotFoundError:
@@ -211,6 +215,9 @@ def _read_settings(path: str) -> dict[str, Any]:
 
     try:
         settings = yaml.safe_load(text)
+        _expect_names_once(yaml.compose(text), path, set())
+    except ValueError as error:  # A date that is none.
+        raise ConfigError(f"{CONFIG_FILE} is not valid YAML: {error}", at=path) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -229,6 +236,24 @@ def _read_settings(path: str) -> dict[str, Any]:
                 file=path,
             )
     return settings
+
+
+def _expect_names_once(node: Any, path: str, done: set[int]) -> None:
+    """Refuse a mapping that gives a name twice: YAML would quietly take the last.  An alias may lead back to ``done``."""
+    if getattr(node, "id", "") != "mapping" or id(node) in done:
+        return
+    done.add(id(node))
+    seen: dict[Any, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in seen:
+            raise ConfigError(
+                f"{CONFIG_FILE}: {key.value!r} is given twice, first in line {seen[key.value]}",
+                at=f"{path}:{line}",
+                hint="take out one of them",
+            )
+        seen[key.value] = line
+        _expect_names_once(value, path, done)
 
 
 @functools.cache

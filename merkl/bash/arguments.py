@@ -34,7 +34,8 @@ from merkl.nodes import Dep, Future, Output, PathLike, Place, Source, scope, ses
 class Arguments:
     """What the arguments of a call come to; ``take`` fills it.
 
-    ``places`` are where outputs were asked to go, by name; ``first_file`` is the last part of the first file's name.
+    ``places`` are where outputs were asked to go, by name; ``first_file`` is the last part of the first file's name, or
+    of the first directory's if there is no file.
     """
 
     task: str
@@ -44,6 +45,7 @@ class Arguments:
     deps: list[Dep] = field(default_factory=list)
     places: dict[str, PathLike] = field(default_factory=dict)
     first_file: str = ""
+    first_dir: str = ""
 
     def take(self, placeholders: Mapping[str, Placeholder], values: Mapping[str, object]) -> None:
         """Sort the values of a call.
@@ -55,7 +57,10 @@ class Arguments:
         for name, placeholder in placeholders.items():
             value = values.get(name)
             match placeholder:
-                case FileArg() | FilesArg() | DirArg() | ArgFile():
+                case DirArg():
+                    self.slots[name] = self.files(placeholder, value)
+                    self.first_dir = self.first_dir or self.seen_name(self.slots[name])
+                case FileArg() | FilesArg() | ArgFile():
                     self.slots[name] = self.files(placeholder, value)
                     self.first_file = self.first_file or self.seen_name(self.slots[name])
                 case OutFileArg() | OutDirArg():
@@ -69,6 +74,8 @@ class Arguments:
                     self.slots[name] = self.plain(value)
                 case other:
                     assert_never(other)
+
+        self.first_file = self.first_file or self.first_dir
 
     def fail(self, problem: str, hint: str = "") -> CallError:
         return CallError(f"{self.task}: {problem}", hint=hint, at=self.place)

@@ -34,7 +34,9 @@ def command(context: click.Context, base: str, ours: str, theirs: str, path: str
     try:
         versions = [Path(cwd, each).read_bytes() for each in (base, ours, theirs)]
     except OSError as error:
-        raise UsageError(f"{error.filename} cannot be read: {error.strerror}", hint="git calls this") from None
+        raise UsageError(
+            f"{error.filename} cannot be read: {error.strerror}", hint="git calls this"
+        ) from None
     merged = merge(versions[0], versions[1], versions[2], os.path.join(cwd, path))
     Path(cwd, ours).write_bytes(merged.data if isinstance(merged, Conflict) else merged)
     if not isinstance(merged, Conflict):

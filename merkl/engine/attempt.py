@@ -192,7 +192,9 @@ class Attempts:
         except TaskFailed as error:
             error.details.setdefault("at", attempt.node.place)
             if used := used_up(os.path.join(self._root, attempt.place.stage)):
-                error.details["disk"] = f"{used}, where it writes"  # It may have found no room to say so.
+                # It may have found no room to say so, and what its exit code often means is not it.
+                said, often, _ = error.headline.partition(": often ")
+                error.headline = f"{said if often else error.headline}; {used}, where it writes"
             if isinstance(attempt.node.call, BashCall):
                 merkl.bash.failure.complete(error, attempt.node, attempt.inputs, attempt.place)
             raise

@@ -45,7 +45,10 @@ class Keeper:
             StoreError: there is no room.
         """
         where = os.fsencode(absolute(path, self._project.root))
-        found = os.stat(where)
+        try:
+            found = os.stat(where)
+        except OSError:
+            raise self._changed(where) from None
         if not stat.S_ISDIR(found.st_mode):
             digest = self._take(where, found)
             return Artifact("file", digest, found.st_size, Stamp.of(found).executable), found.st_mtime_ns
@@ -63,7 +66,7 @@ class Keeper:
             InputMissing, StoreError: as for ``keep``.
         """
         store = self._project.store
-        missing = self._known.keys() - store.has(self._known)
+        missing = self._known.keys() - store.confirm(self._known)
         for digest in missing:
             where, _ = self._known[digest]
             try:
@@ -77,7 +80,7 @@ class Keeper:
             for digest, (_, size) in self._known.items():
                 if size > SMALL:
                     store.make_durable(digest)
-        for digest in self._trees.keys() - (set() if self._durable else store.has(self._trees)):
+        for digest in self._trees.keys() - (set() if self._durable else store.confirm(self._trees)):
             # Last: a durable transaction syncs all those before it too, with the small files.
             store.put([self._trees[digest]], durable=self._durable)
 

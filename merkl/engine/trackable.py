@@ -5,13 +5,14 @@ It decides by what a path is and whose it is; what its bytes are is not looked a
 The invariant: it changes nothing, and whatever it refuses it names, with what to do instead.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from merkl.engine.project import Project
-from merkl.errors import InputMissing, SidecarConflict, SidecarError, UsageError
+from merkl.errors import InputMissing, SidecarConflict, SidecarError, UsageError, WorkspaceError
 from merkl.root import find_root
 from merkl.workspace import git
 from merkl.workspace.gitignore import repository_of
@@ -91,10 +92,11 @@ def _check_place(project: Project, path: str) -> None:
             f"{path} cannot be tracked: a symbolic link leads there",
             hint=f"name it by its own path: {os.path.join(real, base)}",
         )
-    if find_root(directory) != project.root:
+    nearest = find_root(directory)
+    if nearest is not None and nearest.startswith(project.root.rstrip("/") + "/"):
         raise UsageError(
-            f"{path} belongs to another project, {find_root(directory)}",
-            hint=f"merkl -C {find_root(directory)} track",
+            f"{path} belongs to another project, {nearest}",
+            hint=f"merkl -C {nearest} track {os.path.relpath(absolute(path, project.root), nearest)}",
         )
     around = _tracked_above(project, path)
     if around:
@@ -103,7 +105,9 @@ def _check_place(project: Project, path: str) -> None:
         )
     for own in (project.config.store, project.config.state):
         if f"{os.path.abspath(own)}/".startswith(f"{absolute(path, project.root)}/"):
-            raise UsageError(f"{path} cannot be tracked: merkl's store is in it", hint="name what lies beside it")
+            raise UsageError(
+                f"{path} cannot be tracked: merkl's store is in it", hint="name what lies beside it"
+            )
 
 
 def _tracked_above(project: Project, path: str) -> str:
@@ -136,11 +140,28 @@ def _check_kind(project: Project, path: str) -> None:
         )
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UsageError(
-            f"{path} cannot be tracked: it is {what_is(mode)}", hint="only files and directories of files can be"
+            f"{path} cannot be tracked: it is {what_is(mode)}",
+            hint="only files and directories of files can be",
         )
-    readable = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
-    if not os.access(where, readable):
+    if not _may(where, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
         raise UsageError(f"{path} cannot be tracked: it may not be read", hint=f"see `ls -ld {path}`")
+
+
+def check_removable(project: Project, paths: Sequence[str]) -> None:
+    """Check that all of some normalised paths may be taken away, as far as can be seen before.
+
+    Raises:
+        WorkspaceError: one may not.
+    """
+    for path in paths:
+        if not _may(os.path.dirname(absolute(path, project.root)), os.W_OK | os.X_OK):
+            hint = "see who may write to its directory, or leave out --move"
+            raise WorkspaceError(f"{path} cannot be removed: {os.strerror(errno.EACCES)}", hint=hint)
+
+
+def _may(where: str, mode: int) -> bool:
+    """Whether whoever acts may; not whoever started merkl, where that is somebody else."""
+    return os.access(where, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _check_apart(paths: Sequence[str]) -> None:
@@ -230,6 +251,8 @@ def _check_git(project: Project, paths: Sequence[str]) -> None:
             if name in kept:
                 whole = kept[name] == name
                 raise UsageError(
-                    f"{path} is kept by git already" if whole else f"git keeps {kept[name]}, which is in {path}",
+                    f"{path} is kept by git already"
+                    if whole
+                    else f"git keeps {kept[name]}, which is in {path}",
                     hint=f"`git rm {'' if whole else '-r '}--cached {path}` takes it out of git and leaves it here",
                 )

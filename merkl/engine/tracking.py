@@ -7,8 +7,9 @@ The invariant: a sidecar is written only when the store has all that it names, a
 one is; the original is removed only after blob and sidecar would both outlive a loss of power.
 """
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -16,8 +17,8 @@ from merkl.digest import Digest
 from merkl.engine.keeping import Keeper
 from merkl.engine.project import Project
 from merkl.engine.standing import agree, find_sidecars, is_what
-from merkl.engine.trackable import check_trackable, check_untrackable
-from merkl.errors import InputMissing, SidecarConflict, SidecarError, UsageError
+from merkl.engine.trackable import check_removable, check_trackable, check_untrackable
+from merkl.errors import InputMissing, SidecarConflict, SidecarError, UsageError, WorkspaceError
 from merkl.nodes import Artifact
 from merkl.stamp import Absent
 from merkl.tree import Tree
@@ -73,10 +74,13 @@ def track(project: Project, paths: Sequence[str], *, move: bool = False, dry_run
 
     Raises:
         UsageError: something cannot be tracked; then nothing was changed but the store.
+        WorkspaceError: something cannot be written, or removed as it should be.
         StoreError: there is no room.
     """
     asked = list(dict.fromkeys(paths))
     check_trackable(project, asked)
+    if move:
+        check_removable(project, asked)
     files_to_move = {path for path in asked if move and not os.path.isdir(absolute(path, project.root))}
     keeper = Keeper(project, durable=move)
     found = []
@@ -147,7 +151,8 @@ def untrack(project: Project, paths: Sequence[str], *, dry_run: bool = False) ->
     if dry_run:
         return Done(done, {}, {})
     for path in asked:
-        os.unlink(absolute(sidecar_of(path), project.root))
+        with _explained(sidecar_of(path)):
+            os.unlink(absolute(sidecar_of(path), project.root))
         project.index.forget_agreed(path)
     project.index.flush()
     return Done(done, remove_ignored(project.root, asked), {})
@@ -200,9 +205,7 @@ def _refuse_behind(project: Project, found: Sequence[_Found]) -> None:
 def _note(project: Project, found: _Found) -> Tracked:
     """Write the sidecar of what the store has."""
     artifact = found.artifact
-    sidecar = Sidecar(
-        artifact.kind, artifact.digest, artifact.size, found.modified_ns, artifact.executable
-    )
+    sidecar = Sidecar(artifact.kind, artifact.digest, artifact.size, found.modified_ns, artifact.executable)
     kept = write_sidecar(project.root, found.path, sidecar, durable=True, resolve=found.resolves)
     agree(project, found.path, kept)
     if project.index.placed(found.path) is not None:
@@ -214,18 +217,30 @@ def _moved(project: Project, tracked: Tracked) -> Tracked:
     """Take away what the store has, or is about to take, and the sidecar names already."""
     sidecar = tracked.sidecar
     assert sidecar is not None
-    if sidecar.kind == "dir":
-        _remove_directory(project, tracked.path, sidecar.digest)
-        return replace(tracked, moved=True)
-    where = absolute(tracked.path, project.root)
-    digest = project.store.put_file(where, move=True, durable=True)
-    if digest != sidecar.digest:  # It was written to since it was looked at, and the store has what it became.
+    with _explained(tracked.path):
+        if sidecar.kind == "dir":
+            _remove_directory(project, tracked.path, sidecar.digest)
+            return replace(tracked, moved=True)
+        digest = project.store.put_file(absolute(tracked.path, project.root), move=True, durable=True)
+    if (
+        digest != sidecar.digest
+    ):  # It was written to since it was looked at, and the store has what it became.
         size = project.store.size(digest)
         assert size is not None
         sidecar = replace(sidecar, digest=digest, size=size)
         write_sidecar(project.root, tracked.path, sidecar, durable=True)
         agree(project, tracked.path, sidecar)
     return replace(tracked, sidecar=sidecar, moved=True)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn what the system refuses into an error that names what should have gone, and is still there."""
+    try:
+        yield
+    except OSError as error:
+        hint = "see who may write to its directory, then go on with the same command"
+        raise WorkspaceError(f"{path} cannot be removed: {error.strerror}", hint=hint) from error
 
 
 def _remove_directory(project: Project, path: str, digest: Digest) -> None:

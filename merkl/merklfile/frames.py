@@ -119,6 +119,9 @@ def _raised(error: BaseException, what: str, merklfile: Merklfile) -> MerklfileE
     )
 
 
+_LONG: Final = 120  # Columns; a longer line of source is shown in part.
+
+
 def _syntax_error(error: SyntaxError, merklfile: Merklfile) -> MerklfileError:
     where = shown_path(error.filename or "?", merklfile.root)
     if error.lineno is not None:
@@ -131,7 +134,10 @@ def _syntax_error(error: SyntaxError, merklfile: Merklfile) -> MerklfileError:
         width = 1
         if error.end_lineno == error.lineno and error.end_offset and error.offset:
             width = max(error.end_offset - error.offset, 1)
-        source = f"{left}\n{' ' * column}{'^' * min(width, max(len(left) - column, 1))}"
+        if len(left) > _LONG:
+            source = pointed(left, column, column + width)
+        else:
+            source = f"{left}\n{' ' * column}{'^' * min(width, max(len(left) - column, 1))}"
     frames = _shown(user_frames(error.__traceback__, merklfile), merklfile.root)
     kind = "" if type(error) is SyntaxError else f"{type(error).__name__}: "
     return MerklfileError(f"{where}: {kind}{error.msg}", source=source, at=frames or None)

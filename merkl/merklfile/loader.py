@@ -130,6 +130,9 @@ def _rename(root: str) -> str:
         "merklfile.yml": MERKLFILE_YAML,
     }
     meant = sorted(name for name in os.listdir(root) if name.casefold() in names)
+    if meant and meant[0] in (MERKLFILE, MERKLFILE_YAML):
+        broken = os.path.islink(os.path.join(root, meant[0]))
+        return f"{meant[0]} is {'a link that leads nowhere' if broken else 'not a regular file'}"
     return f"is it {meant[0]}? rename it to {names[meant[0].casefold()]}" if meant else ""
 
 

@@ -66,6 +66,20 @@ class Blobs:
         self.database.read(query)
         return {digest for digest in asked if digest in small or os.path.exists(self.path(digest))}
 
+    def rows_of(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that have a row: a file without one is what a killed gc forgot, or one whose database was lost."""
+        asked = list(digests)
+
+        def query(connection: sqlite3.Connection) -> set[Digest]:
+            found: set[Digest] = set()
+            for start in range(0, len(asked), _CHUNK):
+                chunk = asked[start : start + _CHUNK]
+                select = f"SELECT digest FROM blob WHERE digest IN ({','.join('?' * len(chunk))})"
+                found.update(Digest(digest) for (digest,) in connection.execute(select, chunk))
+            return found
+
+        return self.database.read(query)
+
     def open(self, digest: Digest) -> BinaryIO | None:
         """A reader of the bytes, or None if they are not here.
 

@@ -3,8 +3,8 @@
 It decides which records are old or large enough to go, and which blobs nothing needs then.  It does not know what a
 project wants to keep: the caller gives it roots.  It removes nothing.
 
-The invariant: what a root names, or a record that stays, is never chosen; nor is a blob that was stored or confirmed
-within the last ``grace_s`` seconds.
+The invariant: what a root names, or a record that stays, is never chosen; nor is a record that was used, or a blob that
+was stored or confirmed, within the last ``grace_s`` seconds.
 """
 
 import os
@@ -75,13 +75,15 @@ def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
         rooted.update(_leaves(store, digest))
     now = time.time()
     going: list[Candidate] = []
+    free = [each for each in candidates if not each.pinned and each.used_at <= now - keep.grace_s]
     if keep.older_than_days is not None:
         limit = now - keep.older_than_days * DAY_S
-        going = [each for each in candidates if not each.pinned and each.used_at < limit]
+        going = [each for each in free if each.used_at < limit]
     if keep.max_size is not None:
         gone = {each.seal for each in going}
         staying = [each for each in candidates if each.seal not in gone]
-        going += _largest(staying, sizes, rooted, keep.max_size, now)
+        free = [each for each in free if each.seal not in gone]
+        going += _largest(staying, free, sizes, rooted, keep.max_size, now)
     gone = {each.seal for each in going}
     needed = rooted.union(*(each.blobs for each in candidates if each.seal not in gone))
     freed = frozenset[Digest]().union(*(each.blobs for each in going))
@@ -182,9 +184,14 @@ def _blobs(store: LocalStore) -> tuple[dict[Digest, int], dict[Digest, int]]:
 
 
 def _largest(
-    staying: list[Candidate], sizes: dict[Digest, int], rooted: set[Digest], most: int, now: float
+    staying: list[Candidate],
+    free: list[Candidate],
+    sizes: dict[Digest, int],
+    rooted: set[Digest],
+    most: int,
+    now: float,
 ) -> list[Candidate]:
-    """The records to remove so that at most ``most`` bytes of blobs stay: long unused and cheap to make again first."""
+    """What of ``free`` is to go so that at most ``most`` bytes of blobs stay: long unused and cheap to make again first."""
     users: dict[Digest, int] = {}
     for each in staying:
         for digest in each.blobs:
@@ -196,7 +203,7 @@ def _largest(
         return (each.seconds + 0.001) / (size + 1) / (max(now - each.used_at, 0) + 60)
 
     going: list[Candidate] = []
-    for each in sorted((each for each in staying if not each.pinned), key=worth):
+    for each in sorted(free, key=worth):
         if total <= most:
             break
         going.append(each)

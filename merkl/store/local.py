@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from merkl.digest import Digest, Key
 from merkl.errors import StoreError
@@ -33,6 +33,8 @@ from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
 from merkl.store.locks import RunLocks
 from merkl.store.streams import pieces_of
+
+_RECENT_S: Final = 600  # A use within so many seconds is not noted again.
 
 
 class LocalStore:
@@ -52,7 +54,6 @@ class LocalStore:
         self._mutex = threading.Lock()
         self._notes: list[Note] = []
         self._told: set[str] = set()
-        self._used: set[bytes] = set()
         self._views: dict[tuple[bytes, bytes], tuple[Digest, bytes]] = {}
         self.database = Database(self.directory, self.note)
         self.blobs = Blobs(self.directory, self.database, self.note)
@@ -64,13 +65,17 @@ class LocalStore:
     def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records filed under those keys."""
         found, old, bad = self.database.read(lambda connection: records.by_key(connection, keys))
-        self._after_read(old, bad)
+        if not self._are_used(old):
+            found, _, bad = self.database.read(lambda connection: records.by_key(connection, keys))
+        self._remove_bad(bad)
         return found
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """All records filed under those content keys, oldest first."""
         found, old, bad = self.database.read(lambda connection: records.by_content_key(connection, keys))
-        self._after_read(old, bad)
+        if not self._are_used(old):
+            found, _, bad = self.database.read(lambda connection: records.by_content_key(connection, keys))
+        self._remove_bad(bad)
         return found
 
     def file(self, record: Record, *, under_key: bool = True) -> Record:
@@ -126,6 +131,15 @@ class LocalStore:
     def has(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those that are here, by name only."""
         return self.blobs.has(digests)
+
+    def confirm(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are here, by name only; gc leaves them for an hour, as if they had just been stored."""
+        asked = list(digests)
+        now = int(time.time())
+        update = "UPDATE blob SET used_at = ? WHERE digest = ? AND used_at < ?"
+        rows = [(now, digest, now - _RECENT_S) for digest in asked]
+        self.database.write(lambda connection: connection.executemany(update, rows))
+        return self.blobs.rows_of(self.blobs.has(asked))
 
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
         """The digests of those that are here, by name only; a directory with all its files."""
@@ -207,20 +221,16 @@ class LocalStore:
             self._views[directory, path] = (digest, evidence)
 
     def flush(self) -> None:
-        """Write down which records were used, so that gc by age keeps them, and which views are believed.
+        """Write down which views are believed.
 
         The end of a build is soon enough: what is not written is found out again.
         """
         with self._mutex:
-            used, self._used = self._used, set()
             views, self._views = self._views, {}
-        if not used and not views:
+        if not views:
             return
-        now = int(time.time())
 
         def transaction(connection: sqlite3.Connection) -> None:
-            update = "UPDATE record SET used_at = ? WHERE seal = ?"
-            connection.executemany(update, [(now, seal) for seal in used])
             rows = [(*name, *belief) for name, belief in views.items()]
             connection.executemany("INSERT OR REPLACE INTO view VALUES (?, ?, ?, ?)", rows)
 
@@ -240,10 +250,23 @@ class LocalStore:
         self._locks.close()
         self.database.close()
 
-    def _after_read(self, old: list[bytes], bad: list[bytes]) -> None:
-        if old:
-            with self._mutex:
-                self._used.update(old)
+    def _are_used(self, old: list[bytes]) -> bool:
+        """Note at once that records are used, so that gc leaves them and their blobs; False if it has just removed some."""
+        if not old:
+            return True
+        now = int(time.time())
+
+        def transaction(connection: sqlite3.Connection) -> bool:
+            update = "UPDATE record SET used_at = ? WHERE seal = ?"
+            done = connection.executemany(update, [(now, seal) for seal in set(old)])
+            return done.rowcount == len(set(old))
+
+        try:
+            return self.database.write(transaction)
+        except StoreError:
+            return True  # The store may not be written, or is full; a read must not fail for it.
+
+    def _remove_bad(self, bad: list[bytes]) -> None:
         if bad:
             self.note(
                 Note("a damaged record was found in the store and removed", "`merkl fsck` checks the rest")

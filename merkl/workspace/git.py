@@ -33,9 +33,7 @@ def ignored(directory: str, paths: Sequence[str]) -> dict[str, IgnoredBy]:
     done = _git(directory, ["check-ignore", "-z", "-v", "--stdin"], asked, allowed=(0, 1))
     fields = [os.fsdecode(each) for each in (done or b"").split(b"\0")[:-1]]
     rows = zip(fields[::4], fields[1::4], fields[2::4], fields[3::4], strict=False)
-    return {
-        path: IgnoredBy(file, line, rule) for file, line, rule, path in rows if not rule.startswith("!")
-    }
+    return {path: IgnoredBy(file, line, rule) for file, line, rule, path in rows if not rule.startswith("!")}
 
 
 def configure(directory: str, name: str, value: str) -> bool:

@@ -163,9 +163,7 @@ def _read(root: str, file: str) -> bytes:
         if os.path.islink(absolute(file, root)):
             hint = "git does not read such a one: replace it by a file"
             raise WorkspaceError(f"{file} is a symbolic link", hint=hint) from None
-        raise WorkspaceError(
-            f"{file} cannot be read: {error.strerror}", hint="see who may read it"
-        ) from None
+        raise WorkspaceError(f"{file} cannot be read: {error.strerror}", hint="see who may read it") from None
 
 
 @contextlib.contextmanager

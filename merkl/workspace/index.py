@@ -22,7 +22,7 @@ from merkl.digest import Digest
 from merkl.errors import InputMissing, TaskFailed
 from merkl.events import Note
 from merkl.nodes import Artifact, Source
-from merkl.stamp import Absent, Stamp
+from merkl.stamp import Absent, Stamp, read_stamp
 from merkl.tree import Tree
 from merkl.workspace.glances import glance_at_tree
 from merkl.workspace.hashing import Hashed, fast_hash, hash_file, read_file
@@ -226,7 +226,7 @@ class FileIndex(Ledger):
         stamp = Stamp.of(found)
         settled = self._settled(stamp, found.st_dev)
         digest = store()
-        if Stamp.of(os.stat(where)) != stamp:
+        if read_stamp(where) != stamp:
             hint = "try again when its writer is done"
             raise InputMissing(f"{os.fsdecode(path)} changed while it was being stored", hint=hint)
         self._learn(path, Hashed(digest, _UNKNOWN_FAST, stamp), settled)

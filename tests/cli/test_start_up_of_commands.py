@@ -67,3 +67,22 @@ def test_a_command_imports_no_other_command(merkl, module):
 
     own = {name for name in found if name.startswith("merkl.cli.")}
     assert own == {"merkl.cli.main", "merkl.cli.options", "merkl.cli.spellings", "merkl.cli.opening", module}
+
+
+def test_ctrl_c_while_merkl_is_imported_shows_no_traceback(merkl):
+    # The signal comes when the command line is looked for: as early as main() can be.
+    code = (
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'merkl.cli.options':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from merkl.__main__ import main\n"
+        "raise SystemExit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "list"], cwd=merkl.root, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

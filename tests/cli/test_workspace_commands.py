@@ -253,6 +253,36 @@ def test_doctor_says_what_a_broken_setting_is(poem):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("jobs: 1\njobs: 2\n", "merkl.yaml: 'jobs' is given twice, first in line 1"),
+        ("remote:\n  url: a\n  url: b\n", "merkl.yaml: 'url' is given twice, first in line 2"),
+        ("executors: &a {b: *a}\njobs: 0\n", "merkl.yaml: jobs is a number of tasks from 1 up, not 0"),
+        ("keep_going: 'no'\n", "merkl.yaml: keep_going is true or false, not 'no'"),
+        ("project_modules: 3\n", "merkl.yaml: project_modules is a list of module names, not 3"),
+        ("project_modules:\n", "merkl.yaml: project_modules is a list of module names, not None"),
+        ("jobs: 2024-13-45\n", "merkl.yaml is not valid YAML: month must be in 1..12"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_an_error_that_names_it(poem, text, message):
+    (poem.root / "merkl.yaml").write_text(text)
+
+    done = poem("list")
+
+    assert done.code == 2
+    assert done.err.startswith(message)
+
+
+def test_settings_in_a_pipe_are_refused_and_not_waited_for(poem):
+    os.mkfifo(poem.root / "merkl.yaml")
+
+    done = poem("list")
+
+    assert done.code == 2
+    assert done.err.startswith("merkl.yaml is not a regular file")
+
+
+@pytest.mark.parametrize(
     ("says", "verdict"),
     [("GNU bash, version 5.2.15(1)-release", "ok"), ("GNU bash, version 4.4.0", "ok"), ("GNU bash, version 3.2.57(1)", "broken"),
      ("something else", "broken")],

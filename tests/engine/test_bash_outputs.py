@@ -302,3 +302,21 @@ def test_a_copy_of_a_read_only_input_is_an_output_like_any_other(project: Any) -
     assert project.read("copy/d/s/t/small") == "x\n" and project.read("edited") == "x\ny\n"
     assert (project.path / "copy/d/s/big").stat().st_size == 300_000
     assert os.listdir(project.path / ".merkl/run") == os.listdir(project.path / ".merkl/stage") == []
+
+
+def test_an_output_is_named_after_the_first_file_and_not_after_a_directory_before_it(inside: Any) -> None:
+    inside.write("gen/a.h", "")
+    inside.write("src/one.c", "")
+    inside.merklfile(
+        """
+        cc = bash_task("cat {dir_arg('gen')}/a.h {file_arg('source', '.c')} > {out_file_arg('object', '.o')}; basename {out_file_arg('object', '.o')}")
+        pack = bash_task("ls {dir_arg('gen')} > {out_file_arg('names', '.txt')}; basename {out_file_arg('names', '.txt')}")
+
+        @target(default=True)
+        def all():
+            cc("gen", "src/one.c") > "build/one"
+            pack("gen") > "build/two"
+        """
+    )
+    done = inside.merkl("build", "-j1")
+    assert "one.o" in done.stdout and "gen.txt" in done.stdout

@@ -217,7 +217,9 @@ def test_a_directory_gets_the_changes_of_both(clone):
     assert "outdated" in clone.merkl("status")
     clone.merkl("pull")
 
-    found = {str(p.relative_to(clone.root)): p.read_text() for p in (clone.root / "d").rglob("*") if p.is_file()}
+    found = {
+        str(p.relative_to(clone.root)): p.read_text() for p in (clone.root / "d").rglob("*") if p.is_file()
+    }
     assert found == {"d/a": "2", "d/b": "2", "d/x/y": "3"}
     assert clone.merkl("status", "--check") == "1 fresh\n"
 
@@ -258,7 +260,12 @@ def test_a_work_tree_of_its_own_merges_too(clone, tmp_path):
 def test_without_merkl_on_path_git_merges_as_text_and_says_so(clone):
     diverge(clone, {"f": "1"}, {"f": "2"}, {"f": "3"})
     clone.env["PATH"] = os.environ["PATH"]
-    if subprocess.run(["sh", "-c", "command -v merkl"], env=clone.env, check=False, capture_output=True).returncode == 0:
+    if (
+        subprocess.run(
+            ["sh", "-c", "command -v merkl"], env=clone.env, check=False, capture_output=True
+        ).returncode
+        == 0
+    ):
         pytest.skip("merkl is on PATH")
 
     said = clone.git("merge", "theirs", code=1)
@@ -272,7 +279,9 @@ def test_a_setting_is_made_once(clone):
     clone.merkl("init", "--git")
 
     assert (clone.root / ".gitattributes").read_text() == text == "*.merkl merge=merkl\n"
-    assert "no git repository here" in Clone(clone.root.parent, clone.env["PATH"]).merkl("init", "--git", code=2)
+    assert "no git repository here" in Clone(clone.root.parent, clone.env["PATH"]).merkl(
+        "init", "--git", code=2
+    )
 
 
 @pytest.mark.parametrize("sides", [("one", "two"), ("two", "two")])

@@ -157,11 +157,15 @@ def test_names_that_git_and_shells_read_otherwise(beside_git):
     beside_git.merkl("track", *[f"./{name}" for name in names])
 
     git(beside_git.path, "add", "--all")
-    raw = subprocess.run(["git", "ls-files", "-z"], cwd=beside_git.path, capture_output=True, check=True).stdout
+    raw = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=beside_git.path, capture_output=True, check=True
+    ).stdout
     assert {os.fsdecode(each) for each in raw.split(b"\0") if each} == {
         ".gitignore", "Merklfile.py", *(f"{name}.merkl" for name in names),
     }  # fmt: skip
-    assert beside_git.merkl("untrack", *[f"./{name}" for name in names]).stdout.count("untracked") == len(names)
+    assert beside_git.merkl("untrack", *[f"./{name}" for name in names]).stdout.count("untracked") == len(
+        names
+    )
     assert not (beside_git.path / ".gitignore").exists()
 
 
@@ -177,7 +181,10 @@ def test_a_sidecar_that_git_ignores_is_spoken_of(beside_git):
     beside_git.write(".gitignore", "*.merkl\n")
     beside_git.write("a", "1")
 
-    assert "note: git ignores the sidecar a.merkl too: .gitignore:1: *.merkl" in beside_git.merkl("track", "a").stderr
+    assert (
+        "note: git ignores the sidecar a.merkl too: .gitignore:1: *.merkl"
+        in beside_git.merkl("track", "a").stderr
+    )
 
 
 def test_a_dry_run_writes_nothing(beside_git):
@@ -359,7 +366,14 @@ def test_a_directory_that_changes_while_it_is_moved_stays(beside_git, monkeypatc
         project.close()
 
     assert beside_git.read("d/late") == "precious"
-    assert sorted(os.listdir(beside_git.path)) == [".git", ".gitignore", ".merkl", "Merklfile.py", "d", "d.merkl"]
+    assert sorted(os.listdir(beside_git.path)) == [
+        ".git",
+        ".gitignore",
+        ".merkl",
+        "Merklfile.py",
+        "d",
+        "d.merkl",
+    ]
 
 
 def test_a_file_that_changes_while_it_is_moved_is_what_the_sidecar_says(beside_git, monkeypatch):

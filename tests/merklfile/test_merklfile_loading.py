@@ -211,3 +211,20 @@ ECHO_TARGET = """
     def t():
         return echo(1)
 """
+
+
+def test_a_merklfile_that_is_a_pipe_or_leads_nowhere_is_not_to_be_renamed_to_its_own_name(
+    project: Project,
+) -> None:
+    path = os.path.join(project.root, "Merklfile.py")
+    for make, what in (
+        (os.mkfifo, "not a regular file"),
+        (lambda p: os.symlink("nowhere", p), "a link that leads nowhere"),
+    ):
+        make(path)
+
+        with pytest.raises(MerklfileError) as caught:
+            find_merklfile(Config(project.root))
+
+        assert caught.value.hint == f"Merklfile.py is {what}"
+        os.unlink(path)

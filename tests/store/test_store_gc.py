@@ -124,9 +124,68 @@ def test_what_is_cheap_to_make_again_goes_first(store: LocalStore) -> None:
         key_of("dear"),
         key_of("middling"),
     }
+    age(store, 2)  # They have just been used.
     collect(store, Keep(max_size=len(large())))
     assert set(store.by_key([key_of(n) for n in ("cheap", "dear", "middling")])) == {key_of("dear")}
+    assert collect(store, Keep(max_size=0)).records == 0, "used within the hour"
+    age(store, 2)
     assert collect(store, Keep(max_size=0)).left == 0
+
+
+def test_what_a_kept_record_was_made_from_stays(store: LocalStore) -> None:
+    made: dict[str, Record] = {}
+    for name, needs in (("a", ()), ("b", ("a",)), ("c", ("b", "a")), ("d", ("c",)), ("other", ("a",))):
+        store.put([name.encode()])
+        deps: list[object] = [{"node": key_of(each).hex(), "task": each, "output": ""} for each in needs]
+        one, _ = record(name, name.encode(), dependencies=[{"file": "x", "digest": "00"}, *deps])
+        made[name] = store.file(one)
+    store.alias(key_of("c by another name"), made["c"])
+    age(store, 40)
+
+    done = collect(store, Keep(keys=frozenset([key_of("c by another name")]), older_than_days=30))
+
+    assert done.records == 2
+    assert set(store.by_key([key_of(name) for name in made])) == {key_of(name) for name in "abc"}
+
+
+def test_a_record_is_noted_as_used_when_it_is_found(store: LocalStore) -> None:
+    used = publish(store, "f", large(1))
+    age(store, 40)
+    other = LocalStore(store.directory)
+
+    assert other.by_content_key([used.content_key]) == {used.content_key: [used]}
+
+    assert collect(store, Keep(older_than_days=30, max_size=0)).records == 0
+    assert other.read(Digest.of(large(1))) == large(1)
+    other.close()
+
+
+def test_a_killed_gc_leaves_files_without_rows_for_the_next(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, again = store.put([large(1)]), store.put([large(2)])
+    age(store, 2)
+    monkeypatch.setattr(gc, "_move_files", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        collect(store)
+    monkeypatch.undo()
+    assert check(store, repair=True).is_clean
+    store.put([large(2)])
+
+    assert collect(store, Keep(grace_s=-5, digests=frozenset([again]))).blobs == 1
+    assert store.has([digest, again]) == {again}
+
+
+def test_what_is_confirmed_is_safe_for_an_hour(store: LocalStore) -> None:
+    digests = [store.put([large(1)]), store.put([b"small"]), store.put([large(2)]), store.put([b"not asked"])]
+    absent, lost = Digest.of(b"absent"), store.put([large(3)])
+    blob_path(store, lost).unlink()
+    age(store, 2)
+
+    assert store.confirm([*digests[:3], absent, lost]) == set(digests[:3])
+
+    assert collect(store).blobs == 1
+    assert store.has(digests) == set(digests[:3])
 
 
 def test_a_blob_that_a_staying_record_shares_stays(store: LocalStore) -> None:

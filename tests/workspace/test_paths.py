@@ -77,7 +77,7 @@ def test_spelling_a_spelling_changes_nothing(path, base):
     [
         "", ".", "..", "../x", "a/../../x", "a/../b", "a//b", "a/", "./a", "/etc/x", "/p/../x", "a\0b", ".git", ".git/hooks/pre-commit",
         "sub/.git/config", ".GIT/x", ".Git", "git~1/x", "GIT~1", ".g\u200cit/x", "\u200c.git/x", ".merkl/cache.db", ".MERKL/x", ".hg/x",
-        ".svn/x", ".jj/x", "Merklfile.py", "lib/merklfile.PY", "merkl.yaml", "a.merkl", "x" * 256, "é" * 128, "/".join(["a" * 200] * 21),
+        ".svn/x", ".jj/x", "Merklfile.py", "lib/merklfile.PY", "Merklfile.yaml", "merkl.yaml", "a.merkl", "x" * 256, "é" * 128, "/".join(["a" * 200] * 21),
     ],
 )  # fmt: skip
 def test_an_output_cannot_go_there(path):
