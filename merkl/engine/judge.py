@@ -256,17 +256,31 @@ class Judge:
         other.waiters.append(step)
 
     def _recheck(self, fresh: Sequence[Step]) -> None:
-        """Hold back answers by key whose dependencies are needed by others too, and may get other digests in this build."""
-        if all(step.state is State.KNOWN for step in fresh):
-            return
-        for step in sorted(fresh, key=lambda step: step.node.serial):  # Dependencies first.
-            if step.state is State.KNOWN and step.by_key:
-                needed = [self.steps.get(dep.future.node.key) for dep in step.node.deps]
-                unsettled = [other for other in needed if other is not None and other.state not in ENDED]
-                if unsettled:
-                    self._take_back(step)
-                    for other in unsettled:
-                        self._wait_for(step, other)
+        """Hold back answers by key whose dependencies are needed by others too, and may get other digests in this build.
+
+        Or have got others already: of a task whose results vary, the first counts, and this answer may rest on another.
+        """
+        doubtful = [step for step in fresh if step.by_key and step.node.deps and step.state is State.KNOWN]
+        for step in sorted(doubtful, key=lambda step: step.node.serial):  # Dependencies first.
+            needed = [self.steps.get(dep.future.node.key) for dep in step.node.deps]
+            unsettled = [other for other in needed if other is not None and other.state not in ENDED]
+            if unsettled:
+                self._take_back(step)
+                for other in unsettled:
+                    self._wait_for(step, other)
+            elif step.record is not None and not self._agrees(step.node, step.record):
+                self._take_back(step)
+                self._judgeable.append(step)
+
+    def _agrees(self, node: Node, record: Record) -> bool:
+        """Whether a record was made from what the dependencies of ``node``, as far as they are known, really produced."""
+        for dep, was in zip(node.deps, record.inputs, strict=True):
+            other = self.steps.get(dep.future.node.key)
+            if other is None or other.state is not State.KNOWN:
+                continue
+            if other.artifacts[dep.future.output].digest != was:
+                return False
+        return True
 
     def _hold_readers(self, step: Step) -> None:
         """Take back the answers that rest on a step that is to run again, unless they have been acted on already."""
@@ -319,18 +333,12 @@ class Judge:
 
     def _confirm(self, step: Step, record: Record) -> None:
         """Take a held-back answer by key if the dependencies known now are those it was made from."""
-        for dep, was in zip(step.node.deps, record.inputs, strict=True):
-            other = self.steps.get(dep.future.node.key)
-            if (
-                other is not None
-                and other.state is State.KNOWN
-                and other.artifacts[dep.future.output].digest != was
-            ):
-                step.by_key, step.record = False, None
-                self._recheck(self._demand(dep.future.node for dep in step.node.deps))
-                self._wait_for_deps(step)
-                return
-        self._know(step, Cached(record), record.outputs)
+        if self._agrees(step.node, record):
+            self._know(step, Cached(record), record.outputs)
+            return
+        step.by_key, step.record = False, None
+        self._recheck(self._demand(dep.future.node for dep in step.node.deps))
+        self._wait_for_deps(step)
 
     def _judge(self, step: Step, found: Mapping[Key, Sequence[Record]]) -> Runs | None:
         """Let a record of what was found answer for ``step``, or say why none does."""

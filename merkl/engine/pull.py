@@ -168,6 +168,7 @@ class _Pull:
             before is None
             or not before.kind == sidecar.kind == "dir"
             or not isinstance(stood.found, Artifact)
+            or stood.found.kind != "dir"
         ):
             return False
         old, new = self._tree_of(before.digest), self._tree_of(sidecar.digest)

@@ -19,6 +19,7 @@ from merkl.engine.project import Project
 from merkl.engine.standing import agree, find_sidecars, is_what
 from merkl.engine.trackable import check_removable, check_trackable, check_untrackable
 from merkl.errors import InputMissing, SidecarConflict, SidecarError, UsageError, WorkspaceError
+from merkl.filesystem import being_written
 from merkl.nodes import Artifact
 from merkl.stamp import Absent
 from merkl.tree import Tree
@@ -221,6 +222,7 @@ def _moved(project: Project, tracked: Tracked) -> Tracked:
         if sidecar.kind == "dir":
             _remove_directory(project, tracked.path, sidecar.digest)
             return replace(tracked, moved=True)
+        _refuse_written(os.fsencode(absolute(tracked.path, project.root)), tracked.path)
         digest = project.store.put_file(absolute(tracked.path, project.root), move=True, durable=True)
     if (
         digest != sidecar.digest
@@ -249,7 +251,7 @@ def _remove_directory(project: Project, path: str, digest: Digest) -> None:
     It gets another name first, so that nothing is written into it by its path while it is looked at.
 
     Raises:
-        InputMissing: it was changed since it was stored; it is still there.
+        InputMissing: it was changed since it was stored, or is being written; it is still there.
     """
     where = os.fsencode(absolute(path, project.root))
 
@@ -258,6 +260,9 @@ def _remove_directory(project: Project, path: str, digest: Digest) -> None:
         os.rename(name, draft, src_dir_fd=directory, dst_dir_fd=directory)
         aside = os.path.join(os.path.dirname(where), draft)
         try:
+            for folder, _, names in os.walk(aside):
+                for inner in names:
+                    _refuse_written(os.path.join(folder, inner), path)
             same = _tree_aside(project, where, aside, path).digest == digest
         except BaseException:
             os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -267,6 +272,17 @@ def _remove_directory(project: Project, path: str, digest: Digest) -> None:
             hint = f"it is still there: `merkl track --move {path}` again"
             raise InputMissing(f"{path} changed while it was moved into the store", hint=hint)
         discard_draft(project.root, directory, draft)
+
+
+def _refuse_written(where: bytes, path: str) -> None:
+    """Refuse to take away a file that somebody writes to: what comes yet would be in no store, or in a stored content.
+
+    Raises:
+        InputMissing: it is open for writing; it is still there.
+    """
+    if being_written(where):
+        hint = f"it is still there: `merkl track --move {path}` when the writer is done"
+        raise InputMissing(f"{path} is being written by another process", hint=hint)
 
 
 def _tree_aside(project: Project, where: bytes, aside: bytes, path: str) -> Tree:

@@ -35,6 +35,7 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ``pulled``       ``path state bytes saved``, and of a path that was left ``error hint details exit_code``; from ``pull``, and
                  from ``build --pull`` before ``start``
 ``pushed``       likewise; for results of tasks ``results`` (how many) instead of ``path`` and ``saved``
+``track``        ``path change kind digest size moved gitignore``; from ``track`` and ``untrack`` only
 ``error``        ``error hint details exit_code``: what ended the command before a build began or after it
 ===============  =============================================================================================
 

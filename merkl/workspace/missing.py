@@ -53,7 +53,8 @@ def unreadable(shown: str, where: str | bytes, error: OSError) -> InputMissing:
                 f"the input {shown} is a symbolic link to {os.readlink(where)}, which does not exist",
                 hint="make what it points to, or point it elsewhere",
             )
-        return InputMissing(f"the input {shown} does not exist", hint=_near(shown, where))
+        hint = f"it is tracked: merkl pull {shown}" if _is_tracked(where) else _near(shown, where)
+        return InputMissing(f"the input {shown} does not exist", hint=hint)
     if error.errno == errno.ELOOP:
         return InputMissing(f"the input {shown} is a symbolic link that leads back to itself")
     if error.errno == errno.ENXIO:  # What opening a socket says.
@@ -66,6 +67,16 @@ def _mode(where: str) -> int:
         return os.stat(where).st_mode
     except OSError:
         return 0
+
+
+def _is_tracked(where: str) -> bool:
+    """Whether a sidecar says what should be there, or in a directory above that is missing too."""
+    above = os.path.abspath(where)
+    while not os.path.isdir(above):
+        if os.path.isfile(f"{above}.merkl"):
+            return True
+        above = os.path.dirname(above)
+    return False
 
 
 def _near(shown: str, where: str) -> str:

@@ -245,6 +245,20 @@ def test_forcing_one_node_leaves_its_readers_to_their_inputs() -> None:
     assert world.build(a, b, forced=frozenset({a.key})) == ["a", "b"]
 
 
+def test_a_key_record_made_from_a_result_that_did_not_become_the_first_does_not_answer() -> None:
+    world = World()
+    a = node("a")
+    world.build(a)
+    world.result["a"] = "another"
+    b = node("b", a)
+    c = node("c", b)
+    assert world.build(a, b, c, forced=frozenset({a.key})) == ["a", "b", "c"]
+
+    assert world.build(a, b, c) == ["b", "c"]  # The store answers for a with its first result.
+    assert world.build(a, b, c) == []
+    assert world.build(c) == []
+
+
 def test_order_without_data_holds_a_node_back() -> None:
     world = World()
     deploy = node("deploy", cache=False)

@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 
 from merkl.config import load_config
-from merkl.digest import Digest
 from merkl.engine.judge import Judge, State
 from merkl.engine.project import Project
-from merkl.nodes import Artifact, using
+from merkl.nodes import using
 from merkl.python.task import task
-from merkl.store.base import Record
 from merkl.store.memory import MemoryStore
 
 FULL = bool(os.environ.get("MERKL_FULL"))
@@ -63,9 +61,7 @@ def test_what_would_run_of_ten_thousand_is_said_quickly(project: Any) -> None:
     assert seconds < 20  # It takes two; a plan that is quadratic takes minutes.
 
 
-def test_a_chain_of_a_hundred_thousand_calls_is_made_and_judged_without_recursion(tmp_path: Path) -> None:
-    """Planned, then judged link by link as a build would."""
-
+def test_a_chain_of_a_hundred_thousand_calls_is_made_and_planned_without_recursion(tmp_path: Path) -> None:
     @task(version="1")
     def step(before: object) -> object:
         return before
@@ -77,17 +73,9 @@ def test_a_chain_of_a_hundred_thousand_calls_is_made_and_judged_without_recursio
             future = step(future)
     judge = Judge(MemoryStore(), lambda _: None)
     judge.want([future.node])
+
     assert len(judge.steps) == 100_000
     assert sum(step.state is State.READY for step in judge.steps.values()) == 1
-
-    made = {"": Artifact("value", Digest.of(b"1"), 1)}
-    for _ in range(100_000):
-        ready = judge.next_ready()
-        assert ready is not None and ready.content is not None
-        inputs = [artifact.digest for artifact in judge.inputs(ready.node)]
-        judge.finished(ready, Record(ready.node.key, ready.content, "step", made, inputs, 0.0, 0))
-
-    assert judge.next_ready() is None and judge.artifact(future) == made[""]
     project.close()
 
 

@@ -389,6 +389,28 @@ def test_a_file_that_changes_while_it_is_moved_is_what_the_sidecar_says(beside_g
         project.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
+@pytest.mark.parametrize("path", ["small", "large", "d/small", "d/large"])
+@pytest.mark.parametrize("name", ["", "link"], ids=["by its name", "by another name"])
+def test_a_file_that_somebody_still_writes_to_is_not_moved(beside_git, path, name):
+    beside_git.write(path, b"a" * (300_000 if path.endswith("large") else 1))
+    written = beside_git.path / path
+    if name:
+        os.link(written, beside_git.path / name)
+        written = beside_git.path / name
+    top = path.split("/")[0]
+    with open(written, "ab") as writer:
+        error = beside_git.merkl("track", "--move", top, code=2).stderr
+        writer.write(b"precious")
+
+    assert f"{top} is being written by another process\n  hint: it is still there" in error
+    assert (beside_git.path / path).read_bytes().endswith(b"aprecious")
+    beside_git.merkl("track", "--move", top)
+    beside_git.merkl("pull", top)
+    assert (beside_git.path / path).read_bytes().endswith(b"aprecious")
+    assert beside_git.merkl("fsck").stdout.endswith(": nothing is wrong\n")
+
+
 def test_a_full_store_moves_nothing(beside_git, monkeypatch):
     beside_git.write("a", "precious")
     beside_git.write("d/a", "precious")

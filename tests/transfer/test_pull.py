@@ -380,3 +380,20 @@ def test_build_with_pull_runs_nothing_that_a_merklfile_evaluates(clones: Any) ->
 
     assert not list(clones.here.rglob("ran"))
     assert "leave out one" in clones.merkl(clones.here, "build", "--pull", "--force", code=2).stderr
+
+
+def test_a_file_of_the_users_where_a_directory_is_tracked_is_left_and_the_rest_is_pulled(clones: Any) -> None:
+    clones.write(clones.here, "data/a", "old\n")
+    clones.write(clones.here, "other", "other\n")
+    clones.track(clones.here, "data")
+    clones.track(clones.here, "other")
+    clones.merkl(clones.here, "status")  # Data and sidecars are seen to agree.
+    shutil.rmtree(clones.here / "data")
+    clones.write(clones.here, "data", "mine\n")
+    (clones.here / "other").unlink()
+
+    done = clones.merkl(clones.here, "pull", code=6)
+
+    assert "data was modified, and is left as it is" in done.stderr
+    assert (clones.here / "data").read_text() == "mine\n"
+    assert (clones.here / "other").read_text() == "other\n"
