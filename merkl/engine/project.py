@@ -79,7 +79,11 @@ class Project:
         from merkl.store.local import LocalStore
 
         self._make_state()
-        return LocalStore(self.config.store)
+        store = LocalStore(self.config.store)
+        state = os.path.realpath(self.config.state)
+        if not os.path.realpath(store.directory).startswith(state + os.sep):
+            store.enter_user(state)
+        return store
 
     @cached_property
     def remote(self) -> "Remote | None":

@@ -83,6 +83,8 @@ def track(project: Project, paths: Sequence[str], *, move: bool = False, dry_run
     if move:
         check_removable(project, asked)
     files_to_move = {path for path in asked if move and not os.path.isdir(absolute(path, project.root))}
+    for path in files_to_move:
+        _refuse_written(os.fsencode(absolute(path, project.root)), path)
     keeper = Keeper(project, durable=move)
     found = []
     for path in asked:

@@ -97,10 +97,13 @@ def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
 
 
 def readers(store: LocalStore) -> list[str]:
-    """The directories in which projects have views of the store's blobs: one for each project that ran commands with it."""
+    """Directories of projects that use the store: where they have views of its blobs, and what they entered in ``users/``."""
     query = "SELECT DISTINCT directory FROM view"
     rows = store.database.read(lambda connection: connection.execute(query).fetchall())
-    return [os.fsdecode(directory) for (directory,) in rows if isinstance(directory, bytes)]
+    return [
+        *(os.fsdecode(directory) for (directory,) in rows if isinstance(directory, bytes)),
+        *store.users(),
+    ]
 
 
 def _leaves(store: LocalStore, digest: Digest) -> list[Digest]:

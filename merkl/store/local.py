@@ -7,6 +7,7 @@ It joins the parts that know records, blobs and locks; it decides only what is o
     incoming/           blobs being written, each locked by its writer
     quarantine/         what did not have its digest        trash/      what gc removes
     locks               the run locks                       holders/    who holds them, for messages
+    users/              links to the state of projects that use it from elsewhere
 
 The invariant: blobs are stored before the record that names them, and what a read returns is what was stored or
 nothing.  Only a store that cannot be used at all raises.
@@ -193,6 +194,25 @@ class LocalStore:
         return self.blobs.size(digest)
 
     # The rest.
+
+    def enter_user(self, directory: str) -> None:
+        """Note that a project whose state is in ``directory`` uses this store, so that its gc spares what others keep here."""
+        folder = os.path.join(self.directory, "users")
+        entry = os.path.join(folder, Digest.of(os.fsencode(directory)).hex()[:32])
+        if not os.path.lexists(entry):
+            try:
+                os.makedirs(folder, exist_ok=True)
+                os.symlink(directory, entry)
+            except OSError:
+                pass  # It may only be read, or somebody else has just done so.
+
+    def users(self) -> list[str]:
+        """The directories that were entered; their projects may be gone."""
+        try:
+            with os.scandir(os.path.join(self.directory, "users")) as entries:
+                return [os.readlink(entry.path) for entry in entries if entry.is_symlink()]
+        except OSError:
+            return []
 
     def try_lock(self, content_key: Key, task: str) -> RunLock | None:
         """The lock to run that node, or None if somebody has it."""

@@ -405,6 +405,7 @@ def test_a_file_that_somebody_still_writes_to_is_not_moved(beside_git, path, nam
 
     assert f"{top} is being written by another process\n  hint: it is still there" in error
     assert (beside_git.path / path).read_bytes().endswith(b"aprecious")
+    assert (beside_git.path / f"{top}.merkl").exists() is (top == "d"), "a file is not in the store yet"
     beside_git.merkl("track", "--move", top)
     beside_git.merkl("pull", top)
     assert (beside_git.path / path).read_bytes().endswith(b"aprecious")

@@ -45,7 +45,9 @@ class Clone:
 
     def ran(self, *words: str) -> list[str]:
         """Build; the names of the tasks that ran, sorted."""
-        events = [json.loads(line) for line in self.run("merkl", "build", "--json", *words).stdout.splitlines()]
+        events = [
+            json.loads(line) for line in self.run("merkl", "build", "--json", *words).stdout.splitlines()
+        ]
         return sorted(event["task"] for event in events if event["event"] == "ran")
 
     def status(self) -> dict[str, str]:
@@ -77,7 +79,11 @@ class Clone:
                 where = os.path.join(top, name)
                 stat = os.stat(where)
                 timed = stat.st_mtime_ns if os.path.exists(f"{where}.merkl") else None
-                found[os.path.relpath(where, self.path)] = (Path(where).read_bytes(), bool(stat.st_mode & 0o100), timed)
+                found[os.path.relpath(where, self.path)] = (
+                    Path(where).read_bytes(),
+                    bool(stat.st_mode & 0o100),
+                    timed,
+                )
         return found
 
 

@@ -17,12 +17,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from merkl.cli.main import run
 from merkl.digest import Digest
@@ -70,6 +69,17 @@ def _entry(path: Path, top: Path) -> TreeEntry:
         return TreeEntry(name, "dir")
     data = path.read_bytes()
     return TreeEntry(name, "file", Digest.of(data), len(data), bool(path.stat().st_mode & 0o100))
+
+
+CHANGES = st.tuples(
+    st.sampled_from(["edit", "edit", "edit_back", "remove", "touch"]), st.sampled_from(EDITED)
+)
+COMMANDS = (
+    ("save",), ("save",), ("commit",), ("switch",), ("switch",), ("discard",), ("stash",), ("unstash",),
+    ("merge", "--ours"), ("merge", "--theirs"), ("merge", "--abort"), ("merge", "as it is"),
+    ("track",), ("track", "data/a"), ("track", "data/d"), ("pull",), ("pull",), ("pull", "--force"), ("push",),
+    ("build",), ("build",), ("gc",), ("gc",), ("restore", "data/a"), ("restore", "data/b"), ("restore", KEPT),
+)  # fmt: skip
 
 
 class Files(RuleBasedStateMachine):
@@ -161,7 +171,11 @@ class Files(RuleBasedStateMachine):
         objects = self.git("rev-list", "--all", "--reflog", "--objects").stdout.split(b"\n")
         names = {line.split(b" ")[0] for line in objects if line.endswith(b".merkl")}
         asked = subprocess.run(
-            ["git", "cat-file", "--batch"], cwd=self.root, input=b"\n".join(names), capture_output=True, check=True
+            ["git", "cat-file", "--batch"],
+            cwd=self.root,
+            input=b"\n".join(names),
+            capture_output=True,
+            check=True,
         )
         found = set(re.findall(rb'(?m)^digest: "([0-9a-f]{64})"', asked.stdout + b"\n".join(texts)))
         digests = {each.decode() for each in found}
@@ -194,47 +208,51 @@ class Files(RuleBasedStateMachine):
 
     # ---- what the user does ------------------------------------------------------------------------------------------
 
-    @rule(path=st.sampled_from(EDITED), old=st.booleans())
-    def edit(self, path: str, old: bool) -> None:
-        again = sorted(data for data in self.mine if old)
-        number = next(self.numbers)
-        data = again[number % len(again)] if again else f"edit {number} of {path}\n".encode()
-        self.user_writes(path, data)
+    @rule(changes=st.lists(CHANGES, max_size=3), command=st.sampled_from(COMMANDS))
+    def step(self, changes: list[tuple[str, str]], command: tuple[str, ...]) -> None:
+        """Change some files, then do one thing with git or merkl.  One rule, so that edits are never far apart."""
+        for change, path in changes:
+            getattr(self, change)(path)
+        if changes:
+            self.status_is_that_of_the_model()
+        getattr(self, command[0])(*command[1:])
 
-    @rule(path=st.sampled_from(EDITED[:-1]))
+    def edit(self, path: str) -> None:
+        self.user_writes(path, f"edit {next(self.numbers)} of {path}\n".encode())
+
+    def edit_back(self, path: str) -> None:
+        """Write what was written before, here or elsewhere."""
+        again = sorted(self.mine)
+        self.user_writes(path, again[next(self.numbers) % len(again)])
+
     def remove(self, path: str) -> None:
+        if path == "src.txt":
+            return  # Git keeps it, and a build needs it.
         self.user_gives_up(lambda: (self.root / path).unlink(missing_ok=True))
 
-    @rule(path=st.sampled_from(EDITED))
     def touch(self, path: str) -> None:
         if (self.root / path).exists():
             os.utime(self.root / path, ns=(next(self.numbers) * 10**9,) * 2)
 
-    @rule()
     def commit(self) -> None:
         if not self.git("ls-files", "--unmerged").stdout:
             self.git("add", "--all")
             self.git("commit", "-qm", "more", "--allow-empty")
 
-    @rule()
     def switch(self) -> None:
         branch = self.git("branch", "--show-current").stdout.strip()
         self.git("switch", "-q", "other" if branch == b"main" else "main", code=None)
 
-    @rule()
     def discard(self) -> None:
         """Give up what git keeps and was changed, and with the sidecars what only they named."""
         self.user_gives_up(lambda: self.git("checkout", "-q", "--", ".", code=None))
 
-    @rule()
     def stash(self) -> None:
         self.git("stash", "-q", code=None)
 
-    @rule()
     def unstash(self) -> None:
         self.git("stash", "pop", "-q", code=None)
 
-    @rule(side=st.sampled_from(["--ours", "--theirs", "--abort", "as it is"]))
     def merge(self, side: str) -> None:
         branch = self.git("branch", "--show-current").stdout.strip()
         self.git("merge", "-q", "-m", "merged", "other" if branch == b"main" else "main", code=None)
@@ -250,23 +268,23 @@ class Files(RuleBasedStateMachine):
 
     # ---- what merkl does ---------------------------------------------------------------------------------------------
 
-    @rule(paths=st.sampled_from([(), *((path,) for path in TRACKED)]))
-    def track(self, paths: tuple[str, ...]) -> None:
+    def save(self) -> None:
+        self.track()
+        self.commit()
+
+    def track(self, *paths: str) -> None:
         self.merkl("track", *paths, codes=(0, 2))
 
-    @rule(force=st.booleans())
-    def pull(self, force: bool) -> None:
+    def pull(self, *options: str) -> None:
         before = self.in_place()
-        self.merkl("pull", *(["--force"] if force else []), codes=(0, 2, 6))
+        self.merkl("pull", *options, codes=(0, 2, 6))
         if before.get(KEPT) != self.in_place().get(KEPT):
             self.placed[KEPT] = what_is_at(self.root / KEPT) or ""
             self.built_from = None
 
-    @rule()
     def push(self) -> None:
         self.merkl("push", codes=(0, 2, 6))
 
-    @rule()
     def build(self) -> None:
         source = (self.root / "src.txt").read_bytes()
         self.merkl("build")
@@ -275,12 +293,10 @@ class Files(RuleBasedStateMachine):
             self.placed[path] = Digest.of(source.upper()).hex()
             assert what_is_at(self.root / path) == self.placed[path]
 
-    @rule(path=st.sampled_from(["data/a", "data/b", *OUTPUTS]))
     def restore(self, path: str) -> None:
         if "restored" in self.merkl("restore", path, codes=(0, 2)):
             self.placed.pop(path, None)
 
-    @rule()
     def gc(self) -> None:
         """After a year.  What nothing names any more, the user has given up."""
         reached = self.named()
@@ -327,7 +343,11 @@ class Files(RuleBasedStateMachine):
         said = {each["path"]: each["state"] for each in lines if each["event"] == "status"}
         old = self.built_from is not None and self.built_from != (self.root / "src.txt").read_bytes()
         for path in OUTPUTS:
-            if said.get(path) == "stale" and expected.get(path) == "fresh" and (old or self.built_from is None):
+            if (
+                said.get(path) == "stale"
+                and expected.get(path) == "fresh"
+                and (old or self.built_from is None)
+            ):
                 said[path] = "fresh"
         assert said == expected
         for path, state in expected.items():

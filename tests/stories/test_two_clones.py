@@ -112,7 +112,9 @@ def test_edits_on_both_sides_are_merged_with_the_merge_driver(ada: Any, cloned: 
     said = bob.git("merge", "origin/main", code=1)
 
     assert "data/words.txt.merkl: both sides changed the data, each in its own way" in said
-    assert "data/parts.merkl" not in bob.git("diff", "--name-only", "--diff-filter=U"), "each changed other files"
+    assert "data/parts.merkl" not in bob.git("diff", "--name-only", "--diff-filter=U"), (
+        "each changed other files"
+    )
     stands = bob.status()
     assert stands["data/words.txt"] == stands["build/count.txt"] == "conflicted"
     assert stands["data/parts"] == "outdated"
