@@ -21,7 +21,7 @@ from merkl.engine.roots import Roots, roots_of
 from merkl.errors import UsageError
 from merkl.events import Note
 from merkl.report.words import plural, size
-from merkl.store.choice import Keep, readers
+from merkl.store.choice import DAY_S, Keep, readers
 from merkl.store.collect import Collected, collect
 
 KEEP_DAYS: Final = 30.0
@@ -49,7 +49,7 @@ def command(
     saved_edits: bool,
     skip_unreadable: bool,
 ) -> int:
-    """Remove results that nothing here needs and that were not used for DAYS, and bytes that no result needs.
+    """Remove results that nothing here needs and bytes of no result, if they were not used for DAYS.
 
     What made the outputs that are in place stays, with what that was made from, and so does what sidecars name, here and
     in git's branches, tags and stashes, and every file of yours that was saved.  With SIZE alone results go whatever
@@ -87,9 +87,10 @@ def _days(keep_days: str | None, max_size: str | None) -> float | None:
 
 def _keep(project: Project, roots: Roots, days: float | None, most: int | None, *, asked: bool) -> Keep:
     """``asked`` says whether the age was given by the user."""
-    loose_s = 0.0
+    # Bytes of no result may be data that an earlier commit tracks, of which the store has the only copy.
+    loose_s = (KEEP_DAYS if days is None else days) * DAY_S
     if is_shared(project):
-        loose_s = days * 86_400 if asked and days is not None else float("inf")
+        loose_s = days * DAY_S if asked and days is not None else float("inf")
     return Keep(
         keys=frozenset(roots.keys),
         digests=frozenset(roots.digests),

@@ -170,11 +170,11 @@ def test_gc_keeps_what_another_branch_or_a_stash_tracks(care: Care) -> None:
 
     assert care.gc("--keep-days", "0")["blobs"] == 0
     care.git("stash", "drop", "-q")
-    assert care.gc()["blobs"] == 1
+    assert care.gc("--keep-days", "1")["blobs"] == 1
     care.git("branch", "-q", "-D", "other")
-    assert care.gc()["blobs"] == 0, "git reset, which stash calls, left a way back"
+    assert care.gc("--keep-days", "1")["blobs"] == 0, "git reset, which stash calls, left a way back"
     care.git("update-ref", "-d", "ORIG_HEAD")
-    assert care.gc()["blobs"] == 1
+    assert care.gc("--keep-days", "1")["blobs"] == 1
     assert care.has(b"main's", b"other's", b"stashed") == [True, False, False]
 
 
@@ -200,7 +200,7 @@ def test_gc_removes_nothing_if_it_cannot_know_what_is_tracked(care: Care) -> Non
     (care.root / ".git/lost").rename(care.root / ".git/HEAD")
 
     assert care.has(b"nobody's") == [True]
-    done = care.project.merkl("gc", "--skip-unreadable")
+    done = care.project.merkl("gc", "--skip-unreadable", "--keep-days", "1")
     assert done.stdout.startswith("removed 0 results and 1 blob, 8 bytes")
     assert "note: passed over: HEAD:other.merkl:2" in done.stderr
 
@@ -214,7 +214,7 @@ def test_gc_keeps_both_sides_of_a_conflict(care: Care) -> None:
     care.keep(b"nobody's")
     care.age(2)
 
-    assert care.gc()["blobs"] == 1
+    assert care.gc("--keep-days", "1")["blobs"] == 1
     assert care.has(b"ours", b"theirs") == [True, True]
 
 
@@ -265,12 +265,27 @@ def test_a_store_that_another_project_reads_is_a_shared_one(care: Care, tmp_path
     )
     care.project.merkl("build", cwd=tmp_path / "other")
     care.keep(b"tracked there")
-    care.age(2)
-    assert care.gc()["blobs"] == 0
+    care.age(31)
+    care.gc()
+    assert care.has(b"tracked there") == [True]
 
     shutil.rmtree(tmp_path / "other")
 
-    assert care.gc()["blobs"] == 1
+    care.gc()
+    assert care.has(b"tracked there") == [False]
+
+
+def test_what_only_an_earlier_commit_tracks_stays_as_long_as_a_result_would(care: Care) -> None:
+    care.project.merkl("build")
+    care.keep(b"an earlier version")
+    care.age(29)
+    care.gc()
+    assert care.has(b"an earlier version") == [True]
+
+    care.age(31)
+    care.gc()
+
+    assert care.has(b"an earlier version") == [False]
 
 
 def test_gc_removes_what_was_set_aside_long_ago(care: Care, monkeypatch: pytest.MonkeyPatch) -> None:
