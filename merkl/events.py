@@ -136,9 +136,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A file that merkl did not make, or that was edited, was put into the store before it was replaced."""
+    """A file that merkl did not make, or that was edited, was put into the store before it was replaced.
+
+    ``link`` is the text of a symbolic link, if that is what it was.
+    """
 
     path: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def _pull(options: Options, words: list[str]) -> int:
 
     if options.force:
         raise UsageError("--pull runs nothing, and --force runs everything", hint="leave out one of them")
-    code = pull_tracked(options)
+    code, _ = pull_tracked(options)
     with asked(replace(options, frozen=True), words) as it:  # Nor does what the Merklfile evaluates run.
         if options.dry_run:
             return max(code, _preview(options, it))

@@ -6,7 +6,7 @@ It decides what is said of the rest, and the exit code.
 import sys
 from collections.abc import Sequence
 
-from merkl.cli.moving import transferred
+from merkl.cli.moving import exit_code_of, transferred
 from merkl.cli.opening import Asked, asked, reporter_of
 from merkl.cli.options import Options
 from merkl.engine.fetch import fetch, replaceable, tracked_of
@@ -27,11 +27,16 @@ def pull_paths(options: Options, project: Project, paths: Sequence[str], *, over
 
 
 def pull_request(options: Options, words: Sequence[str], *, overwrite: bool) -> int:
-    """Pull the data of sidecars that a request reads or places, and its results; the exit code."""
+    """Pull the data of sidecars that a request reads or places, and its results; the exit code.
+
+    Tracked data comes before all: the Merklfile may read it, so what the request needs cannot be known without it.
+    """
+    code, done = pull_tracked(options)
     with asked(options, words) as it:
         selection = it.chosen.selection
-        paths = tracked_of(it.project, selection)
-        code = pull_paths(options, it.project, paths, overwrite=overwrite) if paths or options.dry_run else 0
+        paths = [path for path in tracked_of(it.project, selection) if path not in done]
+        if paths or (options.dry_run and not done):
+            code = max(code, pull_paths(options, it.project, paths, overwrite=overwrite))
         if options.dry_run:
             return code
         rest: Sequence[Placement] = [each for each in selection.placements if not each.sidecar]
@@ -41,8 +46,8 @@ def pull_request(options: Options, words: Sequence[str], *, overwrite: bool) -> 
         return max(code, fetch_results(options, it, rest), *(_tell(options, error) for error in refused))
 
 
-def pull_tracked(options: Options) -> int:
-    """Pull the tracked data that no node made, where something is missing or outdated; the exit code.
+def pull_tracked(options: Options) -> tuple[int, set[str]]:
+    """Pull the tracked data that no node made, where something is missing or outdated; the exit code, and which.
 
     It is done before a Merklfile is loaded, since that may read them.  What was modified is an input like any other.
     """
@@ -53,7 +58,7 @@ def pull_tracked(options: Options) -> int:
             each for each in stood if each.state in ("missing", "outdated") and each.sidecar is not None
         ]
         paths = [each.path for each in wanted if each.sidecar is not None and each.sidecar.key is None]
-        return pull_paths(options, project, paths) if paths else 0
+        return (pull_paths(options, project, paths) if paths else 0), set(paths)
     finally:
         project.close()
 
@@ -76,4 +81,4 @@ def _tell(options: Options, error: MerklError) -> int:
     else:
         sys.stdout.flush()
         sys.stderr.write(harmless(str(error)) + "\n")
-    return error.exit_code
+    return exit_code_of(error)

@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from merkl.cli.opening import project_of, tell
 from merkl.cli.options import Command, Options, options_of, shared
+from merkl.engine.lost import Lost, lost_data
 from merkl.engine.project import Project
-from merkl.errors import ConfigError
+from merkl.errors import ConfigError, StoreError
 from merkl.events import Note
 from merkl.report.words import one_line, plural, size
 from merkl.store.check import Findings, check
@@ -28,8 +29,9 @@ def command(context: click.Context, repair: bool, remote: bool) -> int:
     """Read everything in the store and compare it with its digest.
 
     Damaged bytes are set aside in any case.  They come again from the remote, if there is one that has them; else they
-    are made again when they are needed.  In the remote nothing is changed.  Exit code: 0 if nothing was wrong, 3
-    otherwise.
+    are made again when they are needed; tracked data that nobody can make is named.  With --remote, damaged contents
+    there are set aside too, so that the next push of what they belong to sends them again.  Exit code: 0 if nothing was
+    wrong, 3 otherwise.
     """
     options = options_of(context)
     with project_of(options, options.existing()) as project:
@@ -39,17 +41,35 @@ def command(context: click.Context, repair: bool, remote: bool) -> int:
             )
         found = check(project.store, repair=repair, progress=_progress(options), remote=project.remote)
         there = _inspected(project, options) if remote else None
-        clean = found.is_clean and (there is None or there.is_clean)
+        lost = _lost(project, found)
+        clean = found.is_clean and not lost and (there is None or there.is_clean)
         if options.json:
-            sys.stdout.write(json.dumps(_object(found, there)) + "\n")
+            sys.stdout.write(json.dumps(_object(found, there, lost)) + "\n")
         elif not options.quiet or not clean:
-            lines = [*_lines(found, repair), *(_remote_lines(there, project) if there is not None else ())]
+            lines = [
+                *_lines(found, repair, lost),
+                *(_remote_lines(there, project) if there is not None else ()),
+            ]
             sys.stdout.write("\n".join(lines) + "\n")
         notes = project.take_notes()
         if found.unasked:
             notes.append(Note(f"the remote was not asked for what is missing: {found.unasked}", ""))
         tell(options, notes)
     return 0 if clean else 3
+
+
+def _lost(project: Project, found: Findings) -> list[Lost]:
+    """The tracked data of which the store has no whole copy, nor the remote, as far as that could be asked."""
+    damaged = {*found.bad, *(digest for each in found.incomplete for digest in each.missing)}
+    lost = lost_data(project, damaged)
+    if not lost or project.remote is None or found.unasked:
+        return lost
+    try:
+        there = project.remote.has({digest for each in lost for digest in each.missing} - set(found.bad))
+    except StoreError as error:
+        found.unasked = error.headline
+        return lost
+    return [each for each in lost if not there.issuperset(each.missing)]
 
 
 def _inspected(project: Project, options: Options) -> "RemoteFindings":
@@ -72,7 +92,7 @@ def _progress(options: Options) -> Callable[[int, int], object] | None:
     return show
 
 
-def _lines(found: Findings, repair: bool) -> list[str]:
+def _lines(found: Findings, repair: bool, lost: Sequence[Lost]) -> list[str]:
     lines = []
     if found.database_damaged:
         lines.append("the database was damaged and has been rebuilt")
@@ -94,15 +114,23 @@ def _lines(found: Findings, repair: bool) -> list[str]:
         lines.append(f"{plural(len(found.orphans), 'blob')} that no result needs: {kept}")
     if found.elsewhere:
         lines.append(f"{plural(found.elsewhere, 'result')} with bytes that are only in the remote")
+    for data in lost:
+        lacks = ", ".join(digest.short for digest in data.missing)
+        lines.append(f"damaged or gone: the tracked {one_line(data.path)} lacks {lacks}")
+        lines += [f"  set aside: {one_line(file)}" for file in data.aside]
+        lines.append(f"  hint: {one_line(data.hint)}")
     verdict = "nothing is wrong" if found.is_clean else "what was damaged is made again when it is needed"
     if not found.is_clean and set(found.bad) == again and not (found.incomplete or found.bad_records):
         verdict = "what was damaged is whole again"
+    if lost:
+        verdict = f"no task can make {plural(len(lost), 'tracked path')} again, see above"
     return [*lines, f"{plural(found.blobs, 'blob')}, {size(found.bytes)}: {verdict}"]
 
 
 def _remote_lines(there: "RemoteFindings", project: Project) -> list[str]:
     assert project.remote is not None
-    lines = [f"damaged in the remote: {name}" for name in there.bad]
+    aside = set(there.aside)
+    lines = [f"damaged in the remote{', set aside' if name in aside else ''}: {name}" for name in there.bad]
     for name, missing in there.lacking.items():
         lines.append(
             f"incomplete in the remote: {name} lacks {', '.join(digest.short for digest in missing)}"
@@ -112,11 +140,11 @@ def _remote_lines(there: "RemoteFindings", project: Project) -> list[str]:
     return [*lines, f"{where}, {size(there.bytes)}: {verdict}"]
 
 
-def _object(found: Findings, there: "RemoteFindings | None") -> dict[str, object]:
-    clean = found.is_clean and (there is None or there.is_clean)
+def _object(found: Findings, there: "RemoteFindings | None", lost: Sequence[Lost]) -> dict[str, object]:
+    clean = found.is_clean and not lost and (there is None or there.is_clean)
     remote = {} if there is None else {
         "remote": {
-            "objects": there.objects, "bytes": there.bytes, "bad": there.bad,
+            "objects": there.objects, "bytes": there.bytes, "bad": there.bad, "aside": there.aside,
             "incomplete": {name: [each.hex() for each in missing] for name, missing in there.lacking.items()},
         }
     }  # fmt: skip
@@ -127,6 +155,10 @@ def _object(found: Findings, there: "RemoteFindings | None") -> dict[str, object
         "incomplete": [
             {"task": each.task, "key": each.key.hex(), "missing": [digest.hex() for digest in each.missing]}
             for each in found.incomplete
+        ],
+        "lost": [
+            {"path": each.path, "missing": [digest.hex() for digest in each.missing], "aside": each.aside, "hint": each.hint}
+            for each in lost
         ],
         "orphans": len(found.orphans), "stray": found.stray, "database_damaged": found.database_damaged, **remote,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from merkl.cli.options import Options
 from merkl.engine.transfer import Moved, Transfer, total
-from merkl.errors import MerklError
+from merkl.errors import MerklError, StoreError, WorkspaceError
 from merkl.report.color import can_redraw, painter, wanted
 from merkl.report.moving import Bar, Lines, counted
 from merkl.report.words import harmless, plural
@@ -64,7 +64,13 @@ class Shown:
 
     def _tell(self, moved: Moved) -> None:
         self._lines.ended(
-            moved.path, moved.state, moved.size, saved=moved.saved, error=moved.error, count=moved.count
+            moved.path,
+            moved.state,
+            moved.size,
+            saved=moved.saved,
+            link=moved.link,
+            error=moved.error,
+            count=moved.count,
         )
 
 
@@ -84,7 +90,12 @@ def transferred(options: Options, verb: str, run: "Callable[[Watcher], Transfer]
     if done.failure is not None:
         raise _broken_off(verb, done, done.failure)
     error = done.error()
-    return 0 if error is None else error.exit_code
+    return 0 if error is None else exit_code_of(error)
+
+
+def exit_code_of(error: MerklError) -> int:
+    """What a command that runs no task ends with: a work tree that cannot be written is no failed task."""
+    return StoreError.exit_code if isinstance(error, WorkspaceError) else error.exit_code
 
 
 def _last_line(options: Options, verb: str, done: Transfer) -> str:

@@ -22,10 +22,11 @@ def command(context: click.Context, words: tuple[str, ...], overwrite: bool) -> 
     """Bring the data at PATHs that have a sidecar, or all, to what its sidecar says, with its time; run nothing.
 
     What you modified is left as it is, unless --force is given: then it is saved, and `merkl restore` brings it back.
-    With a TARGET also its results are brought and placed, as far as some cache has them: this loads the Merklfile, and
-    so runs its code.  Without a TARGET no Merklfile is loaded.
+    With a TARGET all that is missing or outdated is brought first, since the Merklfile may read it; then its results are
+    brought and placed, as far as some cache has them: this loads the Merklfile, and so runs its code.  Without a TARGET
+    no Merklfile is loaded.
 
-    Exit code: 0 all is there, 3 the store or the remote failed, 6 something was left or no cache has it; 2 as for build.
+    Exit code: 0 all is there, 3 the store, the remote or a disk failed, 6 something was left or no cache has it; 2 as for build.
     """
     options = options_of(context)
     project = Project(options.existing())

@@ -132,8 +132,9 @@ def _print(options: Options, seen: Survey) -> None:
 
 
 def _line(each: Surveyed, title: str, shown: str) -> str:
-    why = f"  {one_line(each.why)}" if each.why and title == each.state else ""
-    hint = f"\n    hint: {harmless(each.hint)}" if each.hint and title == each.state else ""
+    of_state = title.partition(" ")[0] == each.state  # Why is said once, in the group of its state.
+    why = f"  {one_line(each.why)}" if each.why and of_state else ""
+    hint = f"\n    hint: {harmless(each.hint)}" if each.hint and of_state else ""
     return f"  {one_line(shown)}{why}{hint}\n"
 
 

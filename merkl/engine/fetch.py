@@ -30,6 +30,7 @@ from merkl.events import BuildDone, BuildStarted, Reporter
 from merkl.nodes import walk
 from merkl.store.builds import register_build
 from merkl.workspace.drafts import sweep_drafts
+from merkl.workspace.place import link_at
 
 _SHOWN: Final = 20
 
@@ -90,9 +91,11 @@ def replaceable(
         if is_replaceable(project, placement.path) or _is_as_known(project, placement):
             free.append(placement)
         else:
+            link = link_at(project.root, placement.path)
+            whose = f"a link of yours, -> {link}," if link else "not merkl's,"
             errors.append(
                 OutOfDate(
-                    f"{placement.path} is not merkl's, and is left as it is",
+                    f"{placement.path} is {whose} and is left as it is",
                     hint=f"`merkl pull --force {placement.target or placement.path}` saves and replaces it",
                 )
             )

@@ -29,7 +29,7 @@ from merkl.tree import Tree
 from merkl.workspace import ledger
 from merkl.workspace.gitignore import add_ignored
 from merkl.workspace.index import Other
-from merkl.workspace.place import move_file, place_file, place_tree, remove_placed
+from merkl.workspace.place import link_at, move_file, place_file, place_link, place_tree, remove_placed
 from merkl.workspace.sidecar import Sidecar, write_sidecar
 
 
@@ -357,7 +357,9 @@ def _agrees(found: Artifact | Absent | Other, artifact: Artifact) -> bool:
 
 
 def is_replaceable(project: Project, path: str) -> bool:
-    """Whether what is at ``path`` is nothing, or merkl's own."""
+    """Whether what is at ``path`` is nothing, or merkl's own: no link is."""
+    if link_at(project.root, path):
+        return False
     found = project.index.look(path)
     if isinstance(found, Artifact):
         row = project.index.placed(path)
@@ -371,6 +373,11 @@ def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
     Raises:
         PlacementError: it is something that cannot be kept, such as a socket.
     """
+    link = link_at(project.root, path)
+    if link:
+        save_link(project, path, link)
+        reporter.report(events.Saved(path, link))
+        return True
     found = project.index.look(path)
     if isinstance(found, Absent):
         return False
@@ -398,6 +405,13 @@ def save_edit(project: Project, path: str, found: Artifact) -> None:
     project.index.add_saved(
         ledger.SavedEdit(path, digest, found.kind, found.size, time.time_ns(), found.executable)
     )
+
+
+def save_link(project: Project, path: str, text: str) -> None:
+    """Put the text of the link at ``path`` into the store, as ``save_edit`` does with data."""
+    raw = os.fsencode(text)
+    digest = project.store.put([raw], durable=True)
+    project.index.add_saved(ledger.SavedEdit(path, digest, "link", len(raw), time.time_ns()))
 
 
 def clean(project: Project, paths: Sequence[str], reporter: Reporter, *, dry_run: bool) -> list[str]:
@@ -441,6 +455,8 @@ def restore(project: Project, path: str, edit: ledger.SavedEdit, reporter: Repor
                 return blob
 
             place_tree(project.root, path, tree, opened, replace=replace, own=True)
+        elif edit.kind == "link":
+            place_link(project.root, path, content.read(), replace=replace)
         else:
             place_file(project.root, path, content, executable=edit.executable, replace=replace)
     project.index.forget_placed(path)

@@ -9,15 +9,16 @@ the old data or the new, whole.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from merkl.digest import Digest
-from merkl.engine.placing import save_edit
+from merkl.engine.lost import damaged_everywhere, in_no_cache
+from merkl.engine.placing import save_edit, save_link
 from merkl.engine.project import Project
 from merkl.engine.standing import Standing, agree, is_what, standing
-from merkl.engine.transfer import REMOTE_HINT, Gate, Moved, Stopped, Transfer, Watcher, artifact_of
+from merkl.engine.transfer import Gate, Moved, Stopped, Transfer, Watcher, artifact_of
 from merkl.errors import (
-    InputMissing,
     MerklError,
     OutOfDate,
     PlacementError,
@@ -34,8 +35,8 @@ from merkl.workspace import folding, ledger
 from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.index import Other
 from merkl.workspace.patching import apply_patch, is_between, patch_between
-from merkl.workspace.paths import placeable
-from merkl.workspace.place import place_file, place_tree
+from merkl.workspace.paths import absolute, placeable
+from merkl.workspace.place import link_at, place_file, place_tree
 from merkl.workspace.reach import NothingThere, parent_of
 from merkl.workspace.sidecar import Sidecar
 
@@ -152,6 +153,8 @@ class _Pull:
             placeable(stood.path)
         except PlacementError as error:
             return error
+        if stood.link:
+            return None if self._force else _link_in_place(stood)
         if isinstance(stood.found, Other):
             return PlacementError(f"cannot pull {stood.path}: {stood.found.what}", hint="move it away")
         if stood.state == "modified" and not self._force and not self._is_half_pulled(stood, sidecar):
@@ -229,47 +232,35 @@ class _Pull:
     def _place(self, job: _Job) -> None:
         path = job.stood.path
         if job.lost:
-            self._leave(path, self._in_no_cache(job))
+            error = in_no_cache(self._project, path, job.sidecar, remote=self._layered is not None)
+            self._leave(path, error)
             return
         if self._dry_run:
             saved = self._force and job.stood.state == "modified"
-            self._end(path, Moved(path, "would move", job.size, saved))
+            self._end(path, Moved(path, "would move", job.size, saved, link=job.stood.link))
             return
         try:
             saved = self._make_way(job)
             self._put(job)
-        except (StoreCorrupt, PlacementError, InputMissing, TaskFailed) as error:
-            self._leave(path, error)
-            return
-        except MerklError as error:
-            if isinstance(error, StoreError):
-                raise
-            self._leave(path, error)
-            return
-        self._end(path, Moved(path, "moved", job.size, saved))
-
-    def _in_no_cache(self, job: _Job) -> OutOfDate:
-        path, made = job.stood.path, job.sidecar.key is not None
-        where = (
-            "neither the store nor the remote"
-            if self._layered is not None
-            else "not in the store, and there is no remote"
-        )
-        has = f"{where} has it" if self._layered is not None else f"it is {where}"
-        hint = f"`merkl push {path}` where it is" if self._layered is not None else REMOTE_HINT
-        if made:
-            hint += "; or `merkl build` the target that makes it"
-        return OutOfDate(f"cannot pull {path}: {has}", hint=hint)
+        except StoreCorrupt as corrupt:
+            remote = self._layered is not None
+            self._leave(path, damaged_everywhere(self._project, path, job.sidecar, corrupt, remote=remote))
+        except StoreError:
+            raise
+        except TaskFailed as refused:  # What is there cannot be saved; no task has to do with it.
+            self._leave(path, PlacementError(f"cannot pull {path}: {refused.headline}", hint=refused.hint))
+        except MerklError as refused:
+            self._leave(path, refused)
+        else:
+            self._end(path, Moved(path, "moved", job.size, saved, link=job.stood.link))
 
     def _make_way(self, job: _Job) -> bool:
         """See that what is at the path now may be replaced, and save it if need be; whether it was saved."""
-        path, before = job.stood.path, job.stood.found
-        found = self._project.index.look(path)
-        if found != before:
-            raise OutOfDate(
-                f"{path} was changed while it was pulled, and is left as it is",
-                hint=f"`merkl pull {path}` looks again",
-            )
+        path, found = job.stood.path, job.stood.found
+        self._look_again(job)
+        if job.stood.link:
+            save_link(self._project, path, job.stood.link)
+            return True
         if isinstance(found, Absent):
             return False
         assert isinstance(found, Artifact)
@@ -285,9 +276,28 @@ class _Pull:
         save_edit(self._project, path, found)
         return True
 
+    def _look_again(self, job: _Job) -> None:
+        """See that at the path is still what was found there.
+
+        Raises:
+            OutOfDate: it is not.
+        """
+        stood, project = job.stood, self._project
+        same = link_at(project.root, stood.path) == stood.link
+        if same and not stood.link:  # What a link leads to stays.
+            if isinstance(stood.found, Absent):
+                same = not os.path.lexists(absolute(stood.path, project.root))
+            else:
+                same = project.index.look(stood.path) == stood.found
+        if not same:
+            raise OutOfDate(
+                f"{stood.path} was changed while it was pulled, and is left as it is",
+                hint=f"`merkl pull {stood.path}` looks again",
+            )
+
     def _put(self, job: _Job) -> None:
         path, sidecar, project = job.stood.path, job.sidecar, self._project
-        replace = not isinstance(job.stood.found, Absent)
+        replace = bool(job.stood.link) or not isinstance(job.stood.found, Absent)
         if sidecar.kind == "dir":
             self._put_tree(job, replace)
         else:
@@ -299,6 +309,7 @@ class _Pull:
                     executable=sidecar.executable,
                     mtime_ns=sidecar.modified_ns,
                     replace=replace,
+                    last_look=partial(self._look_again, job),
                 )
             project.index.seen(path, stamp, sidecar.digest)
         agree(project, path, sidecar)
@@ -318,13 +329,25 @@ class _Pull:
                 hint="get the sidecar from version control",
             )
         found = job.stood.found
-        if isinstance(found, Artifact) and found.kind == "dir":
+        look = partial(self._look_again, job)
+        if isinstance(found, Artifact) and found.kind == "dir" and not job.stood.link:
             patch = patch_between(self._tree_at(path), tree)
             if patch is not None:
-                stamp = apply_patch(root, path, patch, tree, self._store.reader, mtime_ns=when)
+                stamp = apply_patch(
+                    root, path, patch, tree, self._store.reader, mtime_ns=when, last_look=look
+                )
                 if stamp is not None:
                     return stamp
-        return place_tree(root, path, tree, self._store.reader, mtime_ns=when, replace=replace)
+        return place_tree(
+            root, path, tree, self._store.reader, mtime_ns=when, replace=replace, last_look=look
+        )
+
+
+def _link_in_place(stood: Standing) -> OutOfDate:
+    return OutOfDate(
+        f"{stood.path} is a link of yours, -> {stood.link}, and is left as it is",
+        hint=f"`merkl pull --force {stood.path}` saves and replaces the link",
+    )
 
 
 def _batch(jobs: Sequence[_Job]) -> list[_Job]:

@@ -117,6 +117,7 @@ class _Push:
         try:
             if not self._dry_run:
                 self._remote.prepare()
+            self._remote.look_again()
             for start in range(0, len(todo), _AT_ONCE):
                 self._push_sidecars(todo[start : start + _AT_ONCE])
             given = iter(results)

@@ -22,11 +22,12 @@ from merkl.workspace.glances import Glance, glance_at_files
 from merkl.workspace.index import Other
 from merkl.workspace.ledger import Agreed
 from merkl.workspace.paths import absolute, reserved, temporary
+from merkl.workspace.place import link_at
 from merkl.workspace.sidecar import SUFFIX, Sidecar, read_sidecar
 
 State: TypeAlias = Literal["fresh", "outdated", "modified", "missing", "conflicted", "unreadable", "unknown"]
 """``fresh``: the data is what the sidecar says or, without one, what merkl put there.  ``outdated``: it is what merkl knew
-there before, so it may be replaced.  ``modified``: it is neither.  ``missing``: nothing is there.  ``conflicted``: git left
+there before, so it may be replaced.  ``modified``: it is neither, or a link of the user's leads there.  ``missing``: nothing is there.  ``conflicted``: git left
 its markers in the sidecar.  ``unreadable``: the sidecar is no sidecar.  ``unknown``: neither sidecar nor ledger knows it."""
 
 _BEGINS: Final = frozenset({MERKLFILE, MERKLFILE_YAML, CONFIG_FILE, STATE_DIR})
@@ -38,7 +39,8 @@ _CHUNK: Final = 1000  # Paths seen at one glance: if one of them was touched, so
 class Standing:
     """How one path stands; ``error`` says why its sidecar cannot be read, and then ``sidecar`` is None.
 
-    ``placed`` is what merkl last put there.
+    ``placed`` is what merkl last put there.  ``link`` is the text of a symbolic link at the path: merkl puts none there, so
+    it is the user's.  It is not asked for where what it leads to is fresh.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Standing:
     found: Artifact | Absent | Other
     error: SidecarError | None = None
     placed: ledger.Placement | None = None
+    link: str = ""
 
 
 def find_sidecars(project: Project, below: Sequence[str] = ()) -> list[str]:
@@ -188,18 +191,18 @@ def _standing(project: Project, path: str, agreed: Agreed | None, row: ledger.Pl
         return Standing(path, "unreadable", None, found, error, row)
     if sidecar is None and row is None:
         return Standing(path, "unknown", None, found)
-    if isinstance(found, Absent):
-        return Standing(path, "missing", sidecar, found, placed=row)
-    if isinstance(found, Other):
-        return Standing(path, "modified", sidecar, found, placed=row)
-    if sidecar is not None and is_what(sidecar, found):
+    if sidecar is not None and isinstance(found, Artifact) and is_what(sidecar, found):
         if agreed is None or not is_what(agreed, found):
             agree(project, path, sidecar)
         return Standing(path, "fresh", sidecar, found, placed=row)
-    known = (agreed is not None and is_what(agreed, found)) or (row is not None and is_what(row, found))
-    if not known:
-        return Standing(path, "modified", sidecar, found, placed=row)
-    return Standing(path, "fresh" if sidecar is None else "outdated", sidecar, found, placed=row)
+    known = isinstance(found, Artifact) and any(each and is_what(each, found) for each in (agreed, row))
+    if known and sidecar is None:
+        return Standing(path, "fresh", sidecar, found, placed=row)
+    link = link_at(project.root, path)
+    if isinstance(found, Absent) and not link:
+        return Standing(path, "missing", sidecar, found, placed=row)
+    state: State = "outdated" if known and not link else "modified"
+    return Standing(path, state, sidecar, found, placed=row, link=link)
 
 
 def is_what(said: Sidecar | Agreed | ledger.Placement, found: Artifact) -> bool:

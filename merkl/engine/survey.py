@@ -124,6 +124,8 @@ def _surveyed(stood: Standing, age: str = "") -> Surveyed:
     if stood.error is not None:
         state: Verdict = "conflicted" if stood.state == "conflicted" else "unreadable"
         return _said(stood, state, stood.error.headline, stood.error.hint)
+    if stood.link:
+        return _said(stood, "modified", f"a link of yours is in its place: -> {stood.link}")
     if isinstance(stood.found, Other):
         return _said(stood, "modified", stood.found.what)
     assert stood.state != "unknown"  # Only what has a sidecar, or was placed, is asked about.
@@ -190,6 +192,7 @@ def _in_remote(project: Project) -> "Remote":
         raise UsageError(
             "this project has no remote", hint="name one in merkl.yaml: remote: {url: /mnt/team/merkl}"
         )
+    project.remote.look_again()
     return project.remote
 
 
@@ -238,7 +241,8 @@ def _judged(
 ) -> Surveyed:
     """An output of a request: what the build would do with it, unless something has to be said first."""
     against_sidecar = stood.sidecar is not None and stood.state in ("modified", "outdated")
-    if stood.error is not None or isinstance(stood.found, Other) or against_sidecar:
+    link_in_place = bool(stood.link) and verdict != "fresh"
+    if stood.error is not None or isinstance(stood.found, Other) or against_sidecar or link_in_place:
         return replace(_surveyed(stood), made=True, target=target)
     state: Verdict = verdict
     if isinstance(stood.found, Absent):

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal, Protocol, TypeAlias, cast
 
 from merkl.engine.project import Project
 from merkl.engine.standing import find_sidecars
-from merkl.errors import ConfigError, MerklError, OutOfDate, StoreError, UsageError
+from merkl.errors import ConfigError, MerklError, OutOfDate, StoreError, UsageError, WorkspaceError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.workspace.sidecar import Sidecar
@@ -27,7 +27,8 @@ REMOTE_HINT = "write remote: {url: /mnt/team/merkl} into merkl.yaml, or set MERK
 class Moved:
     """What became of one path, or of the results of a build (then ``path`` is empty and ``count`` says how many).
 
-    ``size`` is in bytes, of what went over; ``saved``: what was at the path is in the store now.
+    ``size`` is in bytes, of what went over; ``saved``: what was at the path is in the store now; ``link`` is its
+    text, if it was a symbolic link.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Moved:
     saved: bool = False
     error: MerklError | None = None
     count: int = 1
+    link: str = ""
 
 
 class Watcher(Protocol):
@@ -75,8 +77,8 @@ class Transfer:
 
 
 def _gravity(error: MerklError) -> int:
-    """A store that fails says more than a refusal, and a refusal more than that something is missing."""
-    return 2 if isinstance(error, StoreError) else 0 if isinstance(error, OutOfDate) else 1
+    """A store or a disk that fails says more than a refusal, and a refusal more than that something is missing."""
+    return 2 if isinstance(error, StoreError | WorkspaceError) else 0 if isinstance(error, OutOfDate) else 1
 
 
 class Stopped(Exception):

@@ -125,7 +125,7 @@ def as_object(event: Event) -> dict[str, Any]:
         case events.Placed():
             return {"event": "placed", **_of(event.node, event.label), "path": event.path}
         case events.Saved():
-            return {"event": "saved", "path": event.path}
+            return {"event": "saved", "path": event.path, **({"link": event.link} if event.link else {})}
         case events.Note():
             return {"event": "note", "text": event.text, "hint": event.hint}
         case events.BuildDone():

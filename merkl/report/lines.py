@@ -84,7 +84,10 @@ class Lines:
                 self._say(f"        placed {one_line(event.path)}", "quiet", only_verbose=True)
             case events.Saved():
                 back = f"bring it back with: merkl restore {typed(event.path)}"
-                self._warn(f"saved your edited {one_line(event.path)} before replacing it; {back}")
+                if event.link:
+                    self._warn(f"replaced your link {one_line(event.path)} -> {one_line(event.link)}; {back}")
+                else:
+                    self._warn(f"saved your edited {one_line(event.path)} before replacing it; {back}")
             case events.Note():
                 self._say(harmless(f"note: {event.text}" + (f"\n  hint: {event.hint}" if event.hint else "")))
             case events.BuildDone():

@@ -99,29 +99,50 @@ class Lines:
         self._json, self._quiet, self._verbose = json, quiet, verbose
 
     def ended(
-        self, path: str, state: str, moved: int, *, saved: bool, error: MerklError | None, count: int
+        self,
+        path: str,
+        state: str,
+        moved: int,
+        *,
+        saved: bool,
+        error: MerklError | None,
+        count: int,
+        link: str = "",
     ) -> None:
-        """Say what became of a path; one without a name is of ``count`` results."""
+        """Say what became of a path; one without a name is of ``count`` results.
+
+        ``link`` is the text of the user's link that was there.
+        """
         if self._json:
-            self._object(path, state, moved, saved, error, count)
+            self._object(path, state, moved, saved, error, count, link)
         elif error is not None:
             self._err.write(harmless(str(error)) + "\n")
         elif not self._quiet and path and (self._verbose or state != "unchanged"):
-            self._out.write(self._line(path, state, moved, saved) + "\n")
+            self._out.write(self._line(path, state, moved, saved, link) + "\n")
 
-    def _line(self, path: str, state: str, moved: int, saved: bool) -> str:
+    def _line(self, path: str, state: str, moved: int, saved: bool, link: str) -> str:
         what = {"moved": self._verb, "unchanged": "fresh" if self._verb == "pulled" else "there"}
         name = what.get(state, f"would {self._verb.removesuffix('ed')}")
         style = "quiet" if state == "unchanged" else "good"
         line = f"{self._paint(name, style)}  {one_line(path)}{f'  {size(moved)}' if moved else ''}"
-        if saved and state == "moved":
+        if saved and state == "moved" and link:
+            there = f"{one_line(path)} -> {one_line(link)}"
+            line += f"\n  replaced your link {there}: `merkl restore {typed(path)}` brings it back"
+        elif saved and state == "moved":
             line += f"\n  what you had there was saved: `merkl restore {typed(path)}` brings it back"
         elif saved:
             line += "\n  what you have there would be saved first"
         return line
 
     def _object(
-        self, path: str, state: str, moved: int, saved: bool, error: MerklError | None, count: int
+        self,
+        path: str,
+        state: str,
+        moved: int,
+        saved: bool,
+        error: MerklError | None,
+        count: int,
+        link: str,
     ) -> None:
         item: dict[str, Any] = {
             "event": self._verb,
@@ -130,6 +151,8 @@ class Lines:
             "bytes": moved,
             "saved": saved,
         }
+        if saved and link:
+            item["link"] = link
         if not path:
             item = {"event": self._verb, "results": count, "state": state, "bytes": moved}
         if error is not None:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from merkl.digest import Digest, Key
 from merkl.events import Note
@@ -41,11 +41,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class SavedEdit:
-    """Something that merkl did not make, put into the store before it was replaced; ``size`` in bytes."""
+    """Something that merkl did not make, put into the store before it was replaced; ``size`` in bytes.
+
+    Of a ``link`` the stored bytes are its text: what it leads to was not replaced.
+    """
 
     path: str
     digest: Digest
-    kind: Kind
+    kind: Kind | Literal["link"]
     size: int
     saved_ns: int
     executable: bool = False

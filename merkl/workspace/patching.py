@@ -70,11 +70,12 @@ def apply_patch(
     open_blob: Callable[[Digest], BinaryIO],
     *,
     mtime_ns: int | None = None,
+    last_look: Callable[[], None] | None = None,
 ) -> Stamp | None:
     """Turn the directory at ``path``, a normalised path in the project at ``root``, into ``new``; its stamp.
 
     None if it is a link, or some directory in it cannot be written: nothing has changed then, and it can only be replaced
-    as a whole.
+    as a whole.  ``last_look`` is called when all is ready: if it raises, nothing has changed either.
 
     Raises:
         PlacementError: the path is not one that merkl may write, or ``new`` holds what could lead out of it.
@@ -92,7 +93,7 @@ def apply_patch(
             draft = draft_name(root, path, name)
             os.mkdir(draft, dir_fd=parent)
             try:
-                _prepare_and_swap(parent, draft, top, patch, open_blob, path)
+                _prepare_and_swap(parent, draft, top, patch, open_blob, path, last_look)
             finally:
                 discard_draft(root, parent, draft)
             if mtime_ns is not None:
@@ -135,11 +136,14 @@ def _prepare_and_swap(
     patch: Patch,
     open_blob: Callable[[Digest], BinaryIO],
     shown: str,
+    last_look: Callable[[], None] | None,
 ) -> None:
     aside = os.open(draft, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
         for number, entry in enumerate(patch.entries):
             restore_entry(entry, aside, b"%d" % number, open_blob, shown)
+        if last_look is not None:
+            last_look()
         for entry in patch.folders:
             with _folder_of(top, entry.path) as (folder, name):
                 os.mkdir(name, dir_fd=folder)

@@ -22,7 +22,7 @@ from merkl.workspace.copying import copy_into, make_executable
 from merkl.workspace.drafts import discard_draft, draft_name, remove_at
 from merkl.workspace.exchange import exchange
 from merkl.workspace.missing import what_is
-from merkl.workspace.paths import placeable, reserved
+from merkl.workspace.paths import absolute, placeable, reserved
 from merkl.workspace.reach import DIRECTORY, NothingThere, parent_of
 from merkl.workspace.trees import restore_tree
 
@@ -37,18 +37,28 @@ def place_file(
     executable: bool = False,
     mtime_ns: int | None = None,
     replace: bool = False,
+    last_look: Callable[[], None] | None = None,
 ) -> Stamp:
     """Put a file at ``path``, a normalised path in the project at ``root``; the stamp it has there.
 
     Missing directories are made.  What ``umask`` leaves of 0666 is its mode, with the right to execute if asked for.  A
     file or link at the path is replaced, an empty directory too; a full one only with ``replace``, with all it holds.
+    ``last_look`` is called when all is ready: if it raises, what is at the path stays.
 
     Raises:
         PlacementError: the path is not one that merkl may write, or something else is there.
         WorkspaceError: the system refused; what was at the path is still there.
     """
     placeable(path)
-    return put_file(root, path, content, executable=executable, mtime_ns=mtime_ns, replace=replace)
+    return put_file(
+        root,
+        path,
+        content,
+        executable=executable,
+        mtime_ns=mtime_ns,
+        replace=replace,
+        last_look=last_look,
+    )
 
 
 def put_file(
@@ -60,6 +70,7 @@ def put_file(
     mtime_ns: int | None = None,
     replace: bool = False,
     durable: bool = False,
+    last_look: Callable[[], None] | None = None,
 ) -> Stamp:
     """As ``place_file``, for merkl's own files too, such as sidecars; ``durable`` survives a loss of power."""
     with explained(root, path), parent_of(root, path, create=True) as (directory, name):
@@ -74,6 +85,8 @@ def put_file(
                 os.utime(fd, ns=(mtime_ns, mtime_ns))
             if durable:
                 os.fsync(fd)
+            if last_look is not None:
+                last_look()
             _swap_in(directory, temporary, name, way)
             if durable:
                 os.fsync(directory)
@@ -135,10 +148,12 @@ def place_tree(
     mtime_ns: int | None = None,
     replace: bool = False,
     own: bool = False,
+    last_look: Callable[[], None] | None = None,
 ) -> Stamp:
     """Put a directory at ``path``: built beside it, then renamed; its stamp.  ``own`` as for ``restore_tree``.
 
-    An empty directory at the path is replaced, and a full one, or a file, only with ``replace``.
+    An empty directory at the path is replaced, and a full one, or a file, only with ``replace``.  ``last_look`` as for
+    ``place_file``.
 
     Raises:
         PlacementError: as for ``place_file``, or ``tree`` holds what could lead out of it.
@@ -155,6 +170,8 @@ def place_tree(
                 restore_tree(tree, fd, open_blob, path, own=own)
                 if mtime_ns is not None:
                     os.utime(fd, ns=(mtime_ns, mtime_ns))
+                if last_look is not None:
+                    last_look()
                 _swap_in(directory, temporary, name, way)
                 return Stamp.of(os.fstat(fd))
             finally:
@@ -164,6 +181,31 @@ def place_tree(
             raise
         finally:
             discard_draft(root, directory, temporary)
+
+
+def place_link(root: str, path: str, text: bytes, *, replace: bool = False) -> None:
+    """Put a symbolic link at ``path``, a link of the user's that comes back: where it leads is not looked at.
+
+    Raises:
+        PlacementError, WorkspaceError: as for ``place_tree``.
+    """
+    placeable(path)
+    with explained(root, path), parent_of(root, path, create=True) as (directory, name):
+        way = _make_way(directory, name, path, stat.S_IFLNK, replace)
+        temporary = draft_name(root, path, name)
+        try:
+            os.symlink(text, temporary, dir_fd=directory)
+            _swap_in(directory, temporary, name, way)
+        finally:
+            discard_draft(root, directory, temporary)
+
+
+def link_at(root: str, path: str) -> str:
+    """Where the symbolic link at ``path`` leads, as it says; empty if there is none."""
+    try:
+        return os.readlink(absolute(path, root))
+    except OSError:
+        return ""
 
 
 def remove_placed(root: str, path: str) -> bool:

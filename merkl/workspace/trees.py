@@ -186,6 +186,8 @@ class _Reader:
         if self.reading == "track":
             hint = hint.replace("remove it at the end of the task", "move it elsewhere")
             return InputMissing(f"{full} {problem}, so {shown} cannot be tracked", hint=hint)
+        if self.reading != "save":
+            return TaskFailed(f"{full} {problem}, so {shown} cannot be saved", hint="move it elsewhere")
         return TaskFailed(f"the output {full} {problem}, so it cannot be kept", hint=hint)
 
 

@@ -383,6 +383,46 @@ def test_fsck_finds_records_in_the_remote_that_lack_contents(team: Care, tmp_pat
     assert Digest.parse(objects[0].name).short in done.stdout
 
 
+def test_fsck_names_damaged_tracked_data_and_what_to_do_until_it_is_whole(care: Care) -> None:
+    care.project.write("in-place", LARGE)
+    care.project.write("folder/a", LARGE + b"a")
+    care.project.merkl("track", "in-place", "folder")
+    care.track("nowhere", LARGE + b"n")
+    damaged = sorted((care.where / "blobs").rglob("*/*"))
+    assert len(damaged) == 3
+    for path in damaged:
+        flip(path)
+
+    first = care.project.merkl("fsck", code=3).stdout
+    again = care.project.merkl("fsck", code=3).stdout
+
+    aside = list((care.where / "quarantine").iterdir())
+    assert len(aside) == 3
+    for said in (first, again):
+        assert all(f"  set aside: {file}\n" in said for file in aside)
+        for name in ("in-place", "folder"):
+            assert f"{name} itself is undamaged: `merkl track {name}` stores it again" in said
+        assert "restore nowhere from a backup, then `merkl track nowhere` stores it" in said
+        assert "made again when" not in said and "no task can make 3 tracked paths again" in said
+    lost = json.loads(care.project.merkl("fsck", "--json", code=3).stdout)["lost"]
+    assert [each["path"] for each in lost] == ["folder", "in-place", "nowhere"]
+    care.project.write("nowhere", LARGE + b"n")
+    care.project.merkl("track", "in-place", "folder", "nowhere")
+    assert care.project.merkl("fsck").stdout.endswith(": nothing is wrong\n")
+
+
+def test_fsck_calls_tracked_data_that_the_remote_has_whole_not_lost(team: Care) -> None:
+    team.project.write("data", LARGE)
+    team.project.merkl("track", "data")
+    team.project.merkl("push")
+    flip(team.where / "blobs" / Digest.of(LARGE).hex()[:2] / Digest.of(LARGE).hex())
+
+    done = team.project.merkl("fsck", code=3)
+
+    assert "the tracked data" not in done.stdout
+    assert done.stdout.endswith(": what was damaged is whole again\n")
+
+
 def test_fsck_of_a_remote_that_there_is_not_says_how_to_name_one(care: Care) -> None:
     done = care.project.merkl("fsck", "--remote", code=2)
 

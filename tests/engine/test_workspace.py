@@ -132,6 +132,50 @@ def test_deleted_outputs_come_back_without_running(project: Any) -> None:
     assert json.loads(project.read("n.json")) == 3
 
 
+@pytest.mark.parametrize("where", ["moved/out.txt", "/not/mounted", "out.txt"])
+def test_a_link_in_the_place_of_an_output_is_named_and_comes_back(project: Any, where: str) -> None:
+    merklfile(project, 'make("a") > "out.txt"')
+    project.build()
+    out = project.path / "out.txt"
+    moved = project.write("moved/out.txt", "b\n")
+    out.unlink()
+    out.symlink_to(where)
+
+    seen = project.merkl("status").stdout
+    assert "modified outputs" in seen and f"a link of yours is in its place: -> {where}" in seen
+    done = project.merkl("build")
+
+    assert f"replaced your link out.txt -> {where}" in done.stdout + done.stderr
+    assert project.read("out.txt") == "a\n" and not out.is_symlink()
+    assert moved.read_text() == "b\n"
+    project.merkl("restore", "out.txt")
+    assert os.readlink(out) == where
+
+
+@pytest.mark.parametrize("name", ["out.txt", "tree"])
+def test_a_link_to_what_merkl_made_is_left_by_a_build_and_named_once_it_is_replaced(
+    project: Any, name: str
+) -> None:
+    merklfile(project, 'make("a") > "out.txt"', 'folder("a") > "tree"')
+    project.build()
+    (project.path / "disk").mkdir()
+    (project.path / name).rename(project.path / "disk" / name)
+    (project.path / name).symlink_to(f"disk/{name}")
+    assert project.build() == [] and (project.path / name).is_symlink()
+
+    cleaned = project.merkl("clean")
+    assert f"replaced your link {name} -> disk/{name}" in cleaned.stdout + cleaned.stderr
+    assert not os.path.lexists(project.path / name) and (project.path / "disk" / name).exists()
+    project.merkl("restore", name)
+    assert os.readlink(project.path / name) == f"disk/{name}"
+
+    merklfile(project, 'make("b") > "out.txt"', 'folder("b") > "tree"')
+    built = project.merkl("build", "--json").stdout
+    saved = [event for line in built.splitlines() if (event := json.loads(line))["event"] == "saved"]
+    assert saved == [{"event": "saved", "path": name, "link": f"disk/{name}"}]
+    assert not (project.path / name).is_symlink()
+
+
 @pytest.mark.parametrize(("path", "edit"), [("out.txt", "mine"), ("n.txt", "mine"), ("tree/sub/f", "mine")])
 def test_what_was_edited_by_hand_is_saved_before_it_is_replaced(project: Any, path: str, edit: str) -> None:
     merklfile(project, 'make("a") > "out.txt"', 'folder("b") > "tree"', 'number(3) > "n.txt"')

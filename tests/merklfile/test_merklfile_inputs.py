@@ -44,6 +44,7 @@ def test_a_file_outside_the_project_is_named_by_its_whole_path(project: Project,
     [
         ("maim.c", "the input maim.c does not exist", "did you mean main.c?"),
         ("scr/util.c", "the input scr/util.c does not exist", "did you mean src?"),
+        ("data/x", "the input data/x does not exist", "it is tracked: merkl pull data/x"),
         ("src", "the input src is a directory, and a file is needed", ""),
         ("fifo", "the input fifo is a fifo, and a file is needed", ""),
         ("dangling", "the input dangling is a symbolic link to nowhere, which does not exist",
@@ -53,6 +54,7 @@ def test_a_file_outside_the_project_is_named_by_its_whole_path(project: Project,
 def test_a_file_that_cannot_be_an_input_is_refused(project: Project, path, message, hint):
     project.write("main.c")
     project.write("src/util.c")
+    project.write("data.merkl")
     os.mkfifo(project.root / "fifo")
     os.symlink("nowhere", project.root / "dangling")
 

@@ -2,6 +2,7 @@
 
 import errno
 import grp
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from shared_stores import remote as remote_at
@@ -32,6 +34,7 @@ from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.packs import read_index, write_index
 from merkl.store.remote.remote import Remote
+from merkl.store.remote.soundness import inspect
 from merkl.store.remote.upload import Result, upload
 from merkl.store.remote.whereabouts import Packed
 
@@ -385,6 +388,44 @@ def test_many_small_files_come_together(tmp_path: Path, remote: Remote) -> None:
 
     assert above.bring(made.outputs.values()) == sum(map(len, blobs.values()))
     assert above.upper.has(blobs) == blobs.keys()
+    store.close()
+
+
+class FlippedOnce(DirectoryObjects):
+    """A share whose network gives each pack and blob wrongly the first time that it is read."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self._read: set[str] = set()
+
+    def open(self, name: str) -> BinaryIO | None:
+        """As it is, or with its first byte changed."""
+        file = super().open(name)
+        if file is None or name in self._read or name.split("/")[0] not in ("packs", "blobs"):
+            return file
+        self._read.add(name)
+        with file:
+            data = bytearray(file.read())
+        data[0] ^= 1
+        return io.BytesIO(data)
+
+
+def test_what_is_sound_when_it_is_read_again_is_not_set_aside(tmp_path: Path, remote: Remote) -> None:
+    store = LocalStore(tmp_path / "here")
+    made, blobs = record("f", b"small", large(1, 300_000))
+    store.publish([(made, True)], {digest: data for digest, data in blobs.items() if len(data) < 1000})
+    store.put([large(1, 300_000)])
+    remote.prepare()
+    upload([Result(made, [made.key])], store, remote)
+    before = paths(tmp_path / "share")
+
+    for reader in (lambda other: inspect(other).aside, lambda other: [other.read(each) for each in blobs]):
+        other = Remote(FlippedOnce(str(tmp_path / "share")))
+        found = reader(other)
+        assert paths(tmp_path / "share") == before
+        assert other.has(blobs) == blobs.keys() and all(other.read(d) == data for d, data in blobs.items())
+        other.close()
+    assert b"small" in found
     store.close()
 
 

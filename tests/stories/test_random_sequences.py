@@ -77,7 +77,7 @@ CHANGES = st.tuples(
 COMMANDS = (
     ("save",), ("save",), ("commit",), ("switch",), ("switch",), ("discard",), ("stash",), ("unstash",),
     ("merge", "--ours"), ("merge", "--theirs"), ("merge", "--abort"), ("merge", "as it is"),
-    ("track",), ("track", "data/a"), ("track", "data/d"), ("pull",), ("pull",), ("pull", "--force"), ("push",),
+    ("track",), ("track", "data/a"), ("track", "data/d"), ("pull",), ("pull",), ("pull", "--force"), ("pull", "--force"), ("pull", "--force"), ("push",),
     ("build",), ("build",), ("gc",), ("gc",), ("restore", "data/a"), ("restore", "data/b"), ("restore", KEPT),
 )  # fmt: skip
 

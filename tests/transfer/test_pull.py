@@ -6,6 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import merkl.workspace.copying
+import merkl.workspace.place
+import merkl.workspace.trees
+
 CHAIN = """
     first = bash_task("echo {arg('text')} > {out_file_arg('out')}")
     second = bash_task("cat {file_arg('text')} {file_arg('data')} > {out_file_arg('out')}; chmod +x {out_file_arg('out')}")
@@ -80,6 +86,93 @@ def test_what_was_modified_is_left_unless_forced_and_then_it_can_be_restored(clo
     assert (clones.here / "data.txt").read_text() == "data\n"
     clones.merkl(clones.here, "restore", "data.txt")
     assert (clones.here / "data.txt").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("where", ["/not/mounted", "../disk", "t"])
+def test_a_link_in_the_place_of_tracked_data_is_left_unless_forced_and_then_it_can_be_restored(
+    clones: Any, where: str
+) -> None:
+    data = clones.write(clones.here, "t", "data\n")
+    clones.track(clones.here, "t")
+    other = clones.write(clones.here.parent, "disk", "other\n")
+    data.unlink()
+    data.symlink_to(where)
+
+    seen = clones.merkl(clones.here, "status").stdout
+    assert "1 modified" in seen and f"t  a link of yours is in its place: -> {where}" in seen
+    left = clones.merkl(clones.here, "pull", code=6).stderr
+    assert f"t is a link of yours, -> {where}, and is left as it is" in left
+    assert "merkl pull --force t" in left
+    assert "would be saved first" in clones.merkl(clones.here, "pull", "--force", "-n").stdout
+    assert os.readlink(data) == where
+
+    forced = clones.merkl(clones.here, "pull", "--force").stdout
+    assert f"replaced your link t -> {where}: `merkl restore t` brings it back" in forced
+    assert data.read_text() == "data\n" and not data.is_symlink()
+    clones.merkl(clones.here, "gc", "--keep-days", "0")
+    clones.merkl(clones.here, "restore", "t")
+    assert os.readlink(data) == where and other.read_text() == "other\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_link_to_outdated_data_is_left_too(clones: Any, kind: str) -> None:
+    inner = "v" if kind == "file" else "v/f"
+    clones.write(clones.here, inner, "old\n")
+    clones.track(clones.here, "v")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    clones.merkl(clones.there, "pull")
+    clones.write(clones.here, inner, "newer\n")
+    clones.track(clones.here, "v")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    disk, data = clones.there.parent / "disk", clones.there / "v"
+    data.rename(disk)
+    data.symlink_to("../disk")
+
+    assert "v is a link of yours, -> ../disk" in clones.merkl(clones.there, "pull", "v", code=6).stderr
+    clones.merkl(clones.there, "pull", "--force", "v")
+
+    assert not data.is_symlink() and (clones.there / inner).read_text() == "newer\n"
+    assert (disk if kind == "file" else disk / "f").read_text() == "old\n"
+
+
+@pytest.mark.parametrize("before", ["nothing", "file", "directory", "a few files of many"])
+def test_what_is_written_while_the_new_data_is_made_ready_is_left(
+    clones: Any, snapshot: Any, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    inner = "v" if before in ("nothing", "file") else "v/f"
+    clones.write(clones.here, inner, "old\n")
+    if before == "a few files of many":
+        for number in range(20):
+            clones.write(clones.here, f"v/{number}", f"{number}\n")
+    clones.track(clones.here, "v")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    if before != "nothing":
+        clones.merkl(clones.there, "pull")
+    clones.write(clones.here, inner, "newer\n")
+    clones.track(clones.here, "v")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+    def and_edit(*arguments: Any, **more: Any) -> Any:
+        clones.write(clones.there, inner, "mine\n")  # As the user does, after all has been looked at.
+        return copied(*arguments, **more)
+
+    copied = merkl.workspace.copying.copy_into
+    with monkeypatch.context() as patched:
+        patched.setattr(merkl.workspace.place, "copy_into", and_edit)
+        patched.setattr(merkl.workspace.trees, "copy_into", and_edit)
+        said = clones.merkl(clones.there, "pull", code=6).stderr
+
+    assert "v was changed while it was pulled, and is left as it is" in said
+    assert (clones.there / inner).read_text() == "mine\n"
+    assert not [
+        each
+        for each in snapshot(clones.there)
+        if ".merkl" in each and not each.endswith(".merkl") and each != "merkl.yaml"
+    ]
 
 
 def test_what_is_outdated_is_replaced_and_saved_if_no_store_has_it(clones: Any) -> None:
@@ -397,3 +490,73 @@ def test_a_file_of_the_users_where_a_directory_is_tracked_is_left_and_the_rest_i
     assert "data was modified, and is left as it is" in done.stderr
     assert (clones.here / "data").read_text() == "mine\n"
     assert (clones.here / "other").read_text() == "other\n"
+
+
+WORDS = """
+    shout = bash_task("tr a-z A-Z < {file_arg('text')} > {out_file_arg('out')}")
+
+    @target
+    def shouted():
+        shout("data/words.txt") > "build/shouted.txt"
+"""
+
+
+def words_pushed(clones: Any) -> None:
+    """A target that reads a tracked file, built and sent; the other clone has sidecars only."""
+    clones.merklfile(WORDS)
+    clones.write(clones.here, "data/words.txt", "words\n")
+    clones.track(clones.here, "data/words.txt")
+    clones.build(clones.here, "shouted")
+    clones.merkl(clones.here, "push")
+    clones.merkl(clones.here, "push", "shouted")
+    clones.hand_over()
+
+
+def test_pull_of_a_target_in_a_fresh_clone_first_brings_the_tracked_file_that_it_reads(clones: Any) -> None:
+    words_pushed(clones)
+
+    done = clones.merkl(clones.there, "pull", "shouted")
+
+    assert (clones.there / "data/words.txt").read_text() == "words\n"
+    assert (clones.there / "build/shouted.txt").read_text() == "WORDS\n"
+    assert done.stdout.count("pulled 1 file") == 1 and "pulled 0" not in done.stdout
+    assert clones.build(clones.there, "shouted") == []
+
+
+def test_pull_of_a_target_leaves_a_tracked_file_that_nobody_has_and_says_so_once(clones: Any) -> None:
+    words_pushed(clones)
+    clones.write(clones.there, "other", "other\n")
+    clones.track(clones.there, "other", store=False)
+    (clones.there / "other").unlink()
+
+    done = clones.merkl(clones.there, "pull", "shouted", code=6)
+
+    assert done.stderr.count("cannot pull other: neither the store nor the remote has it") == 1
+    assert (clones.there / "build/shouted.txt").read_text() == "WORDS\n"
+
+
+def test_status_and_push_of_a_target_name_the_tracked_file_that_is_missing_and_pull(clones: Any) -> None:
+    words_pushed(clones)
+
+    for command in (("status", "shouted"), ("status", "--check", "shouted"), ("push", "shouted")):
+        said = clones.merkl(clones.there, *command, code=2).stderr
+        assert "data/words.txt does not exist" in said and "merkl pull data/words.txt" in said
+
+
+def test_what_cannot_be_saved_in_a_tracked_directory_is_called_no_output_of_a_task(clones: Any) -> None:
+    clones.write(clones.here, "data/a", "a\n")
+    clones.track(clones.here, "data")
+    os.mkfifo(clones.here / "data/pipe")
+
+    for force in ((), ("--force",)):
+        said = clones.merkl(clones.here, "pull", *force, code=2).stderr
+        assert (
+            "cannot pull data: data/pipe is a fifo, so data cannot be saved" in said
+            and "move it away" in said
+        )
+        assert "output" not in said and "task" not in said
+    (clones.here / "data/pipe").unlink()
+    (clones.here / "data/.git").mkdir()
+    said = clones.merkl(clones.here, "pull", "--force", code=2).stderr
+    assert "data/.git belongs to version control" in said and "hint: move it " in said
+    assert "output" not in said and "task" not in said

@@ -164,7 +164,7 @@ def test_row_16_and_21_a_full_work_tree_on_another_file_system_keeps_what_it_had
     clones.hand_over()
     before = snapshot(data)
 
-    full = clones.merkl(clones.there, "pull", code=1)
+    full = clones.merkl(clones.there, "pull", code=3)  # No task failed.
 
     assert "cannot write data/large: no space left on device" in full.stderr
     assert "cannot write data/folder" in full.stderr
@@ -172,6 +172,28 @@ def test_row_16_and_21_a_full_work_tree_on_another_file_system_keeps_what_it_had
     assert after["small"][1] == b"2" * 1_000
     assert {n: after[n] for n in ("large", "folder/x")} == {n: before[n] for n in ("large", "folder/x")}
     assert drafts(clones.there) == []
+
+
+def test_row_16_a_result_that_finds_no_room_in_the_work_tree_is_no_failed_task(
+    clones: Any, mounted: Callable[[Path, str], Path]
+) -> None:
+    clones.merklfile(
+        """
+        large = bash_task("head -c 2000000 /dev/zero | tr '\\\\0' x > {out_file_arg('out')}")
+
+        @target
+        def made():
+            large() > "build/large"
+        """
+    )
+    clones.build(clones.here, "made")
+    clones.merkl(clones.here, "push", "made")
+    build = mounted(clones.there / "build", "size=1m")
+
+    for command in (("pull", "made"), ("build", "--pull", "made")):
+        full = clones.merkl(clones.there, *command, code=3)
+        assert "cannot write build/large: no space left on device" in full.stderr
+    assert list(build.iterdir()) == []
 
 
 def test_row_21_the_store_lies_on_another_file_system(
@@ -219,29 +241,86 @@ def overwrite(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+def damage_the_share(clones: Any, damage: str) -> set[str]:
+    """Damage every blob and pack of the share in place; their names."""
+    names = {name for name in clones.sent() if name.split("/")[0] in ("blobs", "packs")}
+    assert {name.split("/")[0] for name in names} == {"blobs", "packs"}
+    for name in names:
+        overwrite(clones.share / name, DAMAGES[damage](clones.share / name))
+    return names
+
+
+DATA = ("large-one", "large-two", "small-one", "small-two")
+
+
+@pytest.mark.parametrize("finder", ["pull", "fsck"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_rows_25_and_26_a_damaged_remote_gives_no_wrong_byte_and_is_healed_by_a_push(
-    clones: Any, damage: str
+    clones: Any, damage: str, finder: str
 ) -> None:
     two_of_each(clones)
-    for name in clones.sent():
-        if name.split("/")[0] in ("blobs", "packs"):
-            overwrite(clones.share / name, DAMAGES[damage](clones.share / name))
+    names = damage_the_share(clones, damage)
 
-    left = clones.merkl(clones.there, "pull", code=None)
+    if finder == "fsck":
+        found = clones.merkl(clones.there, "fsck", "--remote", code=3).stdout
+        assert all(f"damaged in the remote, set aside: {name}\n" in found for name in names)
+    else:
+        left = clones.merkl(clones.there, "pull", code=None)
+        assert "Traceback" not in left.stderr and left.returncode in (3, 6)
+        for path in DATA:
+            if (clones.there / path).exists():
+                assert (clones.there / path).read_bytes() == (clones.here / path).read_bytes()
 
-    assert "Traceback" not in left.stderr and left.returncode in (3, 6)
-    for path in ("large-one", "large-two", "small-one", "small-two"):
-        if (clones.there / path).exists():
-            assert (clones.there / path).read_bytes() == (clones.here / path).read_bytes()
-    shutil.rmtree(clones.share / "blobs")
-    shutil.rmtree(clones.share / "packs")
-    shutil.rmtree(clones.share / "index")
-    for at in (clones.here, clones.there):
-        shutil.rmtree(at / ".merkl/remote", ignore_errors=True)
     clones.merkl(clones.here, "push")
     clones.merkl(clones.there, "pull")
-    assert (clones.there / "large-one").read_bytes() == (clones.here / "large-one").read_bytes()
+    for path in DATA:
+        assert (clones.there / path).read_bytes() == (clones.here / path).read_bytes()
+    clones.merkl(clones.here, "fsck", "--remote", code=3 if (finder, damage) == ("pull", "longer") else 0)
+
+
+def test_what_is_sound_of_a_damaged_pack_stays_in_the_remote(clones: Any) -> None:
+    two_of_each(clones)
+    (pack,) = (clones.share / "packs").iterdir()
+    data = pack.read_bytes()
+    overwrite(pack, data.replace(b"one", b"onf"))
+
+    clones.merkl(clones.there, "fsck", "--remote", code=3)
+
+    assert (clones.share / "aside/packs" / pack.name).read_bytes() != data
+    (kept,) = (clones.share / "packs").iterdir()
+    assert kept.read_bytes() == b"two"
+    assert "pushed 1 file, 3 bytes; 3 there already" in clones.merkl(clones.here, "push").stdout
+    clones.merkl(clones.here, "fsck", "--remote")
+
+
+def test_who_may_not_write_the_remote_does_not_believe_what_is_damaged_there_until_it_is_sent_again(
+    clones: Any,
+) -> None:
+    two_of_each(clones)
+    damage_the_share(clones, "empty")
+    (clones.share / "aside").write_text("in the way: nothing can be set aside")
+
+    found = clones.merkl(clones.here, "fsck", "--remote", code=3).stdout
+    assert "set aside" not in found and "damaged in the remote: " in found
+    assert "4 not in the remote" in clones.merkl(clones.here, "status", "--remote").stdout
+    clones.merkl(clones.there, "pull", code=None)
+    clones.merkl(clones.here, "push")
+
+    assert "not in the remote" not in clones.merkl(clones.here, "status", "--remote").stdout
+    clones.merkl(clones.there, "pull")
+    for path in DATA:
+        assert (clones.there / path).read_bytes() == (clones.here / path).read_bytes()
+
+
+def test_status_and_push_see_that_the_remote_was_emptied(clones: Any) -> None:
+    two_of_each(clones)
+    for name in ("blobs", "packs", "index"):
+        shutil.rmtree(clones.share / name)
+
+    assert "4 not in the remote" in clones.merkl(clones.here, "status", "--remote").stdout
+    clones.merkl(clones.here, "push")
+    clones.merkl(clones.there, "pull")
+    assert (clones.there / "small-one").read_bytes() == b"one"
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, "swapped", "no blobs", "no database", "no wal"])
@@ -297,6 +376,29 @@ def test_row_28_flipped_bytes_of_the_databases_give_no_wrong_byte(clones: Any) -
         for each in database.parent.glob("*.db*"):
             each.unlink()
         database.write_bytes(before)
+
+
+def test_damaged_data_that_nobody_has_whole_is_named_with_the_file_that_was_set_aside(clones: Any) -> None:
+    two_of_each(clones)
+    clones.merkl(clones.there, "pull")
+    shutil.rmtree(clones.share / "blobs")
+    for blob in (clones.there / ".merkl/store/blobs").rglob("*/*"):
+        overwrite(blob, flipped(blob))
+    for name in ("large-one", "large-two"):
+        (clones.there / name).unlink()
+    shutil.rmtree(clones.there / ".merkl/remote")
+
+    first = clones.merkl(clones.there, "pull", code=None)
+    again = clones.merkl(clones.there, "pull", code=6)
+
+    aside = list((clones.there / ".merkl/store/quarantine").iterdir())
+    assert first.returncode in (3, 6) and len(aside) == 2
+    for said in (first.stderr, again.stderr):
+        assert "made again" not in said
+        for name in ("large-one", "large-two"):
+            assert f"cannot pull {name}: neither the store nor the remote has it undamaged" in said
+            assert f"restore {name} from a backup" in said
+        assert all(str(file) in said for file in aside)
 
 
 # ---- several at once, names, memory ----------------------------------------------------------------------------------

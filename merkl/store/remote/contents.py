@@ -2,8 +2,8 @@
 
     blobs/ab/<digest>      packs/<digest>, index/<digest>.<of the index>
 
-It decides what is packed, and when a content is no longer believed to be there: once it was found damaged, until it is
-stored again.
+It decides what is packed, and what becomes of an object that was found damaged: it is set aside, so that it is no longer
+there and the next push stores it again.  Where the place may not be written, this machine remembers not to believe it.
 
 The invariant: bytes that are handed out have the digest they were asked for by.
 """
@@ -17,12 +17,12 @@ from typing import BinaryIO, Final
 from blake3 import blake3
 
 from merkl.digest import Digest
-from merkl.errors import StoreCorrupt
+from merkl.errors import StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.store.faults import store_error
 from merkl.store.remote import packs
 from merkl.store.remote.errors import RemoteError
-from merkl.store.remote.objects import Objects
+from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.packs import Packs
 from merkl.store.together import Together
 
@@ -46,7 +46,6 @@ class RemoteContents:
         self.packs = Packs(objects, cache)
         self._notes: list[Note] = []
         self._lock = threading.Lock()
-        self._bad: set[Digest] = set()  # Objects of their own that were found damaged.
         self._together = Together(objects.width)
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -55,7 +54,7 @@ class RemoteContents:
         """Those that are here, by name only."""
         asked = set(digests)
         packed = self.packs.find(asked)
-        rest = sorted(asked - packed.keys() - self._bad)
+        rest = sorted(asked - packed.keys() - self._doubted(asked - packed.keys()))
         sizes = self._together.map(lambda digest: self.objects.size(blob_name(digest)), rest)
         return packed.keys() | {digest for digest, size in zip(rest, sizes, strict=True) if size is not None}
 
@@ -64,7 +63,7 @@ class RemoteContents:
         at = self.packs.find([digest]).get(digest)
         if at is not None:
             return at.length
-        return None if digest in self._bad else self.objects.size(blob_name(digest))
+        return None if self._doubted([digest]) else self.objects.size(blob_name(digest))
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """A reader of the bytes, or None if they are not here.
@@ -96,7 +95,7 @@ class RemoteContents:
             if data is not None:
                 yield data
                 return
-        file = None if digest in self._bad else self.objects.open(blob_name(digest))
+        file = None if self._doubted([digest]) else self.objects.open(blob_name(digest))
         if file is None:
             return
         hasher = blake3(max_threads=blake3.AUTO)
@@ -105,13 +104,48 @@ class RemoteContents:
                 hasher.update(piece)
                 yield piece
         if hasher.digest() != digest:
-            with self._lock:
-                self._bad.add(digest)
+            self.set_aside(digest)
             raise StoreCorrupt(
                 f"a blob, {digest.short}, is damaged in the remote {self.objects.url}, and not used",
                 hint="`merkl push` of what it belongs to stores it again",
             )
         yield b""
+
+    def set_aside(self, digest: Digest) -> bool:
+        """Take a content that has an object of its own out of use, if it is damaged when read again; whether that was done.
+
+        If the place may not be written, this machine does not believe it any more.
+        """
+        name = blob_name(digest)
+        file = self.objects.open(name)
+        if file is None:
+            return False
+        hasher = blake3(max_threads=blake3.AUTO)
+        with file:
+            while piece := self._some(file):
+                hasher.update(piece)
+        if hasher.digest() == digest:
+            return False
+        try:
+            self.objects.move(name, f"{packs.ASIDE}/{name}")
+        except StoreError:
+            self.packs.doubt(self._listed(name))
+            return False
+        return True
+
+    def _doubted(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those whose objects are as they were when they were found damaged, and could not be set aside."""
+        doubts = self.packs.doubts()
+        names = {digest: blob_name(digest) for digest in digests} if doubts else {}
+        return {
+            digest
+            for digest, name in names.items()
+            if name in doubts
+            and any((each.size, each.modified) == doubts[name] for each in self._listed(name))
+        }
+
+    def _listed(self, name: str) -> list[Listed]:
+        return [each for each in self.objects.names(name.rpartition("/")[0]) if each.name == name]
 
     def _some(self, file: BinaryIO) -> bytes:
         try:
@@ -156,13 +190,8 @@ class RemoteContents:
             digest = Digest(hasher.digest())
             if not self.has([digest]):
                 spool.seek(0)
-                self._put(digest, spool)
+                self.objects.put(blob_name(digest), spool)
         return digest
-
-    def _put(self, digest: Digest, file: BinaryIO) -> None:
-        self.objects.put(blob_name(digest), file)
-        with self._lock:
-            self._bad.discard(digest)
 
     def send(
         self,
@@ -188,7 +217,7 @@ class RemoteContents:
     ) -> Sequence[tuple[Digest, int]]:
         if job[0][1] > packs.LARGEST:
             with read(job[0][0]) as file:
-                self._put(job[0][0], file)
+                self.objects.put(blob_name(job[0][0]), file)
             return job
         contents = []
         for digest, _ in job:

@@ -158,6 +158,18 @@ class DirectoryObjects:
             except OSError as error:
                 raise self._failed(error, name) from error
 
+    def move(self, name: str, to: str) -> None:
+        """Give an object another name."""
+        path = self._path(to)
+        try:
+            self._make_folder(os.path.dirname(path))
+            if os.path.lexists(self._path(name)):
+                os.rename(self._path(name), path)
+        except OSError as error:
+            if os.path.lexists(self._path(name)):  # Else somebody else was first.
+                raise self._failed(error, to) from error
+            self._absent()
+
     def sweep(self) -> None:
         """Remove what writers that died left in ``incoming/``, as far as one may."""
         limit = time.time() - _STALE_S

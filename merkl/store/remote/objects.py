@@ -54,6 +54,9 @@ class Objects(Protocol):
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are gone already."""
 
+    def move(self, name: str, to: str) -> None:
+        """Give an object another name, instead of one that has it; nothing if it is not there."""
+
     def sweep(self) -> None:
         """Remove what writers that died a while ago left behind, as far as one may."""
 

@@ -6,6 +6,9 @@ A pack is contents one after another, named by its digest: ``packs/<digest>``.  
 
 It decides nothing about which contents are worth packing.  It remembers indexes through ``whereabouts``.
 
+A pack that does not hold what its index says is set aside, and what is sound of it goes into another: so the next push
+sends the rest.  Where the place may not be written, this machine remembers not to believe it.
+
 The invariant: a pack is written before its index, so an index promises only what is there.
 """
 
@@ -16,8 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from merkl.digest import Digest
+from merkl.errors import StoreError
 from merkl.events import Note
-from merkl.store.remote.objects import Objects
+from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.whereabouts import Packed, Whereabouts
 
 LARGEST: Final = 256 << 10  # Bytes; what is larger is an object of its own.
@@ -31,6 +35,7 @@ _LARGEST_PACK: Final = (
 _FRESH_S: Final = 2.0  # Seconds for which the list of indexes is not asked for again.
 _GAP: Final = 64 << 10  # Bytes that are read for nothing rather than asked for apart.
 _RUN: Final = 2 << 20  # Bytes read at once.
+ASIDE: Final = "aside"  # Where damaged objects go, below it with their own names.
 
 Entries = Sequence[tuple[Digest, Packed]]
 
@@ -93,7 +98,15 @@ class Packs:
         return found
 
     def read(self, run: Sequence[tuple[Digest, Packed]]) -> dict[Digest, bytes]:
-        """The contents of a run, checked; a pack that does not hold what it should is not believed any more."""
+        """The contents of a run, checked; a pack that does not hold what it should, read twice, is set aside."""
+        found = self._read(run)
+        if len(found) < len({digest for digest, _ in run}):
+            found |= self._read(run)
+        if len(found) < len({digest for digest, _ in run}):
+            self._disbelieve(run[0][1].pack)
+        return found
+
+    def _read(self, run: Sequence[tuple[Digest, Packed]]) -> dict[Digest, bytes]:
         start = run[0][1].start
         end = max(at.start + at.length for _, at in run)
         data = self._objects.get(f"packs/{run[0][1].pack}", start, end - start) or b""
@@ -102,12 +115,10 @@ class Packs:
             piece = data[at.start - start : at.start - start + at.length]
             if Digest.of(piece) == digest:
                 found[digest] = piece
-        if len(found) < len(run):
-            self._forget(run[0][1].pack)
         return found
 
-    def write(self, contents: Sequence[tuple[Digest, bytes]]) -> None:
-        """Store contents as one pack."""
+    def write(self, contents: Sequence[tuple[Digest, bytes]]) -> str:
+        """Store contents as one pack; the name of its index."""
         pieces = dict(contents)
         entries: list[tuple[Digest, Packed]] = []
         whole = b"".join(pieces.values())
@@ -123,11 +134,68 @@ class Packs:
         with self._lock:
             self._damaged.discard(name)
             self._whereabouts.change({name: entries}, ())
+        return name
+
+    def set_aside(self, pack: str) -> bool:
+        """Take a damaged pack out of use, what is sound of it put into another; whether the place let us.
+
+        If it did not, this machine does not believe the pack any more.
+        """
+        with self._lock:
+            self._whereabouts.forget(pack)
+            indexes = [
+                each
+                for each in self._objects.names("index")
+                if each.name.removeprefix("index/").partition(".")[0] == pack
+            ]
+            try:
+                kept = self._save([each.name.removeprefix("index/") for each in indexes])
+                if pack not in {name.partition(".")[0] for name in kept}:
+                    self._objects.move(f"packs/{pack}", f"{ASIDE}/packs/{pack}")
+                self._objects.remove(
+                    each.name for each in indexes if each.name.removeprefix("index/") not in kept
+                )
+            except StoreError:
+                self._whereabouts.doubt(indexes)
+                return False
+            return True
+
+    def doubts(self) -> dict[str, tuple[int, float]]:
+        """As ``Whereabouts.doubts``."""
+        with self._lock:
+            return self._whereabouts.doubts()
+
+    def doubt(self, found: Iterable[Listed]) -> None:
+        """As ``Whereabouts.doubt``."""
+        with self._lock:
+            self._whereabouts.doubt(found)
+
+    def _save(self, indexes: Iterable[str]) -> set[str]:
+        """Write what is sound of a pack anew; the names of the new indexes."""
+        places: dict[Digest, Packed] = {}
+        for name in indexes:
+            data = self._objects.get(f"index/{name}", 0, _LARGEST_INDEX + 1)
+            places |= (read_index(name, data) if data is not None else None) or ()
+        written: set[str] = set()
+        batch: dict[Digest, bytes] = {}
+        for run in runs(places.items()):
+            batch |= self._read(run)
+            if sum(map(len, batch.values())) >= FULL:
+                written.add(self.write(list(batch.items())))
+                batch = {}
+        if batch:
+            written.add(self.write(list(batch.items())))
+        return written
 
     def refresh(self) -> bool:
         """Read the indexes that are new, forget those that are gone; whether there was either."""
         with self._lock:
-            there = {each.name.removeprefix("index/") for each in self._objects.names("index")}
+            doubts = self._whereabouts.doubts()
+            there = {
+                each.name.removeprefix("index/")
+                for each in self._objects.names("index")
+                if doubts.get(each.name) != (each.size, each.modified)
+            }
             self._looked_at = time.monotonic()
             known = self._whereabouts.indexes()
             new = {name: self._learn(name) for name in sorted(there - known - self._damaged)}
@@ -157,8 +225,9 @@ class Packs:
             self._notes.append(Note(text, "pushing what it lists writes it again"))
         return entries
 
-    def _forget(self, pack: str) -> None:
+    def _disbelieve(self, pack: str) -> None:
         with self._lock:
-            if self._whereabouts.forget(pack):
+            if self._whereabouts.forget(pack):  # Else another thread was first.
+                self.set_aside(pack)
                 text = f"a pack in the remote {self._objects.url} is damaged or gone, and not used (packs/{pack})"
                 self._notes.append(Note(text, "pushing what it held writes it again"))

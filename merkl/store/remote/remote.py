@@ -154,6 +154,10 @@ class Remote:
         """Those that are here, by name only."""
         return self.contents.has(digests)
 
+    def look_again(self) -> None:
+        """Do not go by memory: read the list of packs anew."""
+        self.contents.packs.refresh()
+
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
         """The digests of those that are here, by name only; a directory with all its files."""
         asked = list(artifacts)

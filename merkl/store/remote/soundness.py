@@ -1,7 +1,7 @@
 """fsck of a remote: every object read, and every record's contents looked for.
 
-It decides what is wrong with what is there.  It changes nothing: others read the same objects, and a push of what an
-object belongs to writes it anew.
+It decides what is wrong with what is there.  Damaged contents are set aside, as far as the place may be written: a push
+of what they belong to then sends them again.  Damaged records stay where they are: a push writes over them.
 
 The invariant: a content counts as there only if its bytes were read and have its digest.
 """
@@ -33,11 +33,15 @@ Progress = Callable[[int, int], object]  # Objects done, objects in all.
 
 @dataclass(slots=True)
 class RemoteFindings:
-    """What was found: ``objects`` and their ``bytes``; the names of ``bad`` ones, and of records that lack contents."""
+    """What was found: ``objects`` and their ``bytes``; the names of ``bad`` ones, and of records that lack contents.
+
+    ``aside`` are those of the bad that were set aside.
+    """
 
     objects: int = 0
     bytes: int = 0
     bad: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
     lacking: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
 
     @property
@@ -61,7 +65,9 @@ def inspect(remote: Remote, *, progress: Progress | None = None) -> RemoteFindin
         inspection.look(each)
         if progress is not None:
             progress(done, total)
-    return inspection.conclude()
+    findings = inspection.conclude()
+    inspection.set_aside()
+    return findings
 
 
 class _Inspection:
@@ -102,6 +108,20 @@ class _Inspection:
             if missing := needs.union(*(inside[tree] for tree in trees)) - self._sound:
                 self._findings.lacking[name] = tuple(sorted(missing))
         return self._findings
+
+    def set_aside(self) -> None:
+        """Take damaged contents out of use, if they are damaged when read again."""
+        of_packs: dict[str, list[str]] = {}
+        for name in self._findings.bad:
+            kind, _, own = name.partition("/")
+            if kind in ("packs", "index"):
+                of_packs.setdefault(own.partition(".")[0], []).append(name)
+            elif (match := _BLOB.fullmatch(name)) and self._remote.contents.set_aside(Digest.parse(match[2])):
+                self._findings.aside.append(name)
+        for pack, names in of_packs.items():
+            sound = all(self._look[name.partition("/")[0]](name) for name in names)
+            if not sound and self._remote.contents.packs.set_aside(pack):
+                self._findings.aside += names
 
     def _pack(self, name: str) -> bool | None:
         found = self._digest(name)

@@ -1,4 +1,4 @@
-"""What is remembered of the indexes of packs, in a database of this machine.
+"""What is remembered of the indexes of packs, and of objects that were found damaged, in a database of this machine.
 
 It decides nothing: it may be lost, damaged or held by somebody at any time, and then it goes on in memory.
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from merkl.digest import Digest
+from merkl.store.remote.objects import Listed
 
 _CHUNK: Final = 500  # Parameters of one query.
 _WAIT_S: Final = 10  # Seconds for another process that writes.
@@ -19,6 +20,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS pack_index (name TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS packed (digest BLOB, pack_index INTEGER, start INTEGER, length INTEGER,
         PRIMARY KEY (digest, pack_index)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS doubted (name TEXT PRIMARY KEY, size INTEGER, modified REAL) WITHOUT ROWID;
 """
 T = TypeVar("T")
 
@@ -58,7 +60,7 @@ class Whereabouts:
         return self._safely(query)
 
     def indexes(self) -> set[str]:
-        """The names of the indexes that are remembered, believed or not."""
+        """The names of the indexes that are remembered."""
         return self._safely(
             lambda database: {name for (name,) in database.execute("SELECT name FROM pack_index")}
         )
@@ -82,13 +84,28 @@ class Whereabouts:
         self._safely(write)
 
     def forget(self, pack: str) -> bool:
-        """Forget what the indexes of a pack say, not that they were read; whether they said anything."""
+        """Forget the indexes of a pack; whether one was remembered."""
 
         def write(database: sqlite3.Connection) -> bool:
             query = "DELETE FROM packed WHERE pack_index IN (SELECT id FROM pack_index WHERE name LIKE ?)"
-            return database.execute(query, (f"{pack}.%",)).rowcount > 0
+            database.execute(query, (f"{pack}.%",))
+            return database.execute("DELETE FROM pack_index WHERE name LIKE ?", (f"{pack}.%",)).rowcount > 0
 
         return self._safely(write)
+
+    def doubts(self) -> dict[str, tuple[int, float]]:
+        """The objects that were found damaged: size and time of each as it was then.  Another of that name is believed."""
+        query = "SELECT name, size, modified FROM doubted"
+        return self._safely(
+            lambda database: {name: (size, modified) for name, size, modified in database.execute(query)}
+        )
+
+    def doubt(self, found: Iterable[Listed]) -> None:
+        """Remember that objects are damaged."""
+        rows = [(each.name, each.size, each.modified) for each in found]
+        self._safely(
+            lambda database: database.executemany("INSERT OR REPLACE INTO doubted VALUES (?, ?, ?)", rows)
+        )
 
     def close(self) -> None:
         """Close the database."""
