@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,14 @@ class Bench:
         print(f"killed at {call} {number} {path}")  # Shown if the test fails.
         return killed_at(self.project, "build", jobs, call=call, number=number, env=self.env, path=path)
 
-    def kill_after(self, seconds: float, jobs: str = "-j2") -> None:
-        """Build, and kill merkl after some time."""
+    def kill_after(self, seconds: float, jobs: str = "-j2") -> bool:
+        """Build, and kill merkl after some time; whether it was still alive."""
         print(f"killed after {seconds:.3f} s")
         process = self.project.popen("build", jobs, env=self.env)
         time.sleep(seconds)
         process.kill()
         process.communicate()
+        return process.returncode == -signal.SIGKILL
 
     def edit(self, chance: random.Random) -> None:
         """Change some sources, and now and then an output, by hand."""
