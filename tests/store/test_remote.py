@@ -23,7 +23,7 @@ from shared_stores import remote as remote_at
 from store_samples import finish, found, large, python, record
 
 from merkl.digest import Digest, content_key_of, key_of
-from merkl.errors import SchemaTooNew, StoreError, StoreFull
+from merkl.errors import ConfigError, SchemaTooNew, StoreError, StoreFull
 from merkl.nodes import Artifact
 from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
@@ -33,7 +33,7 @@ from merkl.store.remote.codec import LARGEST, NotARecord, decode_record, encode_
 from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.packs import read_index, write_index
-from merkl.store.remote.remote import Remote
+from merkl.store.remote.remote import Remote, open_objects
 from merkl.store.remote.soundness import inspect
 from merkl.store.remote.upload import Result, upload
 from merkl.store.remote.whereabouts import Packed
@@ -448,3 +448,10 @@ def test_of_a_damaged_pack_what_is_good_is_used(tmp_path: Path, remote: Remote) 
     upload([Result(replace(made, key=key_of("again")), [])], store, remote)
     assert all(remote.read(digest) == each for digest, each in blobs.items())
     store.close()
+
+
+@pytest.mark.parametrize("url", [".", ".git", ".git/merkl", ".merkl/store", "file://.merkl"])
+def test_a_directory_that_has_a_use_of_its_own_is_no_remote(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="has a use of its own"):
+        open_objects(url, str(tmp_path))
+    assert open_objects("../share", str(tmp_path)).url == os.path.abspath(tmp_path / "../share")

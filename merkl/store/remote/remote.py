@@ -18,6 +18,7 @@ from merkl.digest import Digest, Key
 from merkl.errors import ConfigError, SchemaTooNew
 from merkl.events import Note
 from merkl.nodes import Artifact
+from merkl.root import STATE_DIR
 from merkl.store.base import Record
 from merkl.store.combined import present
 from merkl.store.remote.contents import RemoteContents
@@ -41,7 +42,15 @@ def open_objects(url: str, root: str) -> Objects:
     found = _SCHEME.match(url)
     if found is None or found[1].lower() == "file":
         path = url if found is None else url[found.end() :]
-        return DirectoryObjects(os.path.join(root, os.path.expanduser(path)))
+        directory = os.path.join(root, os.path.expanduser(path))
+        where = os.path.realpath(directory)
+        state, own = os.path.join(os.path.realpath(root), STATE_DIR), os.path.realpath(root)
+        if where == own or (where + os.sep).startswith(state + os.sep) or ".git" in where.split(os.sep):
+            raise ConfigError(
+                f"merkl.yaml: remote: {path} has a use of its own",
+                hint="name a directory for the remote alone",
+            )
+        return DirectoryObjects(directory)
     raise ConfigError(
         f"merkl.yaml: remote: {found[1]}:// is no place that this merkl knows",
         hint="a directory, such as /mnt/team/merkl",
