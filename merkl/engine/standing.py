@@ -91,6 +91,9 @@ def _walk(root: str, start: str) -> Iterator[str]:
         todo += [prefix + name for name in listed.directories if name not in sidecars]
 
 
+_OF_NOTHING: Final = frozenset(data + SUFFIX for data in ("", ".", "..", ".git", ".merkl"))  # Never data.
+
+
 @dataclass(frozen=True, slots=True)
 class _Listed:
     """The names in a directory that lead on: of sidecars, and of directories that are ours to go into."""
@@ -112,7 +115,7 @@ def _listed(where: str, *, outermost: bool) -> _Listed:
                 if entry.is_dir(follow_symlinks=False):
                     if not reserved(os.fsencode(name)):
                         directories.append(name)
-                elif name.endswith(SUFFIX) and name != SUFFIX:
+                elif name.endswith(SUFFIX) and name not in _OF_NOTHING:
                     sidecars.append(name)
     except OSError:
         return _Listed()

@@ -517,3 +517,15 @@ def keep_in_store(project, *contents):
     for content in contents:
         opened.store.put([content])
     opened.close()
+
+
+@pytest.mark.parametrize("data", [".", "..", ".git", ".merkl"])
+def test_a_file_that_could_only_be_the_sidecar_of_what_is_never_data_is_none(project, data):
+    project.write("merkl.yaml", "")
+    project.write(f"{data}.merkl", "merkl: 1\n")
+    project.write("kept.txt", "kept\n")
+    project.merkl("track", "kept.txt")
+
+    done = project.merkl("status", "--check", "-v")
+
+    assert "kept.txt" in done.stdout and "1 fresh" in done.stdout
