@@ -163,7 +163,7 @@ def test_row_03_killed_between_a_blob_and_its_record(bench: Bench) -> None:
             "UPDATE blob SET used_at = used_at - 7200"
         )  # gc spares what is younger than an hour.
     connection.close()
-    bench.project.merkl("gc")
+    bench.project.merkl("gc", "--keep-days", "0")
     assert not blob.exists() and digest not in orphans(bench)
     assert bench.project.build("-j1") == []
 

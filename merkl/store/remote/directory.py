@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final
 
 from merkl.errors import StoreError, StoreFull
@@ -26,6 +26,7 @@ from merkl.store.streams import write_all
 
 INCOMING: Final = "incoming"
 _STALE_S: Final = 7 * 86_400  # A writer that is slower than this has died.
+_TRIES: Final = 5
 _CHUNK: Final = 4 << 20  # Bytes.
 _NO_MODES: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -72,7 +73,7 @@ class DirectoryObjects:
         path = self._path(name)
         draft = self._write(name, data)
         try:
-            os.rename(draft, path)
+            self._into_folder(lambda: os.rename(draft, path), path)
             _sync_folder(os.path.dirname(path))
         except OSError as error:
             _unlink(draft)
@@ -85,7 +86,7 @@ class DirectoryObjects:
             return False
         draft = self._write(name, data)
         try:
-            os.link(draft, path)
+            self._into_folder(lambda: os.link(draft, path), path)
         except FileExistsError:
             return False
         except OSError as error:
@@ -95,6 +96,16 @@ class DirectoryObjects:
         finally:
             _unlink(draft)
         return True
+
+    def _into_folder(self, act: Callable[[], None], path: str) -> None:
+        """Give a draft its name.  Its directory may be another's, just put in the place of ours while both were empty."""
+        for _ in range(_TRIES):
+            try:
+                act()
+                return
+            except FileNotFoundError:
+                self._make_folder(os.path.dirname(path))
+        act()
 
     def _create_locked(self, draft: str, path: str, name: str) -> bool:
         """As a link would, where the file system has none: one writer at a time looks and renames."""
