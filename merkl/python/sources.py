@@ -196,7 +196,10 @@ class _RecordingLoader(SourceFileLoader):
 
 
 class _RecordingFinder:
-    """Finds what ``PathFinder`` finds, and lets the project's modules be read by ``_RecordingLoader``."""
+    """Finds what ``PathFinder`` finds, and lets the project's modules be read by ``_RecordingLoader``.
+
+    What is not the project's it leaves to the next: that may be the finder of another project.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -204,14 +207,13 @@ class _RecordingFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec that ``PathFinder``, the next to be asked, would give; only the loader may be ours."""
+        """The spec that ``PathFinder`` would give; only the loader may be ours."""
         spec = PathFinder.find_spec(name, path, target)
-        if (
-            spec is not None
-            and type(spec.loader) is SourceFileLoader
-            and self.project.owns(spec.origin, name)
-        ):
-            spec.loader = _RecordingLoader(spec.loader.name, spec.loader.path)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            if self.project.owns(spec.origin, name):
+                spec.loader = _RecordingLoader(spec.loader.name, spec.loader.path)
+            elif any(isinstance(other, _RecordingFinder) and other is not self for other in sys.meta_path):
+                return None
         return spec
 
 

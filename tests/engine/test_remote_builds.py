@@ -443,8 +443,8 @@ def test_row_25_26_27_what_is_damaged_in_the_remote_is_a_miss(team: Team, kind: 
     match kind:
         case "records" | "made":
             assert ran == [], "the record is there once more, by the other name"
-        case "blobs":
-            assert ran == ["folder", "large"]
+        case "blobs":  # A small content that was sent alone, because of when its task ended, is in no pack.
+            assert {"folder", "large"} <= set(ran)
         case "index" | "packs":
             assert set(ran) <= {"folder", "little", "loud"} and (ran or damage == "one byte more")
         case _:

@@ -127,3 +127,17 @@ def test_recording_sources_ends_when_it_is_told_to(tmp_path: Path) -> None:
     with imported(tmp_path, "two") as two:
         assert (found := sources.source_of(two.f.__code__)) is not None and not found.proven
     assert sys.meta_path == before
+
+
+@pytest.mark.parametrize("newest", ["a", "b"])
+def test_the_sources_of_two_projects_are_recorded_side_by_side(tmp_path: Path, newest: str) -> None:
+    write(tmp_path, {"a/inner.py": "def f(): pass\n", "b/outer.py": "def f(): pass\n"})
+    order = sorted("ab", key=lambda name: name == newest)
+    ends = [sources.install(Project(str(tmp_path / name))) for name in order]
+    try:
+        for place, name in (("a", "inner"), ("b", "outer")):
+            with imported(tmp_path / place, name) as module:
+                assert (found := sources.source_of(module.f.__code__)) is not None and found.proven
+    finally:
+        for end in ends:
+            end()
