@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track] …``: measure, and print tables.  Nothing here asserts a time.
+"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track|watch|tinypython|memory] …``: measure, and print tables.  Nothing here asserts a time.
 
 Run it with the interpreter of an environment that merkl is installed in.
 """
@@ -10,8 +10,11 @@ import tempfile
 from collections.abc import Callable
 
 from benchmarks import large
+from benchmarks.memory import memory
+from benchmarks.tinypython import tinypython
 from benchmarks.track import track
 from benchmarks.turns import Contender, limits, report, run_in_turns
+from benchmarks.watch import watch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MERKL = os.path.join(os.path.dirname(sys.executable), "merkl")
@@ -118,6 +121,9 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "growth": large.growth,
     "inputs": large.inputs,
     "track": track,
+    "tinypython": tinypython,
+    "memory": memory,
+    "watch": watch,
 }
 
 

@@ -30,6 +30,7 @@ _HOMES = {
     "include": "merkl.merklfile.loader",
     "FileRef": "merkl.workspace.refs",
     "DirRef": "merkl.workspace.refs",
+    "watch": "merkl.watching.api",
 }
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "secret_arg",
     "target",
     "task",
+    "watch",
 ]
 
 _WINDOWS = "merkl runs on Linux and macOS; on Windows, run it inside WSL: wsl --install"
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from merkl.python.code import HashMode
     from merkl.python.task import task
     from merkl.python.versions import pip_version_of
+    from merkl.watching.api import watch
     from merkl.workspace.refs import DirRef, FileRef
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ from merkl.root import find_root as find_root
 
 QUIET: Final = "quiet"
 OUTPUTS: Final = ("each", "live", QUIET)  # When to show what tasks print; the first is the default.
+CRITICAL_PATH: Final = "critical-path"
+ORDERS: Final = ("code", CRITICAL_PATH)  # Which ready task starts first; likewise.
+JOBSERVERS: Final = ("pipe", "fifo", "off")  # In which form children see the jobserver; likewise.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class RemoteConfig:
 class Config:
     """What a build is told.  Paths are absolute.
 
-    ``jobs`` is how many tasks run at once; a ``frozen`` build fails rather than run one; ``project_modules`` are dotted prefixes of modules that count as the
+    ``jobs`` is how many tasks run at once, ``jobs_asked`` if somebody said so for this build; a ``frozen`` build fails rather than run one; with ``check_deps`` it tells what tasks use and do not declare, with ``strict_deps`` as well it refuses that; ``project_modules`` are dotted prefixes of modules that count as the
     project's own code wherever their files are.
     """
 
@@ -49,14 +52,20 @@ class Config:
     merklfile: str | None = None
     store: str = ""
     jobs: int = 1
+    jobs_asked: bool = False
+    order: str = ORDERS[0]
+    jobserver: str = JOBSERVERS[0]
     keep_going: bool = False
     dry_run: bool = False
     force: bool = False
     rehash: bool = False
     frozen: bool = False
+    check_deps: bool = False
+    strict_deps: bool = False
     project_modules: tuple[str, ...] = ()
     remote: RemoteConfig | None = None
     output: str = OUTPUTS[0]
+    snapshot: bool = True
     log_limit: int = 16_000_000  # Bytes of a log that the store keeps: its first and its last half of them.
     settings: Mapping[str, Any] | None = None  # merkl.yaml's own content, for sections read elsewhere.
 
@@ -77,6 +86,9 @@ _KNOWN: Final = (
     "snapshot",
     "remote",
     "executors",
+    "order",
+    "jobserver",
+    "resources",
 )
 
 
@@ -89,19 +101,16 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
     """Merge the settings of the project at ``root``.  A flag that is None was not given.
 
     Raises:
-        ConfigError: merkl.yaml cannot be read, or has an unknown or ill-typed setting; or MERKL_JOBS is no number.
+        ConfigError: merkl.yaml cannot be read, or has an unknown or ill-typed setting; or MERKL_JOBS is no number; or
+            there is no such target to run on.
     """
     environ = os.environ if environ is None else environ
     settings = _read_settings(os.path.join(root, CONFIG_FILE))
     merged: dict[str, Any] = {
-        "jobs": _default_jobs(),
+        **_jobs(settings, environ, flags),
         "store": os.path.join(root, STATE_DIR, "store"),
         "settings": settings,
     }
-    if "jobs" in settings:
-        merged["jobs"] = _positive(settings["jobs"], f"{CONFIG_FILE}: jobs")
-    if environ.get("MERKL_JOBS"):
-        merged["jobs"] = _positive(environ["MERKL_JOBS"], "MERKL_JOBS")
     store = environ.get("MERKL_STORE") or settings.get("store")
     if store:
         if not isinstance(store, str):
@@ -111,16 +120,18 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
     for flag in ("push", "required"):
         if flags.pop(flag, None):
             merged["remote"] = _asked_of(merged["remote"], flag)
-    if "keep_going" in settings:
-        if not isinstance(settings["keep_going"], bool):
-            raise ConfigError(f"{CONFIG_FILE}: keep_going is true or false, not {settings['keep_going']!r}")
-        merged["keep_going"] = settings["keep_going"]
+    for name in ("keep_going", "snapshot"):
+        if name in settings:
+            if not isinstance(settings[name], bool):
+                raise ConfigError(f"{CONFIG_FILE}: {name} is true or false, not {settings[name]!r}")
+            merged[name] = settings[name]
     modules = settings.get("project_modules", [])
     if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
         raise ConfigError(f"{CONFIG_FILE}: project_modules is a list of module names, not {modules!r}")
     merged["project_modules"] = tuple(modules)
-    if "output" in settings:
-        merged["output"] = _output(settings["output"])
+    for name, words in (("output", OUTPUTS), ("order", ORDERS), ("jobserver", JOBSERVERS)):
+        if name in settings:
+            merged[name] = _word(name, settings[name], words)
     if "log_limit" in settings:
         merged["log_limit"] = _size(settings["log_limit"], f"{CONFIG_FILE}: log_limit")
     return replace(
@@ -128,12 +139,59 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
     )
 
 
-def _output(given: object) -> str:
-    if given not in OUTPUTS:
-        raise ConfigError(
-            f"{CONFIG_FILE}: output is {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}, not {given!r}"
-        )
+def _word(name: str, given: object, words: tuple[str, ...]) -> str:
+    given = "off" if given is False else given  # As YAML reads it.
+    if given not in words:
+        raise ConfigError(f"{CONFIG_FILE}: {name} is {', '.join(words[:-1])} or {words[-1]}, not {given!r}")
     return str(given)
+
+
+def _jobs(
+    settings: Mapping[str, Any], environ: Mapping[str, str], flags: dict[str, Any]
+) -> dict[str, int | bool]:
+    """How many tasks run at once: ``jobs`` and ``target`` are two names of one thing, which are taken out of ``flags``."""
+    asked = _one_of(
+        ("-j", flags.pop("jobs", None), _positive),
+        ("--target", flags.pop("target", None), lambda value, what: _slots(value, what, settings)),
+    )
+    if asked is None and environ.get("MERKL_JOBS"):
+        asked = _positive(environ["MERKL_JOBS"], "MERKL_JOBS")
+    if asked is not None:
+        return {"jobs": asked, "jobs_asked": True}
+    written = _one_of(
+        (f"{CONFIG_FILE}: jobs", settings.get("jobs"), _positive),
+        (
+            f"{CONFIG_FILE}: target",
+            settings.get("target"),
+            lambda value, what: _slots(value, what, settings),
+        ),
+    )
+    return {"jobs": _default_jobs() if written is None else written}
+
+
+def _one_of(*given: tuple[str, object, Callable[[object, str], int]]) -> int | None:
+    """The number that is given under one name, or under two if they agree."""
+    found = [(read(value, what), what) for what, value, read in given if value is not None]
+    if len({number for number, _ in found}) > 1:
+        said = " and ".join(f"{what} is {number}" for number, what in found)
+        raise ConfigError(f"these say the same thing, and differ: {said}", hint="leave out one of them")
+    return found[0][0] if found else None
+
+
+def _slots(value: object, what: str, settings: Mapping[str, Any]) -> int:
+    """How many local slots a target to run on is."""
+    if str(value).isdecimal():
+        return _positive(value, what)
+    described = settings.get("executors")
+    if isinstance(described, dict) and value in described:
+        raise ConfigError(
+            f"{what}: the executor {value!r} is described in {CONFIG_FILE}, and this merkl runs tasks on this machine only",
+            hint="give a number of tasks to run at once: --target 8; other executors come with an extra of merkl",
+        )
+    raise ConfigError(
+        f"{what}: there is no executor {value!r}",
+        hint=f"give a number of tasks to run at once: --target 8; others would be described in {CONFIG_FILE} under executors:",
+    )
 
 
 def _remote(given: object) -> RemoteConfig | None:

@@ -7,6 +7,7 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
     MerklError                     1
      ├─ TaskFailed                 1   a task ended badly
      ├─ InputChanged               1   a source file changed while it was being used
+     ├─ UndeclaredUse              1   --strict-deps: a task used what it does not declare
      ├─ WorkspaceError             1   the system refused to write a file of the project
      ├─ UsageError                 2   the command line, merkl.yaml or a call is wrong
      │   ├─ ConfigError
@@ -93,6 +94,10 @@ class InputChanged(MerklError):
             f"{path} changed while {task} was using it; its result was not kept",
             hint=f"build again; if {task} itself wrote to it, let it write to a copy (commands: scratch=True)",
         )
+
+
+class UndeclaredUse(MerklError):
+    """A task used what it does not declare, and was asked not to; its result is not kept."""
 
 
 class WorkspaceError(MerklError):

@@ -126,6 +126,33 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """Something that a task used and did not declare.
+
+    ``deed`` is a word such as ``read`` or ``wrote``.  ``path`` is relative to the project; of a ``variable`` its name, of
+    ``connected`` an address.  ``at`` is the line of Python that did it, if that is known, ``advice`` how to declare it.
+    """
+
+    deed: str
+    path: str
+    at: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Undeclared:
+    """A task that ended used what it does not declare: ``uses``.  ``faint`` may matter too, or be of no interest.
+
+    With ``strict`` its result is not kept for that: what follows is a ``Failed`` which says the same."""
+
+    node: Node
+    label: str
+    uses: Sequence[Use]
+    faint: Sequence[Use]
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """An output is now at ``path``, relative to the project."""
 
@@ -180,6 +207,7 @@ Event: TypeAlias = (
     | Interrupted
     | Waiting
     | Retrying
+    | Undeclared
     | Placed
     | Saved
     | Note

@@ -129,6 +129,10 @@ class Call(Protocol):
         """Whether it gets the terminal, and so runs alone."""
 
     @property
+    def needs(self) -> tuple[tuple[str, int], ...]:
+        """What it takes of the machine's resources while it runs."""
+
+    @property
     def subject(self) -> str:
         """What tells this call from others of the same task, for people: its first file, or its arguments, shortened."""
 
@@ -383,10 +387,12 @@ _OURS: Final = os.path.dirname(__file__) + os.sep
 
 def calling_place() -> Place:
     """The nearest line of the stack that is not merkl's."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+    frame = sys._getframe(2)  # Whoever asks is merkl.
+    while True:
+        file = frame.f_code.co_filename  # Once each: a look at the code of a frame is an event for audit hooks.
+        if frame.f_back is None or not file.startswith(_OURS):
+            return Place(file, frame.f_lineno)
         frame = frame.f_back
-    return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 _ACCESS_HINT: Final = (

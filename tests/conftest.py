@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,11 @@ REQUIRE_ALL = bool(os.environ.get("MERKL_REQUIRE_ALL"))
 FULL = bool(os.environ.get("MERKL_FULL"))
 # Where the faults of tests/faults fall; processes of pytest-xdist inherit it.
 FAULT_SEED = os.environ.setdefault("MERKL_FAULT_SEED", str(random.SystemRandom().randrange(10**6)))
+
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(
+        signal.SIGHUP, lambda *_: None
+    )  # Under nohup: what tests start is not, since a handler ends with exec.
 
 # The machine is shared, so a slow example says nothing about the code.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=100)
@@ -56,7 +62,7 @@ def _a_home_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     prefixes = ("MERKL_", "XDG_")
     for name in [name for name in os.environ if name.startswith(prefixes)]:
         del os.environ[name]
-    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH"):
+    for name in "NO_COLOR FORCE_COLOR CLICOLOR_FORCE PYTHONPATH MAKEFLAGS CUDA_VISIBLE_DEVICES".split():
         os.environ.pop(name, None)
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
     yield

@@ -39,7 +39,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = {
     "recipes-c": ["gcc", "ar"],
     "recipes": ["gcc", "make", "curl"],
+    "checking": ["strace"],
     "comparison": ["make"],
+    "running": ["make"],
     "pitfalls": ["tar"],
 }  # Programs of a page that not every machine has.
 WRITE = bool(os.environ.get("MERKL_WRITE_DOCS"))
@@ -167,10 +169,11 @@ def run(directory: Path, commands: list[Command]) -> list[tuple[str, int]]:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A directory whose ``bin`` has this merkl."""
+    """A directory whose ``bin`` has this merkl, and the Python that it is installed for."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/merkl").write_text(f'#!/bin/sh\nexec {sys.executable} -m merkl "$@"\n')
-    (tmp_path / "bin/merkl").chmod(0o755)
+    for name, words in (("merkl", "-m merkl "), ("python", "")):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
     return tmp_path
 
 

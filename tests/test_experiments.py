@@ -273,3 +273,26 @@ def test_why_names_the_argument_and_the_file_that_changed(project: Any) -> None:
 
     assert "the argument n changed" in said and "1  →  2" in said
     assert "the file in.txt changed" in said
+
+
+@pytest.mark.needs("strace")
+def test_an_undeclared_read_is_not_seen_by_a_build_and_is_named_by_a_check(project: Any) -> None:
+    project.write("config.ini", "one")
+    project.merklfile("""
+        page = bash_task("cat config.ini > {out_file_arg('page', '.html')}")
+
+        @target(default=True)
+        def all():
+            page() > "page.html"
+    """)
+    assert project.build() == ["page"]
+    project.write("config.ini", "two")
+    assert project.build() == []
+    assert project.read("page.html") == "one"
+
+    done = project.merkl("build", "--check-deps", "-B")
+
+    assert "page page.html does not declare all that it uses:\n        read config.ini: " in done.stdout
+    assert project.read("page.html") == "two"
+    refused = project.merkl("build", "--strict-deps", "-B", code=1)
+    assert "page uses what it does not declare: config.ini" in refused.stderr

@@ -21,16 +21,16 @@ PACKAGE = Path(merkl.__file__).parent
 
 LAYERS = """
     errors
-    digest stamp holes room filesystem root
+    digest stamp holes room filesystem root snapshot
     tree journal
     nodes config
-    events
-    workspace store
+    events resources
+    workspace store tracing
     execute
     bash python
     merklfile
     engine
-    report watch
+    report watching
     cli
 """  # Each line may import the lines above it, words on a line not each other.
 

@@ -13,6 +13,7 @@ from typing import Final
 from merkl.config import system_name
 from merkl.errors import TaskError
 from merkl.nodes import calling_place, session
+from merkl.resources import USUAL, Needs
 
 FORMS: Final[Mapping[object, str]] = {None: "", str: "str", bytes: "bytes", "str": "str", "bytes": "bytes",
                                       "lines": "lines", "json": "json"}  # fmt: skip
@@ -40,6 +41,8 @@ class Options:
     timeout: float | None = None  # Not in the key; nor are those below.  Seconds.
     retries: int = 0
     interactive: bool = False
+    nice: int = 0
+    needs: Needs = USUAL
 
     @property
     def identity(self) -> tuple[object, ...]:

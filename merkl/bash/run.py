@@ -81,6 +81,7 @@ def _prepared(seen: Seen) -> ProcessJob:
         stdout=_stdout(seen),
         timeout=options.timeout,
         interactive=options.interactive,
+        nice=options.nice,
         script=body,
         script_path=path,
     )
@@ -146,6 +147,7 @@ def _environment(call: BashCall, place: Workplace) -> dict[bytes, bytes]:
     env = {name: place.environ[name] for name in passed_on if name in place.environ}
     env |= FIXED
     env[b"TMPDIR"] = place.tmp
+    env |= {os.fsencode(name): os.fsencode(value) for name, value in place.variables.items()}
     env |= {os.fsencode(name): os.fsencode(value) for name, value in call.task.options.env}
     for name in secret_names(call):
         value = place.environ.get(name.encode())

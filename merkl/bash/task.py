@@ -3,7 +3,7 @@
 It decides how template, options and arguments become a node.  It runs nothing.
 
 The invariant: everything in ``BashCall`` that the command can see is in the static part of the key, in the node's sources
-or in its dependencies; ``timeout``, ``retries``, ``name``, resources and the place outputs go to are not.
+or in its dependencies; ``timeout``, ``retries``, ``name``, ``nice``, ``resources`` and the place outputs go to are not.
 """
 
 import os
@@ -31,6 +31,7 @@ from merkl.config import system_name
 from merkl.digest import Digest, encode, encoded_tuple
 from merkl.errors import TaskError
 from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, make_node, session
+from merkl.resources import Needs, needs_of, nice_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class BashCall:
     def interactive(self) -> bool:
         """Whether it gets the terminal."""
         return self.task.options.interactive
+
+    @property
+    def needs(self) -> Needs:
+        """What it takes of the machine's resources."""
+        return self.task.options.needs
 
     def parts(self) -> list[Part]:
         """Template, options, arguments, environment and tools."""
@@ -233,6 +239,8 @@ def bash_task(
     portable: bool = False,
     literal: bool = False,
     interactive: bool = False,
+    nice: int = 0,
+    resources: Mapping[str, int | str] = {},
 ) -> BashTask:
     """Make a task of a command template.
 
@@ -269,6 +277,8 @@ def bash_task(
         timeout=seconds_of("timeout", timeout),
         retries=retries,
         interactive=bool(interactive),
+        nice=nice_of(nice),
+        needs=needs_of(resources),
     )
     return BashTask(
         compiled,

@@ -10,21 +10,27 @@ from dataclasses import replace
 import click
 
 from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
-from merkl.cli.options import LOADS, Command, Options, options_of, shared, words_of
+from merkl.cli.options import LOADS, Command, Options, options_of, scheduling, shared, words_of
 from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
+from merkl.engine.project import Project
 from merkl.engine.request import plan, would_place
 from merkl.errors import UsageError
 from merkl.events import BuildDone
 from merkl.report.json import planned
-from merkl.report.words import one_line, plural
+from merkl.report.words import duration, one_line, plural
+from merkl.snapshot import recorder
 
 
 @click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
 @click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…] [-- ARGS…]")
 @shared(
     "jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote"
+    " target order check_deps strict_deps"
 )
+@scheduling
+@click.option("--check-deps", is_flag=True, help="Tell what tasks use and do not declare.")
+@click.option("--strict-deps", is_flag=True, help="Fail a task that uses what it does not declare.")
 @click.option("--frozen", is_flag=True, help="Fail rather than run a task.")
 @click.option("--pull", is_flag=True, help="Run nothing: place what some cache has.")
 @click.option("--push", is_flag=True, help="Send results to the remote as they come.")
@@ -81,7 +87,39 @@ def run_build(options: Options, it: Asked) -> int:
         done, _ = build(it.project, it.chosen.selection, reporter, force=options.force)
     finally:
         reporter.close()
+    _keep_snapshot(options, it.project, done)
     return exit_code(done)
+
+
+def _keep_snapshot(options: Options, project: Project, done: BuildDone) -> None:
+    """After a build that had nothing to do, write down what showed that, so that the next one is answered at once."""
+    recording, config = recorder.active(), project.config
+    recorder.stop()
+    unusual = (
+        options.force,
+        options.json,
+        options.rehash,
+        options.push,
+        options.require_remote,
+        config.check_deps,
+    )
+    nothing = not (done.ran or done.cutoff or done.failed or done.skipped or done.interrupted)
+    if recording is None or any(unusual) or not nothing or not config.snapshot:
+        return
+    from merkl.snapshot.keep import keep
+
+    seconds = duration(done.seconds)
+    before, found, after = "".join(recording.out).rpartition(f" in {seconds}")
+    if options.verbose:
+        recording.spoil("with -v, each task is shown")
+    elif found == "" and recording.out:
+        recording.spoil("something was printed")
+    why = keep(
+        recording, sys.argv[1:], root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
+        summary=(f"{before} in ", after) if found else ("", ""),
+    )  # fmt: skip
+    if why and options.verbose and not options.quiet:
+        sys.stdout.write(f"no snapshot: {one_line(why)}\n")
 
 
 def exit_code(done: BuildDone) -> int:

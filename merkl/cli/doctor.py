@@ -74,6 +74,7 @@ def _findings(options: Options) -> Iterator[Finding]:
     yield Finding("sqlite", "ok", sqlite3.sqlite_version)
     yield _kernel()
     yield from _watches()
+    yield _strace()
     try:
         config = options.config()
     except MerklError as error:
@@ -170,6 +171,17 @@ def _watches() -> Iterator[Finding]:
     text = f"{watches:,} directories, by {instances:,} programs"
     few = f"{text}: few for a large tree (sysctl fs.inotify.max_user_watches=524288)"
     yield Finding("watches", "ok" if watches >= _WATCHES else "lacks", text if watches >= _WATCHES else few)
+
+
+def _strace() -> Finding:
+    """Whether ``build --check-deps`` can look at commands."""
+    from merkl.tracing.strace import find_strace
+
+    strace, lack = find_strace()
+    if strace is None:
+        return Finding("strace", "lacks", f"{lack}: build --check-deps sees less")
+    slow = "" if strace.filters else ", an old one: build --check-deps is slow"
+    return Finding("strace", "ok", f"{strace.program}{slow}")
 
 
 def _number(path: str) -> int:

@@ -13,7 +13,7 @@ from merkl.engine.fetch import fetch, replaceable, tracked_of
 from merkl.engine.project import Placement, Project
 from merkl.engine.pull import pull
 from merkl.engine.standing import find_sidecars, standing
-from merkl.errors import MerklError
+from merkl.errors import InputMissing, MerklError, MerklfileError
 from merkl.report.words import harmless
 
 
@@ -32,6 +32,19 @@ def pull_request(options: Options, words: Sequence[str], *, overwrite: bool) -> 
     Tracked data comes before all: the Merklfile may read it, so what the request needs cannot be known without it.
     """
     code, done = pull_tracked(options)
+    try:
+        return max(code, _pull_rest(options, words, done, overwrite=overwrite))
+    except (InputMissing, MerklfileError) as error:
+        wants_a_file = isinstance(error, InputMissing) or isinstance(error.__cause__, FileNotFoundError)
+        if not (options.dry_run and done and wants_a_file):
+            raise
+        what = harmless(error.headline)
+        sys.stderr.write(f"note: what else would be pulled is known when these are here: {what}\n")
+        return code
+
+
+def _pull_rest(options: Options, words: Sequence[str], done: set[str], *, overwrite: bool) -> int:
+    code = 0
     with asked(options, words) as it:
         selection = it.chosen.selection
         paths = [path for path in tracked_of(it.project, selection) if path not in done]

@@ -108,12 +108,13 @@ def run(arguments: Sequence[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.stderr.write(f"cannot write the output: {error.strerror}\n")
             return 1
-        return _bug()
+        return show_bug()
     except Exception:  # noqa: BLE001  # The edge: what comes here is a bug.
-        return _bug()
+        return show_bug()
 
 
-def _bug() -> int:
+def show_bug() -> int:
+    """Show the error that is being handled as what it is; the exit code."""
     import traceback
 
     traceback.print_exc()
@@ -128,8 +129,13 @@ def _writes_out(error: OSError) -> bool:
 
 def _show(error: MerklError, arguments: Sequence[str]) -> int:
     before = list(arguments)[: list(arguments).index("--")] if "--" in arguments else list(arguments)
+    return show_error(error, json="--json" in before)
+
+
+def show_error(error: MerklError, *, json: bool) -> int:
+    """Show an error as it words itself; its exit code."""
     try:
-        if "--json" in before:
+        if json:
             from merkl.report.json import JsonLines, error_object
 
             JsonLines(sys.stdout).write(error_object(error))

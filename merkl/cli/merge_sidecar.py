@@ -50,12 +50,14 @@ def _explained(path: str, conflict: Conflict) -> list[str]:
     why = f"; {conflict.why}" if conflict.why else ""
     lines = [f"{path}: both sides changed the data, each in its own way{why}"]
     lines += [f"  ours:   {_described(conflict.ours)}", f"  theirs: {_described(conflict.theirs)}"]
-    if conflict.ours is not None and conflict.theirs is not None and conflict.ours.key is not None:
+    made = conflict.ours is not None and conflict.theirs is not None and conflict.ours.key is not None
+    if made:
         lines.append(f"  hint: `merkl build` makes what the merged code says, then: git add {side}")
-    lines += [
-        f"  hint: one side: git checkout --ours {side}  (or --theirs), merkl pull {data}, git add {side}",
-        f"  hint: something else: put it at {data}, then: merkl track {data}",
-    ]
+    lines.append(
+        f"  hint: one side: git checkout --ours {side}  (or --theirs), merkl pull {data}, git add {side}"
+    )
+    if not made:  # What a task makes is nothing to track.
+        lines.append(f"  hint: something else: put it at {data}, then: merkl track {data}")
     return lines
 
 

@@ -34,13 +34,18 @@ def paint_of(options: Options, stream: TextIO) -> Paint:
 @contextlib.contextmanager
 def project_of(options: Options, config: Config | None = None) -> Iterator[Project]:
     """The project that is meant, closed afterwards; what it has to say then is told."""
-    project = open_project(config or options.config())
-
-    project.builder = functools.partial(_evaluate, options)
+    project = opened(options, config)
     try:
         yield project
     finally:
         project.close()
+
+
+def opened(options: Options, config: Config | None = None) -> Project:
+    """The project that is meant; what its Merklfile evaluates is shown as the options say."""
+    project = open_project(config or options.config())
+    project.builder = functools.partial(_evaluate, options)
+    return project
 
 
 def _evaluate(options: Options, project: Project, futures: Sequence[Future[Any]]) -> list[Any]:
@@ -86,22 +91,22 @@ def chosen(options: Options, project: Project, merklfile: Merklfile, words: Sequ
         return selected(project, merklfile, words, options.cwd)
 
 
-def reporter_of(options: Options, project: Project) -> Reporter:
-    """The reporter that the options ask for."""
+def reporter_of(options: Options, project: Project, *, brief: bool = False) -> Reporter:
+    """The reporter that the options ask for; a ``brief`` one has no last line, and one for each task only if verbose."""
     from merkl.report.json import JsonLines
     from merkl.report.running import Listed
 
-    inner: Reporter = JsonLines(sys.stdout) if options.json else _lines(options, project)
+    inner: Reporter = JsonLines(sys.stdout) if options.json else _lines(options, project, brief=brief)
     return Listed(project.config.state, inner)
 
 
-def _lines(options: Options, project: Project, *, summary: bool = True) -> Reporter:
+def _lines(options: Options, project: Project, *, summary: bool = True, brief: bool = False) -> Reporter:
     """Lines, and on a terminal a live block below them."""
     from merkl.report.lines import Lines, Shown
 
     output = cast("Output", project.config.output)
-    endings = options.progress != "none"
-    shown = Shown(output, verbose=options.verbose, endings=endings, summary=summary)
+    endings = options.verbose if brief else options.progress != "none"
+    shown = Shown(output, verbose=options.verbose, endings=endings, summary=summary and not brief)
     paint, err_paint = paint_of(options, sys.stdout), paint_of(options, sys.stderr)
     make = functools.partial(Lines, root=project.root, shown=shown, paint=paint, err_paint=err_paint)
     if options.progress == "auto" and output != "quiet" and can_redraw(sys.stdout, os.environ):

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from merkl.config import OUTPUTS, QUIET, Config, find_root, load_config
+from merkl.config import ORDERS, OUTPUTS, QUIET, Config, find_root, load_config
 from merkl.errors import MerklfileError, UsageError
 
 _META: Final = "merkl.options"
@@ -39,18 +39,22 @@ class Options:
     frozen: bool = False
     push: bool = False
     require_remote: bool = False
+    target: str | None = None
+    order: str | None = None
+    check_deps: bool = False
+    strict_deps: bool = False
 
     @property
     def cwd(self) -> str:
         """The directory that paths of the request start from."""
         return os.path.abspath(self.directory or ".")
 
-    def config(self) -> Config:
-        """The configuration of the project that is meant; where there is none, of the directory itself.
+    def place(self) -> tuple[str, str | None]:
+        """The root of the project that is meant, or the directory itself where there is none; and the Merklfile in it
+        that was named.
 
         Raises:
             UsageError: ``-C`` names no directory.
-            ConfigError: a setting is wrong.
         """
         cwd = self.cwd
         if not os.path.isdir(cwd):
@@ -63,10 +67,21 @@ class Options:
             if not (path + os.sep).startswith(root.rstrip(os.sep) + os.sep) or find_root(cwd) is None:
                 root = find_root(os.path.dirname(path)) or os.path.dirname(path)
             merklfile = os.path.relpath(path, root)
+        return root, merklfile
+
+    def config(self) -> Config:
+        """The configuration of the project that is meant; where there is none, of the directory itself.
+
+        Raises:
+            UsageError: ``-C`` names no directory.
+            ConfigError: a setting is wrong.
+        """
+        root, merklfile = self.place()
         return load_config(
             root, merklfile=merklfile, jobs=self.jobs, keep_going=self.keep_going, dry_run=self.dry_run,
             force=self.force, rehash=self.rehash, output=self.output, frozen=self.frozen, push=self.push,
-            required=self.require_remote,
+            required=self.require_remote, target=self.target, order=self.order,
+            check_deps=self.check_deps or self.strict_deps, strict_deps=self.strict_deps,
         )  # fmt: skip
 
     def existing(self) -> Config:
@@ -99,6 +114,15 @@ _SHARED: Final = (
     click.option("--set", "sets", metavar="NAME=VALUE", multiple=True, help="Replace a value of a file read by params()."),
     click.option("--rehash", is_flag=True, help="Read every input again, also those that seem unchanged."),
 )  # fmt: skip
+
+
+def scheduling(command: C) -> C:
+    """Add the options that say where tasks run, and in which order."""
+    order = click.option(
+        "--order", type=click.Choice(ORDERS), help="Which task starts first.  [default: code]"
+    )
+    target = click.option("--target", metavar="N", help="Where to run: N tasks at once here, as -j N.")
+    return target(order(command))
 
 
 def shared(shown: str = "", *, without: str = "") -> Callable[[C], C]:
@@ -170,6 +194,14 @@ class Command(click.Command):
         """Say where the options that are not listed are described."""
         formatter.write_paragraph()
         formatter.write_text(EVERYWHERE)
+
+
+class OfPaths(Command):
+    """A command whose words are all paths: one after ``--`` is a path too, and may begin with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave ``--`` to click."""
+        return click.Command.parse_args(self, ctx, args)
 
 
 def words_of(context: click.Context, words: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ import time
 import click
 
 from merkl.cli.opening import project_of, reporter_of, tell
-from merkl.cli.options import Command, Options, options_of, shared
+from merkl.cli.options import OfPaths, Options, options_of, shared
 from merkl.engine.placing import restore
 from merkl.engine.project import Project
 from merkl.errors import UsageError, did_you_mean
@@ -19,7 +19,7 @@ from merkl.workspace.ledger import SavedEdit
 from merkl.workspace.paths import normalise
 
 
-@click.command(cls=Command, short_help="Bring back a file that you edited and merkl replaced.")
+@click.command(cls=OfPaths, short_help="Bring back a file that you edited and merkl replaced.")
 @click.argument("paths", nargs=-1, metavar="[PATH…]")
 @click.option(
     "--version", "digest", metavar="DIGEST", help="The version to bring back, instead of the latest."

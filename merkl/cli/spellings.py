@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 # A command's line of help is here, so that the list of commands imports none of them.
 COMMANDS: Final = {
     "build": "Build targets: run what no cache has got.",
+    "watch": "Build again whenever something changes.",
     "list": "List the targets.",
     "why": "Say what would run, and what changed.",
     "status": "Say how tracked files and outputs stand.",
@@ -85,12 +86,39 @@ SHARED: Final = (
 HELP: Final = Option(("-h", "--help"), "Show this message and exit.")
 TOP: Final = (Option(("--version",), "Show the version and exit."),)
 
+_SCHEDULING: Final = (
+    Option(("--target",), "Where to run: N tasks at once here, as -j N.", "text"),
+    Option(("--order",), "Which task starts first.", choices=("code", "critical-path")),
+)
+
 SPELT: Final = {
     "build": Spelt(
         "jobs keep-going dry-run force quiet output verbose json progress set rehash",
         (
+            *_SCHEDULING,
+            Option(("--check-deps",), "Tell what tasks use and do not declare."),
+            Option(("--strict-deps",), "Fail a task that uses what it does not declare."),
             Option(("--frozen",), "Fail rather than run a task."),
             Option(("--pull",), "Run nothing: place what some cache has."),
+            Option(("--push",), "Send results to the remote as they come."),
+            Option(("--require-remote",), "Fail if the remote cannot be used."),
+        ),
+        words="request",
+    ),
+    "watch": Spelt(
+        "jobs keep-going quiet output verbose json progress set",
+        (
+            *_SCHEDULING,
+            Option(("--debounce",), "Wait until nothing has changed for MS milliseconds.", "text"),
+            Option(("--restart",), "Stop a build when something changes that it reads, and begin anew."),
+            Option(("--poll",), "Look every second, where the system brings no news of changes."),
+            Option(
+                ("--then",),
+                "Start CMD, with bash, after each good build; what still runs of it is ended first.",
+                "text",
+            ),
+            Option(("--clear",), "Clear the terminal before each build."),
+            Option(("--notify",), "Tell the desktop, or ring the terminal's bell, after each build."),
             Option(("--push",), "Send results to the remote as they come."),
             Option(("--require-remote",), "Fail if the remote cannot be used."),
         ),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from merkl.cli.opening import project_of, tell
-from merkl.cli.options import Command, Options, options_of, shared
+from merkl.cli.options import OfPaths, Options, options_of, shared
 from merkl.cli.tracked import say
 from merkl.engine.project import Project
 from merkl.engine.tracking import Done, refresh, track
@@ -21,7 +21,7 @@ from merkl.workspace.paths import absolute, normalise, unplaceable
 from merkl.workspace.sidecar import SUFFIX, sidecar_of
 
 
-@click.command(cls=Command, short_help="Keep data in the store, and a sidecar in git.")
+@click.command(cls=OfPaths, short_help="Keep data in the store, and a sidecar in git.")
 @click.argument("paths", nargs=-1, metavar="[PATH…]")
 @click.option("--move", is_flag=True, help="Leave the data in the store only; merkl pull brings it back.")
 @shared("dry_run quiet json rehash")

@@ -6,14 +6,14 @@ It decides nothing but what the words mean.
 import click
 
 from merkl.cli.opening import project_of, tell
-from merkl.cli.options import Command, options_of, shared
+from merkl.cli.options import OfPaths, options_of, shared
 from merkl.cli.tracked import say
 from merkl.engine.tracking import untrack
 from merkl.workspace.paths import normalise
 from merkl.workspace.sidecar import SUFFIX
 
 
-@click.command(cls=Command, short_help="Remove the sidecar of data; the data stays.")
+@click.command(cls=OfPaths, short_help="Remove the sidecar of data; the data stays.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
 @shared("dry_run quiet json")
 @click.pass_context

@@ -6,10 +6,12 @@ The invariant: outputs enter the store before the record that names them, and a 
 every view that the node read is still what it was when the node started.
 """
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from sys import intern
+from typing import TYPE_CHECKING, Any
 
 import merkl.bash.failure
 import merkl.bash.outcome
@@ -21,6 +23,7 @@ from merkl.digest import Digest, Key
 from merkl.engine.discovery import Began, Files
 from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
+from merkl.engine.shares import Grant
 from merkl.engine.taking import SMALL, Taking
 from merkl.errors import InputChanged, MerklError, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
@@ -31,6 +34,9 @@ from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
 from merkl.store.removal import remove_tree
 from merkl.workspace.trees import read_output_tree
+
+if TYPE_CHECKING:  # Only with --check-deps.
+    from merkl.engine.undeclared import Check
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class Attempt:
     number: int
     lock: RunLock | None
     job: Job | None = None
+    grant: Grant | None = None
     staged: dict[Digest, bytes] = field(
         default_factory=dict
     )  # Files whose bytes are in a record; absolute paths.
@@ -55,16 +62,22 @@ class Attempt:
 class Attempts:
     """Makes workplaces for one build; ``build`` is its eight-digit name."""
 
-    def __init__(self, project: Project, build: str, placed_by: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        build: str,
+        placed_by: Callable[[str], str | None],
+        check: "Check | None" = None,
+    ) -> None:
         self.project = project
         self.build = build
         self.placed_by = placed_by
+        self.check = check
         self._count = 0
         self._spare: list[
             tuple[bytes, bytes]
         ] = []  # Empty directories of attempts that ended: stage and run.
         self._root = os.fsencode(project.root)
-        self._environ = dict(os.environb)
         self._builder = f"{os.uname().nodename}:{os.getpid()}"
         self._state = os.fsencode(project.config.state)
         self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
@@ -73,6 +86,10 @@ class Attempts:
                 os.makedirs(os.path.join(project.config.state, folder), exist_ok=True)
         except OSError as error:
             raise no_room(error) from error
+
+    @functools.cached_property
+    def _environ(self) -> dict[bytes, bytes]:
+        return dict(os.environb)  # A build that runs nothing depends on no variable because of this.
 
     def open(
         self, node: Node, inputs: Sequence[Artifact], content: Key, number: int, lock: RunLock | None
@@ -105,6 +122,7 @@ class Attempts:
             stores=(self.project.config.store, self.project.shelter.directory),
             modules=self.project.project_modules,
             texts=self._texts,
+            watch=self.check.watch if self.check is not None else None,
         )
         return Attempt(node, inputs, content, place, number, lock, views=views)
 
@@ -136,7 +154,8 @@ class Attempts:
             MerklError: the call cannot be prepared.
         """
         try:
-            return self._job(attempt)
+            job = self._job(attempt)
+            return job if self.check is None else self.check.watched(attempt, job)
         except OSError as error:
             raise no_room(error) from error
 
@@ -148,6 +167,8 @@ class Attempts:
                 hint="build the target that makes it",
             )
         call = attempt.node.call
+        if attempt.grant is not None and attempt.grant.variables:
+            attempt.place = replace(attempt.place, variables=dict(attempt.grant.variables))
         self.project.shelter.bring(attempt.inputs)
         if isinstance(call, BashCall):
             attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
@@ -183,6 +204,7 @@ class Attempts:
         Raises:
             InputChanged: a source changed meanwhile.
             TaskFailed: it failed, broke its word about outputs, or wrote to its inputs.
+            UndeclaredUse: it used what it does not declare, and that is asked about.
             WorkspaceError: what it made cannot be read or taken.
         """
         try:
@@ -204,6 +226,8 @@ class Attempts:
         try:
             staged = self._collect(attempt, ended)
         except TaskFailed as error:
+            if self.check is not None:
+                self.check.look(attempt, None, self.placed_by, failed=True)
             if written := self._written_inputs(attempt):
                 error.details["also"] = f"it wrote to its input {written}; inputs are read-only"
             elif changed := [source.path for source in node.sources if not self.project.index.still(source)]:
@@ -212,6 +236,8 @@ class Attempts:
         self.check_sources(node)
         self._check_views(attempt)
         discovered = self._discover(attempt)
+        if self.check is not None:
+            self.check.look(attempt, discovered, self.placed_by)
         blobs: dict[Digest, bytes] = {}
         self._close_log(attempt)  # Before a stdout that is an output is moved away.
         outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
@@ -221,7 +247,7 @@ class Attempts:
             content_key=attempt.content,
             task=node.name,
             outputs=outputs,
-            inputs=[artifact.digest for artifact in attempt.inputs],
+            inputs=tuple(artifact.digest for artifact in attempt.inputs),
             seconds=ended.seconds,
             started_ns=ended.started_ns,
             log=log,
@@ -266,9 +292,9 @@ class Attempts:
         if staged.data is not None:
             digest = Digest.of(staged.data)
             blobs[digest] = staged.data
-            return Artifact(
-                staged.kind, digest, len(staged.data), serializer=staged.serializer, filename=staged.filename
-            )
+            kind: Any = intern(staged.kind)  # It came through a pipe, and there are many of few kinds.
+            serializer = intern(staged.serializer)
+            return Artifact(kind, digest, len(staged.data), serializer=serializer, filename=staged.filename)
         assert staged.path is not None
         path = os.path.join(self._root, staged.path)
         if staged.kind == "dir":
@@ -365,10 +391,10 @@ def _arguments(node: Node) -> dict[str, Any]:
     return {part.name: part.text for part in node.call.parts() if part.group in ("argument", "environment")}
 
 
-def _dependencies(node: Node) -> list[Any]:
+def _dependencies(node: Node) -> tuple[Any, ...]:
     sources = [{"file": s.path, "digest": s.digest.hex()} for s in node.sources]
     deps = [
         {"node": d.future.node.key.hex(), "task": d.future.node.name, "output": d.future.output}
         for d in node.deps
     ]
-    return [*sources, *deps]
+    return (*sources, *deps)

@@ -6,31 +6,40 @@ was learned is written back before it returns.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from merkl import events
+from merkl.config import CRITICAL_PATH
+from merkl.digest import Key
 from merkl.engine.attempt import Attempts
 from merkl.engine.discovery import change_finder
 from merkl.engine.frozen import refusal, require_placed
 from merkl.engine.judge import Judge, State
 from merkl.engine.lineage import remember
+from merkl.engine.order import critical_path
 from merkl.engine.placing import Workspace, expected_seconds
 from merkl.engine.project import Project
 from merkl.engine.schedule import Outcome, Schedule
 from merkl.engine.select import Selection, labels, select
+from merkl.engine.shares import Shares
+from merkl.engine.slots import Slots, slots_of
 from merkl.engine.terminal import SharedTerminal, signals
 from merkl.errors import Interrupted, TaskFailed
 from merkl.events import BuildDone, Reporter
 from merkl.execute.base import Executor, Terminal
-from merkl.nodes import Future, using, walk
+from merkl.nodes import Future, Node, using, walk
 from merkl.python.run import lending, load_value
+from merkl.resources import totals_in
+from merkl.snapshot import recorder
 from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # Only with a remote.
     from merkl.engine.pushing import Pushing
+if TYPE_CHECKING:  # Only with --check-deps.
+    from merkl.engine.undeclared import Check
 
 
 def judge(project: Project, selection: Selection, *, force: bool = False) -> Judge:
@@ -65,6 +74,7 @@ def build(
     names = labels(everything, project.placements)
     lease = register_build(project.config.state)
     project.hold(lease)
+    slots = Slots(1)
     try:
         sweep_stale(project.config.state, keep=_kept(project))
         sweep_drafts(project.root)
@@ -78,20 +88,32 @@ def build(
             if (error := refusal(planned, names)) is not None:
                 raise error
         to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
+        if to_run:
+            recorder.stop()  # There will be no snapshot, and what tasks do is not to be recorded.
+        expected = expected_seconds(project, to_run, names)
+        if project.config.order == CRITICAL_PATH:
+            planned.reorder(critical_path(everything, expected, selection.after))
+        slots = slots_of(project.config, lease.id)
+        shares = Shares(project.root, totals_in(project.config.settings or {}), slots.count, os.environ)
+        if (unfit := next(filter(None, map(shares.refusal, to_run)), None)) is not None:
+            raise unfit
+        if slots.note is not None:
+            reporter.report(slots.note)
         reporter.report(
             events.BuildStarted(
                 build=lease.id,
                 total=len(planned.steps),
                 to_run=len(to_run),
                 targets=selection.targets,
-                slots=project.config.jobs,
-                expected=expected_seconds(project, to_run, names),
+                slots=slots.count,
+                expected=expected,
             )
         )
         workspace = Workspace(project, selection.placements, reporter, names)
-        attempts = Attempts(project, lease.id, workspace.placed_by)
+        check = _check(project, reporter, names, to_run)
+        attempts = Attempts(project, lease.id, workspace.placed_by, check)
         terminal = SharedTerminal(reporter)
-        executor = _executor(project.config.jobs, terminal)
+        executor = _executor(slots, terminal)
         pushing = _pushing(project)
         schedule = Schedule(
             project,
@@ -101,25 +123,25 @@ def build(
             attempts,
             reporter,
             names,
+            shares=shares,
             keep_going=project.config.keep_going,
             pushing=pushing,
         )
-        try:
-            with (
-                signals(schedule, executor, terminal),
-                using(project),
-                lending(project.config.store, project.shelter),
-            ):
-                outcome = schedule.run()
-            remember(project, everything, selection.placements, planned)
-        finally:
-            executor.close()
-            attempts.close()
-            workspace.close()
+        with signals(schedule, executor, terminal):  # Also of one that comes while all is put away.
+            try:
+                with using(project), lending(project.config.store, project.shelter):
+                    outcome = schedule.run()
+                remember(project, everything, selection.placements, planned)
+            finally:
+                executor.close()
+                attempts.close()
+                workspace.close()
         seconds = time.monotonic() - began
         if pushing is not None:
             _end_pushing(pushing, outcome, reporter)
         for note in project.take_notes():
+            reporter.report(note)
+        for note in check.notes(outcome.cached + outcome.cutoff) if check is not None else ():
             reporter.report(note)
         done = _done(outcome, seconds)
         reporter.report(done)
@@ -128,8 +150,20 @@ def build(
             pushing.raise_failure(required=remote is not None and remote.required)
         return done, planned
     finally:
+        slots.close()
         project.hold(None)
         lease.close()
+
+
+def _check(
+    project: Project, reporter: Reporter, names: Mapping[Key, str], to_run: Sequence[Node]
+) -> "Check | None":
+    """What looks at the tasks that run, if somebody is to."""
+    if not project.config.check_deps:
+        return None
+    from merkl.engine.undeclared import Check
+
+    return Check(project.root, reporter, names, to_run, strict=project.config.strict_deps)
 
 
 def _pushing(project: Project) -> "Pushing | None":
@@ -149,10 +183,10 @@ def _end_pushing(pushing: "Pushing", outcome: Outcome, reporter: Reporter) -> No
         outcome.interrupted = [""]
 
 
-def _executor(jobs: int, terminal: Terminal) -> Executor:
+def _executor(slots: Slots, terminal: Terminal) -> Executor:
     from merkl.execute.local import Local
 
-    return Local(jobs, terminal)
+    return Local(slots.count, terminal, slots.tokens)
 
 
 def _kept(project: Project) -> set[str]:

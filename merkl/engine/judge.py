@@ -80,7 +80,7 @@ class State(enum.Enum):
 
     WAITING = enum.auto()  # Some dependency is not known, or its bytes are not here.
     READY = enum.auto()  # Could start now.
-    RUNNING = enum.auto()  # Handed to the executor, or to another build.
+    RUNNING = enum.auto()  # Handed to the executor, or to another build; or about to be.
     KNOWN = enum.auto()  # Its artifacts are known: from a record, or because it ran.
     FAILED = enum.auto()  # It raised, or exited with a code that is not allowed.
     SKIPPED = enum.auto()  # Never started: something it needs failed.
@@ -161,6 +161,7 @@ class Judge:
         self._force_all = force_all
         self._forced = forced
         self._after = after or {}
+        self._ranks: Mapping[Key, int] = {}
         self.steps: dict[Key, Step] = {}
         self._readers: dict[Key, list[Step]] = {}  # By node, the steps that name it as a dependency.
         self._judgeable: list[Step] = []
@@ -371,7 +372,7 @@ class Judge:
 
     def _make_ready(self, step: Step) -> None:
         step.state = State.READY
-        heapq.heappush(self._ready, (step.node.serial, step.node.key))
+        heapq.heappush(self._ready, (self.rank(step.node), step.node.key))
 
     def _check_bytes(self, known: Sequence[Step]) -> None:
         """Send steps whose bytes are needed and gone back to run."""
@@ -397,7 +398,7 @@ class Judge:
     # ---- being told --------------------------------------------------------------------------------------------
 
     def first_ready(self) -> Step | None:
-        """The ready step that is first in the order of the code."""
+        """The ready step of the lowest rank."""
         while self._ready:
             step = self.steps[self._ready[0][1]]
             if step.state is State.READY and self._deps_known(step):
@@ -408,12 +409,26 @@ class Judge:
         return None
 
     def next_ready(self) -> Step | None:
-        """Take the ready step that is first in the order of the code."""
+        """Take the ready step of the lowest rank."""
         step = self.first_ready()
         if step is not None:
             heapq.heappop(self._ready)
             step.state = State.RUNNING
         return step
+
+    def rank(self, node: Node) -> int:
+        """A node's place in the order of starting; without others, its place in the code."""
+        return self._ranks.get(node.key, node.serial)
+
+    def reorder(self, ranks: Mapping[Key, int]) -> None:
+        """Let ready steps be taken by these ranks, the lowest first; one that has none comes after, by its place in the code."""
+        self._ranks = ranks
+        self._ready = [(self.rank(self.steps[key].node), key) for _, key in self._ready]
+        heapq.heapify(self._ready)
+
+    def can_start(self, step: Step) -> bool:
+        """Whether a step that was taken still has all it needs; if not, ``put_back`` judges it again."""
+        return self._deps_known(step)
 
     def has_ready(self) -> bool:
         """Whether some step could start now."""

@@ -10,7 +10,7 @@ import io
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from merkl import events
 from merkl.digest import Digest, Key
@@ -31,6 +31,8 @@ from merkl.workspace.gitignore import add_ignored
 from merkl.workspace.index import Other
 from merkl.workspace.place import link_at, move_file, place_file, place_link, place_tree, remove_placed
 from merkl.workspace.sidecar import Sidecar, write_sidecar
+
+_MANY: Final = 1000  # Steps to remember before they are written down.
 
 
 class Workspace:
@@ -107,7 +109,7 @@ class Workspace:
         found = self.project.index.look(placement.path)
         if not _agrees(found, artifact):
             return False
-        if self._before.get(placement.path) != (artifact.digest, step.node.key):
+        if self._before.get(placement.path) != artifact.digest + step.node.key:
             self._remember(placement, artifact)
         return True
 
@@ -269,21 +271,30 @@ class Workspace:
         before = last_steps(self.project, [step.node], self.labels).get(step.node.key)
         key, parts = (step.node.key, ()) if before is None else (before.key, before.parts)
         last = ledger.LastStep(key, None, 0.0, parts, log, "failed")
-        self._steps |= {label: last, plain_label(step.node): last}
+        self._keep_step(label, step.node, last)
 
     def _remember_step(self, label: str, step: Step) -> None:
         seconds = step.record.seconds if step.record is not None else 0.0
         parts = all_parts(step.node, self.labels)
         last = ledger.LastStep(step.node.key, step.content, seconds, parts, "", "ran")
-        self._steps |= {label: last, plain_label(step.node): last}
+        self._keep_step(label, step.node, last)
+
+    def _keep_step(self, label: str, node: Node, last: ledger.LastStep) -> None:
+        self._steps[label] = self._steps[plain_label(node)] = last
+        if len(self._steps) >= _MANY:  # Each has all that entered its key, which is much to keep in memory.
+            self.project.index.set_steps(self._steps)
+            self.project.index.flush()
+            self._steps = {}
 
     def close(self) -> None:
         """Write back what is to be remembered."""
         index = self.project.index
-        known = index.ran_last(label for label, _ in self._unchanged)
-        for label, step in self._unchanged:
-            if known.get(label) != step.node.key:
-                self._remember_step(label, step)
+        for start in range(0, len(self._unchanged), _MANY):
+            some = self._unchanged[start : start + _MANY]
+            known = index.ran_last(label for label, _ in some)
+            for label, step in some:
+                if known.get(label) != step.node.key:
+                    self._remember_step(label, step)
         index.set_steps(self._steps)
         index.flush()
         self._tell_git()

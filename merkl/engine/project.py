@@ -18,6 +18,7 @@ from merkl.digest import Digest, Key
 from merkl.errors import InputMissing
 from merkl.events import Note
 from merkl.nodes import Artifact, Future, Node, PathLike, Place, Source, calling_place, scope
+from merkl.snapshot.recorder import vouching
 from merkl.workspace.drafts import end_drafts
 from merkl.workspace.index import FileIndex
 from merkl.workspace.paths import normalise, placeable
@@ -238,6 +239,13 @@ class Project:
             known = self._tools[spec] = self._look_at_tool(spec)
         return known
 
+    def tool_files(self) -> list[str]:
+        """The programs behind the tools that were asked about, as absolute paths without links."""
+        import shutil
+
+        found = (shutil.which(spec.split()[0]) for spec in self._tools)
+        return sorted({os.path.realpath(path) for path in found if path is not None})
+
     def _look_at_tool(self, spec: str) -> str:
         import shutil
         import subprocess
@@ -252,9 +260,10 @@ class Project:
         if len(words) == 1:
             return self.index.source(os.path.realpath(found), "file").digest.hex()
         try:
-            done = subprocess.run(
-                [found, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
-            )
+            with vouching(found):
+                done = subprocess.run(
+                    [found, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
+                )
         except (OSError, subprocess.SubprocessError) as error:
             raise InputMissing(f"the tool {spec!r} did not say its version: {error}") from None
         return (done.stdout or done.stderr).decode("utf-8", "replace").strip()
@@ -325,7 +334,7 @@ class Project:
         """The first path of a discovered set that is no longer what it was, or None."""
         for path, digest in discovered.files.items():
             if digest is None:
-                changed = _has_files(os.path.join(self.root, path))
+                changed = has_files(os.path.join(self.root, path))
             elif path.startswith("/"):
                 changed = self._digest_outside(path) != digest
             else:
@@ -344,7 +353,7 @@ def _without_pickles(record: "Record") -> bool:
     return all(artifact.serializer != "pickle" for artifact in record.outputs.values())
 
 
-def _has_files(path: str) -> bool:
+def has_files(path: str) -> bool:
     """Whether something is at a path that could be read: a directory counts only if there is a file in it."""
     if not os.path.lexists(path):
         return False
@@ -352,7 +361,7 @@ def _has_files(path: str) -> bool:
         return True
     try:
         with os.scandir(path) as entries:
-            return any(_has_files(entry.path) for entry in entries)
+            return any(has_files(entry.path) for entry in entries)
     except FileNotFoundError:
         return False
     except OSError:  # No directory, or one that cannot be read.

@@ -13,11 +13,12 @@ from functools import partial
 from typing import Final
 
 from merkl.digest import Digest
+from merkl.engine.left import link_in_place, modified, never_placed, one_of_two
 from merkl.engine.lost import damaged_everywhere, in_no_cache
 from merkl.engine.placing import save_edit, save_link
 from merkl.engine.project import Project
 from merkl.engine.standing import Standing, agree, is_what, standing
-from merkl.engine.transfer import Gate, Moved, Stopped, Transfer, Watcher, artifact_of
+from merkl.engine.transfer import Gate, Moved, Stopped, Transfer, Watcher, artifact_of, sidecar_gone
 from merkl.errors import (
     MerklError,
     OutOfDate,
@@ -31,11 +32,11 @@ from merkl.stamp import Absent, Stamp
 from merkl.store.base import Store
 from merkl.store.layered import Layered
 from merkl.tree import Tree
-from merkl.workspace import folding, ledger
+from merkl.workspace import ledger
 from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.index import Other
 from merkl.workspace.patching import apply_patch, is_between, patch_between
-from merkl.workspace.paths import absolute, placeable
+from merkl.workspace.paths import absolute
 from merkl.workspace.place import link_at, place_file, place_tree
 from merkl.workspace.reach import NothingThere, parent_of
 from merkl.workspace.sidecar import Sidecar
@@ -129,14 +130,13 @@ class _Pull:
 
     def _jobs(self, paths: Sequence[str]) -> Iterator[_Job]:
         """What is to be fetched and placed; of the rest it is said at once what becomes of it."""
-        twins = _one_of_two(self._project.root, paths)
+        twins = one_of_two(self._project.root, paths)
         todo: list[tuple[Standing, Sidecar]] = []
         for stood in standing(self._project, paths):
             if stood.path in twins:
                 self._leave(stood.path, twins[stood.path])
             elif stood.sidecar is None:
-                assert stood.error is not None, "a path without a sidecar was asked for"
-                self._leave(stood.path, stood.error)
+                self._leave(stood.path, stood.error or sidecar_gone(stood.path))
             elif stood.state == "fresh":
                 if not self._dry_run:
                     _give_time(self._project, stood.path, stood.sidecar)
@@ -149,19 +149,17 @@ class _Pull:
 
     def _refusal(self, stood: Standing, sidecar: Sidecar) -> MerklError | None:
         """Why nothing may be put there, if so."""
-        try:
-            placeable(stood.path)
-        except PlacementError as error:
-            return error
+        never = never_placed(stood.path)
+        if never is not None:
+            return never
         if stood.link:
-            return None if self._force else _link_in_place(stood)
+            return None if self._force else link_in_place(stood)
         if isinstance(stood.found, Other):
-            return PlacementError(f"cannot pull {stood.path}: {stood.found.what}", hint="move it away")
-        if stood.state == "modified" and not self._force and not self._is_half_pulled(stood, sidecar):
-            return OutOfDate(
-                f"{stood.path} was modified, and is left as it is",
-                hint=f"`merkl track {stood.path}` keeps what you did; `merkl pull --force {stood.path}` saves and replaces it",
+            return PlacementError(
+                f"cannot pull {stood.path}: {stood.found.what}", hint="see `ls -ld`, or move it away"
             )
+        if stood.state == "modified" and not self._force and not self._is_half_pulled(stood, sidecar):
+            return modified(self._project, stood.path, sidecar)
         return None
 
     def _is_half_pulled(self, stood: Standing, sidecar: Sidecar) -> bool:
@@ -343,13 +341,6 @@ class _Pull:
         )
 
 
-def _link_in_place(stood: Standing) -> OutOfDate:
-    return OutOfDate(
-        f"{stood.path} is a link of yours, -> {stood.link}, and is left as it is",
-        hint=f"`merkl pull --force {stood.path}` saves and replaces the link",
-    )
-
-
 def _batch(jobs: Sequence[_Job]) -> list[_Job]:
     """The first jobs, as many as are fetched together."""
     batch: list[_Job] = []
@@ -360,19 +351,6 @@ def _batch(jobs: Sequence[_Job]) -> list[_Job]:
         batch.append(job)
         size += job.size
     return batch
-
-
-def _one_of_two(root: str, paths: Sequence[str]) -> dict[str, PlacementError]:
-    """The paths that are one file with another of them on this file system, and the error of each."""
-    found: dict[str, PlacementError] = {}
-    for one, other in folding.twins(paths):
-        if folding.one_path(root, one, other):
-            for path in (one, other):
-                found[path] = PlacementError(
-                    f"cannot pull {path}: {one} and {other} are one file on this file system",
-                    hint="give one of them another name where it was made",
-                )
-    return found
 
 
 def _give_time(project: Project, path: str, sidecar: Sidecar) -> None:

@@ -16,7 +16,16 @@ from merkl.engine.judge import Judge, State
 from merkl.engine.project import Project
 from merkl.engine.sidecars import keep
 from merkl.engine.standing import standing
-from merkl.engine.transfer import Gate, Moved, Stopped, Transfer, Watcher, artifact_of, no_remote
+from merkl.engine.transfer import (
+    Gate,
+    Moved,
+    Stopped,
+    Transfer,
+    Watcher,
+    artifact_of,
+    no_remote,
+    sidecar_gone,
+)
 from merkl.errors import (
     InputMissing,
     MerklError,
@@ -150,8 +159,10 @@ class _Push:
             except SidecarError as error:
                 self._end(Moved(path, "left", error=error))
                 continue
-            assert sidecar is not None, "a path without a sidecar was asked for"
-            described[path] = sidecar
+            if sidecar is None:
+                self._end(Moved(path, "left", error=sidecar_gone(path)))
+            else:
+                described[path] = sidecar
         self._take_in(described)
         loads = [_Load(path, self._contents(artifact_of(sidecar))) for path, sidecar in described.items()]
         sizes, lost = self._send(loads)

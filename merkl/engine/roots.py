@@ -18,7 +18,7 @@ from merkl.engine.standing import find_sidecars
 from merkl.errors import SidecarConflict, SidecarError
 from merkl.workspace.history import Kept, kept_sidecars
 from merkl.workspace.paths import absolute
-from merkl.workspace.sidecar import LARGEST, SUFFIX, parse_sidecar
+from merkl.workspace.sidecar import SUFFIX, parse_sidecar, read_bytes_of
 
 _NAMES: Final = re.compile(rb'^(digest|key): "([0-9a-f]{64})"', re.MULTILINE)
 
@@ -43,13 +43,15 @@ def roots_of(project: Project, *, skip_unreadable: bool = False) -> Roots:
     roots = Roots(keys=_placed(project))
     for edit in project.index.saved():
         (roots.trees if edit.kind == "dir" else roots.digests).add(edit.digest)
-    for kept in [*_in_place(project), *kept_sidecars(project.root)]:
+    unread: list[SidecarError] = []
+    for kept in [*_in_place(project, unread), *kept_sidecars(project.root)]:
         try:
             _add(roots, kept)
         except SidecarError as error:
-            if not skip_unreadable:
-                raise _stop(error) from error
-            roots.unread.append(error.headline)
+            unread.append(error)
+    if unread and not skip_unreadable:
+        raise _stop(unread[0]) from unread[0]
+    roots.unread += [error.headline for error in unread]
     return roots
 
 
@@ -64,16 +66,21 @@ def _placed(project: Project) -> set[Key]:
     }
 
 
-def _in_place(project: Project) -> Iterator[Kept]:
-    for path in find_sidecars(project):
-        name = path + SUFFIX
+def _in_place(project: Project, unread: list[SidecarError]) -> Iterator[Kept]:
+    """The sidecars of the work tree; ``unread`` gets what cannot be read, or looked into."""
+    blind: list[OSError] = []
+    for path in find_sidecars(project, blind=blind):
         try:
-            with open(absolute(name, project.root), "rb") as file:
-                yield Kept(name, file.read(LARGEST + 1))
-        except FileNotFoundError:
-            continue  # It has just been removed.
-        except OSError as error:
-            yield Kept(f"{name} ({error.strerror})", b"")
+            data = read_bytes_of(project.root, path)
+        except SidecarError as error:
+            unread.append(error)
+        else:
+            if data is not None:  # Else it has just been removed.
+                yield Kept(path + SUFFIX, data)
+    for unlisted in blind:
+        where = os.path.relpath(str(unlisted.filename), project.root)
+        headline = f"sidecars may lie in {where}, which cannot be listed: {unlisted.strerror}"
+        unread.append(SidecarError(headline, hint="see who may read it"))
 
 
 def _add(roots: Roots, kept: Kept) -> None:
@@ -93,7 +100,7 @@ def _add(roots: Roots, kept: Kept) -> None:
 
 def _stop(error: SidecarError) -> SidecarError:
     return SidecarError(
-        f"nothing was removed, since nobody knows what this sidecar names: {error.headline}",
+        f"nothing was removed, since nobody knows what is tracked: {error.headline}",
         hint=f"{error.hint}; or `merkl gc --skip-unreadable` goes on without it",
         **error.details,
     )

@@ -1,10 +1,10 @@
 """Running a build: starting what the judge calls ready, and telling it what ended.
 
-It decides when a node starts: in the order of the code, while there are slots, when no other build is running it; an
-interactive one when nothing else runs.  Whether it must run at all is the judge's.
+It decides when a node starts: in the order of the judge's ranks, while there are slots and resources, when no other build
+is running it; an interactive one when nothing else runs.  Whether it must run at all is the judge's.
 
-The invariant: each node of the build ends in exactly one of ran, cached, cut off, failed, skipped; a run lock is held only
-while its node runs; while an interactive node runs, no other does.
+The invariant: each node of the build ends in exactly one of ran, cached, cut off, failed, skipped; a run lock and a share
+of the resources are held only while their node runs; while an interactive node runs, no other does.
 """
 
 import heapq
@@ -21,6 +21,8 @@ from merkl.engine.explain import reason
 from merkl.engine.judge import Cached, CutOff, Judge, State, Step
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
+from merkl.engine.shares import Shares
+from merkl.engine.waiting import WaitingSteps
 from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, TaskFailed, WorkspaceError
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
@@ -33,6 +35,8 @@ if TYPE_CHECKING:  # Only with a remote.
 PATIENCE: float = 2.0  # Seconds after Ctrl-C until the tasks that still run are named.
 POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
 TICK: float = 0.1  # Seconds between ticks of the reporter.
+TOGETHER: float = 0.005  # Seconds that a result waits at most for others to be stored with.
+MOST_TOGETHER: int = 32
 MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
 
 
@@ -74,6 +78,7 @@ class Schedule:
         reporter: Reporter,
         labels: Mapping[Key, str],
         *,
+        shares: Shares,
         keep_going: bool,
         pushing: "Pushing | None" = None,
     ) -> None:
@@ -88,12 +93,16 @@ class Schedule:
         self.pushing = pushing
         self.outcome = Outcome(interrupted=[], errors=[])
         self.running: dict[int, Attempt] = {}
+        self.shares = shares
+        self.waiting = WaitingSteps(judge, shares)
         self._tries: dict[Key, int] = {}
         self._held: list[tuple[Step, Key]] = []  # Run by another build; looked at again every POLL seconds.
         self._told: set[Key] = set()
         self._logs: dict[Key, str] = {}  # Where to read what a node that has just ended printed.
         self._losses: dict[Key, int] = {}  # How often a step could not start because an input was damaged.
         self._delayed: list[tuple[float, int, Step]] = []
+        self._made: list[Made] = []  # Taken in, and about to be stored.
+        self._made_at = math.inf  # When (monotonic) the first of them was.
         self._next: Step | None = None  # Taken; it is interactive and waits until nothing else runs.
         self._stopping: Node | None = None
         self.signals = 0  # How many times the user asked to stop; set by a signal handler.
@@ -110,15 +119,16 @@ class Schedule:
         while True:
             self._obey_signals()
             self._wake_delayed()
-            self._start_ready()
-            if not self.running and not self._held and not self._delayed and not self._more():
+            if not self._made:
+                self._start_ready()
+            if not (self.running or self._made or self._held or self._delayed or self._more()):
                 break
             ended_now = self.executor.wait(self._timeout())
             self._step_aside()
             self._name_the_stubborn()
-            made = [each for ended in ended_now if (each := self._taken_in(ended)) is not None]
-            self._start_meanwhile(made)
-            self._publish(made)
+            self._made += [each for ended in ended_now if (each := self._taken_in(ended)) is not None]
+            self._start_meanwhile(self._made)
+            self._publish_together()
             self._look_at_held()
             self.reporter.tick()
         self._check_nothing_left()
@@ -139,9 +149,25 @@ class Schedule:
             aside()
 
     def _more(self) -> bool:
-        return self._stopping is None and (self._next is not None or self.judge.has_ready())
+        return self._stopping is None and (
+            self._next is not None or bool(self.waiting) or self.judge.has_ready()
+        )
+
+    def _publish_together(self) -> None:
+        """Store what has ended, but as long as that keeps no slot empty wait a moment for what ends right after it."""
+        if not self._made:
+            return
+        now = time.monotonic()
+        self._made_at = min(self._made_at, now)
+        full = len(self.running) >= self.executor.slots
+        if full and len(self._made) < MOST_TOGETHER and now - self._made_at < TOGETHER and not self.signals:
+            return
+        made, self._made, self._made_at = self._made, [], math.inf
+        self._publish(made)
 
     def _timeout(self) -> float:
+        if self._made:
+            return max(0.0, min(TICK, self._made_at + TOGETHER - time.monotonic()))
         if self._held:
             return POLL
         if self._delayed:
@@ -149,14 +175,16 @@ class Schedule:
         return TICK
 
     def _start_ready(self) -> None:
-        while (
-            self._stopping is None
-            and self.signals == self._obeyed
-            and len(self.running) < self.executor.slots
-        ):
-            step, self._next = self._next or self.judge.next_ready(), None
-            if step is None:
+        while self._stopping is None and not self.signals and len(self.running) < self.executor.slots:
+            step = self._next or self.waiting.first()
+            if step is None or not self.executor.has_room():
                 return
+            if self._next is None and not self.waiting.take(step):
+                continue
+            self._next = None
+            if (error := self.shares.refusal(step.node)) is not None:
+                self._fail(step, error, 0.0, "")
+                continue
             if not self._may_start(step):
                 self._next = step  # Nothing overtakes it: one who sits at the terminal waits for it.
                 return
@@ -169,25 +197,32 @@ class Schedule:
         """
         if self.executor.slots == 1:
             return
-        before = min((waiter.node.serial for one in made for waiter in one.step.waiters), default=math.inf)
+        waiters = [waiter.node for one in made for waiter in one.step.waiters]
+        before = min(map(self.judge.rank, waiters), default=math.inf)
         same = {one.step.content for one in made}  # Their records answer these.
-        while self._stopping is None and self.signals == self._obeyed and self._next is None:
-            step = self.judge.first_ready()
-            if step is None or step.node.serial > before or step.content in same or not self._may_start(step):
+        while self._stopping is None and not self.signals and self._next is None:
+            step = self.waiting.first()
+            if step is None or self.judge.rank(step.node) > before or step.content in same:
                 return
-            self.judge.next_ready()
-            self._start(step)
+            if not self._may_start(step):
+                return
+            if self.waiting.take(step):
+                self._start(step)
 
     def _may_start(self, step: Step) -> bool:
-        """Whether there is a slot, and nobody is or would be disturbed at the terminal."""
+        """Whether there is room for it, and nobody is or would be disturbed at the terminal."""
+        if self.shares.short(step.node.call.needs, {}):
+            return False
         if step.node.call.interactive:
             return not self.running
         alone = any(attempt.node.call.interactive for attempt in self.running.values())
-        return not alone and len(self.running) < self.executor.slots
+        return not alone and len(self.running) < self.executor.slots and self.executor.has_room()
 
     def _check_nothing_left(self) -> None:
         if self._next is not None:
             self.judge.put_back(self._next)
+        for step in self.waiting.clear():
+            self.judge.put_back(step)
         if self._stopping is not None:
             self.judge.skip_rest(self._stopping)
             self._settle()
@@ -222,6 +257,7 @@ class Schedule:
             lock.release()
             self._fail(step, error, 0.0, "")
             return
+        attempt.grant = self.shares.take(node.call.needs)
         try:
             self.attempts.check_sources(node)
             job = self.attempts.job(attempt)
@@ -263,7 +299,7 @@ class Schedule:
     def _look_at_held(self) -> None:
         held, self._held = self._held, []
         for step, _ in held:
-            if self._stopping is None and self._next is None and self._may_start(step):
+            if self._stopping is None and not self.signals and self._next is None and self._may_start(step):
                 self._start(step)
             else:
                 self._held.append((step, step.content))  # type: ignore[arg-type]
@@ -291,6 +327,7 @@ class Schedule:
     def _taken_in(self, ended: Ended) -> Made | None:
         """What a job made that ended well; None if it did not end well, and the judge has been told."""
         attempt = self.running.pop(ended.ticket)
+        self._give_back(attempt)
         step = self.judge.steps[attempt.node.key]
         if self.signals and attempt.node.call.interactive:
             ended = replace(ended, interrupted=True)  # The terminal told it before we could.
@@ -352,8 +389,14 @@ class Schedule:
             attempt.lock.release()
             attempt.lock = None
 
+    def _give_back(self, attempt: Attempt) -> None:
+        if attempt.grant is not None:
+            self.shares.give_back(attempt.grant)
+            attempt.grant = None
+
     def _release(self, attempt: Attempt, *, discard: bool) -> None:
         self._unlock(attempt)
+        self._give_back(attempt)
         if discard:
             self.attempts.discard(attempt)
         else:

@@ -14,6 +14,7 @@ from typing import Any
 from merkl.digest import Digest
 from merkl.errors import SidecarError
 from merkl.nodes import Artifact, Future, Kind, Node, Output, Part, calling_place
+from merkl.resources import USUAL, Needs
 from merkl.store.base import Store
 from merkl.workspace.index import FileIndex
 from merkl.workspace.sidecar import Sidecar, read_sidecar, sidecar_of
@@ -28,6 +29,7 @@ class LoadedCall:
     subject: str
     retries: int = 0
     interactive: bool = False
+    needs: Needs = USUAL
 
     def parts(self) -> list[Part]:
         """Nothing is known of them."""

@@ -52,10 +52,13 @@ class Standing:
     link: str = ""
 
 
-def find_sidecars(project: Project, below: Sequence[str] = ()) -> list[str]:
+def find_sidecars(
+    project: Project, below: Sequence[str] = (), *, blind: list[OSError] | None = None
+) -> list[str]:
     """The paths of data that has a sidecar beside it, sorted: all, or those at, in or around the normalised paths ``below``.
 
-    A tracked directory is one; what is in it has no sidecars, and neither have other projects inside this one.
+    A tracked directory is one; what is in it has no sidecars, and neither have other projects inside this one.  ``blind``
+    gets the errors of directories that could not be looked into.
     """
     found: set[str] = set()
     for path in below or (".",):
@@ -64,7 +67,7 @@ def find_sidecars(project: Project, below: Sequence[str] = ()) -> list[str]:
         if around is not None:
             found.add(around)
         elif not path.startswith("/"):
-            found.update(_walk(project.root, "" if path == "." else path))
+            found.update(_walk(project.root, "" if path == "." else path, [] if blind is None else blind))
     return sorted(found)
 
 
@@ -79,11 +82,17 @@ def _is_sidecar(root: str, data: str) -> bool:
     return os.path.lexists(name) and not os.path.isdir(name)
 
 
-def _walk(root: str, start: str) -> Iterator[str]:
+def _walk(root: str, start: str, blind: list[OSError]) -> Iterator[str]:
     todo = [start]
     while todo:
         directory = todo.pop()
-        listed = _listed(absolute(directory or ".", root), outermost=not directory)
+        try:
+            listed = _listed(absolute(directory or ".", root), outermost=not directory)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            blind.append(error)
+            continue
         prefix = f"{directory}/" if directory else ""
         cut = -len(SUFFIX)
         sidecars = {name[:cut] for name in listed.sidecars}
@@ -103,22 +112,19 @@ class _Listed:
 
 
 def _listed(where: str, *, outermost: bool) -> _Listed:
-    """List a directory; nothing of one that cannot be read, or that begins another project."""
+    """List a directory; nothing of one that begins another project."""
     sidecars: list[str] = []
     directories: list[str] = []
-    try:
-        with os.scandir(where) as entries:
-            for entry in entries:
-                name = entry.name
-                if name in _BEGINS and not outermost:
-                    return _Listed()
-                if entry.is_dir(follow_symlinks=False):
-                    if not reserved(os.fsencode(name)):
-                        directories.append(name)
-                elif name.endswith(SUFFIX) and name not in _OF_NOTHING:
-                    sidecars.append(name)
-    except OSError:
-        return _Listed()
+    with os.scandir(where) as entries:
+        for entry in entries:
+            name = entry.name
+            if name in _BEGINS and not outermost:
+                return _Listed()
+            if entry.is_dir(follow_symlinks=False):
+                if not reserved(os.fsencode(name)):
+                    directories.append(name)
+            elif name.endswith(SUFFIX) and name not in _OF_NOTHING:
+                sidecars.append(name)
     hidden = [name for name in sidecars if name[0] == "." and temporary(os.fsencode(name))]
     return _Listed([name for name in sidecars if name not in hidden] if hidden else sidecars, directories)
 
@@ -208,8 +214,8 @@ def _standing(project: Project, path: str, agreed: Agreed | None, row: ledger.Pl
     return Standing(path, state, sidecar, found, placed=row, link=link)
 
 
-def is_what(said: Sidecar | Agreed | ledger.Placement, found: Artifact) -> bool:
-    """Whether what was found has the kind, bytes and executable bit that were said."""
+def is_what(said: Sidecar | Agreed | ledger.Placement, found: Artifact | Sidecar) -> bool:
+    """Whether what was found, or is said elsewhere, has the kind, bytes and executable bit that were said."""
     return (said.kind, said.digest, said.executable) == (found.kind, found.digest, found.executable)
 
 

@@ -75,7 +75,10 @@ def survey(
     if brief and len(tracked) > len(placed):
         passed, unsure = untouched(project, [path for path in tracked if path not in placed])
     _refuse_unknown(project, below, placed.union(tracked))
-    stood = standing(project, sorted(placed.union(tracked) - passed))
+    # What had a sidecar a moment ago, and has none any more, is nobody's: somebody is at work there.
+    stood = [
+        each for each in standing(project, sorted(placed.union(tracked) - passed)) if each.state != "unknown"
+    ]
     seen_fresh = {each.path for each in stood if each.state == "fresh"}
     for each in unsure:
         each.remember(project, seen_fresh)
@@ -214,7 +217,11 @@ def survey_chosen(project: Project, chosen: "Chosen", *, remote: bool = False) -
     placements = {placement.path: placement for placement in selection.placements}
     read = [source.path for node in nodes for source in node.sources]
     tracked = find_sidecars(project, read) if read else []
-    stood = standing(project, sorted({*tracked, *placements}))
+    stood = [
+        each
+        for each in standing(project, sorted({*tracked, *placements}))
+        if each.state != "unknown" or each.path in placements
+    ]
     last = last_steps(project, [p.future.node for p in placements.values()], names)
     found: list[Surveyed] = []
     belongs: dict[str, Artifact | None] = {}

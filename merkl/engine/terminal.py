@@ -52,8 +52,8 @@ class SharedTerminal:
 def signals(schedule: Schedule, executor: Executor, terminal: SharedTerminal) -> Iterator[None]:
     """Let a build hear of signals; put the handlers back afterwards.
 
-    Ctrl-C is counted, and SIGTERM and SIGHUP are two of them.  Where a task has the terminal, Ctrl-C is a key for it to
-    deal with: any number of them count as one.  Ctrl-Z stops the tasks too.
+    Ctrl-C is counted, and SIGTERM and SIGHUP are two of them; under nohup SIGHUP is none.  Where a task has the terminal,
+    Ctrl-C is a key for it to deal with: any number of them count as one.  Ctrl-Z stops the tasks too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -86,8 +86,9 @@ def signals(schedule: Schedule, executor: Executor, terminal: SharedTerminal) ->
     handlers: dict[int, Callable[[int, FrameType | None], None]] = {
         signal.SIGINT: asked,
         signal.SIGTERM: asked,
-        signal.SIGHUP: asked,
     }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = asked
     if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
         handlers[signal.SIGTSTP] = stopped
     if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:

@@ -196,9 +196,7 @@ def _refuse_behind(project: Project, found: Sequence[_Found]) -> None:
                 f"{each.path} is older than {side}, so tracking it would undo somebody's change",
                 hint=f"`merkl pull {each.path}` brings what the sidecar says; {keep}",
             )
-        if (agreed.kind, agreed.digest, agreed.executable) != (
-            each.before.kind, each.before.digest, each.before.executable,
-        ):  # fmt: skip
+        if not is_what(agreed, each.before):
             raise UsageError(
                 f"{each.path} was changed here, and {side} somewhere else",
                 hint=f"`merkl pull --force {each.path}` saves what is here and brings the other; {keep}",

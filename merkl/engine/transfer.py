@@ -152,6 +152,13 @@ def no_remote() -> ConfigError:
     return ConfigError("this project has no remote", hint=REMOTE_HINT)
 
 
+def sidecar_gone(path: str) -> OutOfDate:
+    """The error of a path whose sidecar was removed after it had been found."""
+    return OutOfDate(
+        f"{path} is left as it is: its sidecar has just been removed", hint="`merkl status` looks again"
+    )
+
+
 def artifact_of(sidecar: Sidecar) -> Artifact:
     """What a sidecar describes, as it is kept in a store."""
     kind: Literal["file", "dir"] = "dir" if sidecar.kind == "dir" else "file"

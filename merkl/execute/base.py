@@ -5,10 +5,12 @@ after ``close`` no process of any job is alive (where the system has no subreape
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 SCRIPT_FD: Final = 3  # A script may close it as soon as it runs: the shell has opened it again.
+
+JOBSERVER_FDS: Final = (60, 61)  # Where a command finds the jobserver: no script uses such numbers by itself.
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class ProcessJob:
     running in its session's first process group is ended too, before the job counts as ended.
 
     stdin is /dev/null.  With ``interactive`` the command has the coordinator's own stdin, stdout, stderr, session and
-    process group instead, and ``log`` and ``stdout`` are left alone.
+    process group instead, and ``log`` and ``stdout`` are left alone.  ``nice`` is added to the coordinator's own niceness.
 
     ``script`` is handed to the program as its last argument: through descriptor ``SCRIPT_FD``, which costs less than a
     file, or, where the system has no files in memory, as the file ``script_path``, absolute or relative to ``cwd``.
@@ -33,6 +35,7 @@ class ProcessJob:
     stdout: bytes | None = None
     timeout: float | None = None
     interactive: bool = False
+    nice: int = 0
     script: bytes | None = None
     script_path: bytes = b""
 
@@ -45,7 +48,9 @@ class CallJob:
     command.  Inline the payload is made and read in one process, so both kinds see the same thing.  stdin is /dev/null.
     With ``interactive`` it runs inline, whatever the slots, with the coordinator's own stdin, stdout and stderr.  Any other
     inline call gets the terminal at ``breakpoint()``, until the debugger lets it go on.
-    A call with a ``timeout`` never runs inline: there is no way to stop it there.
+    A call with a ``timeout`` never runs inline: there is no way to stop it there.  One with ``nice`` or ``variables``, which
+    the environment has besides the coordinator's, gets a worker that nobody had before or has after it: neither could be
+    taken back from a process.  An interactive one has no ``nice``.
     """
 
     payload: bytes
@@ -53,6 +58,13 @@ class CallJob:
     cwd: bytes
     timeout: float | None = None
     interactive: bool = False
+    nice: int = 0
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def wants_own_worker(self) -> bool:
+        """Whether its process must be its own."""
+        return bool(self.nice or self.variables)
 
 
 Job: TypeAlias = ProcessJob | CallJob
@@ -163,6 +175,12 @@ class Executor(Protocol):
 
     def is_inline(self, job: Job) -> bool:
         """Whether a job would run in this process: nothing else happens while it does."""
+
+    def has_room(self) -> bool:
+        """Whether a job that is started now would run at once.
+
+        If it is what others on this machine have that is missing, the next ``wait`` returns when it may have come.
+        """
 
     def start(self, job: Job) -> int:
         """Start a job and return its ticket.  Never blocks on the job, except inline calls, which end in here.

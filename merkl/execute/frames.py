@@ -10,8 +10,9 @@ from typing import Final
 
 # Bytes of payload, of log path and of directory; then the log path, the directory and the payload.
 REQUEST: Final = struct.Struct("!QII")
-# Outcome, start (ns since the epoch), duration (ns), peak memory (bytes), bytes of payload; then the payload.
-REPLY: Final = struct.Struct("!BQQQQ")
+# Outcome, whether the worker is worn, start (ns since the epoch), duration (ns), peak memory (bytes), bytes of payload;
+# then the payload.
+REPLY: Final = struct.Struct("!B?QQQQ")
 CHUNK: Final = 1 << 20  # Bytes: as much as a pipe may hold without privileges.
 SMALL: Final = (
     1 << 15

@@ -37,6 +37,7 @@ def run_inline(ticket: int, job: CallJob, terminal: Terminal) -> Ended:
             _redirected(job, terminal),
             Debugging(terminal, lent=job.interactive) as debugging,
             _own_place(job.cwd),
+            _variables(job),
         ):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             outcome, payload = perform(job.payload, interrupts.enter, interrupts.leave)
@@ -124,6 +125,21 @@ def _redirected(job: CallJob, terminal: Terminal) -> Iterator[None]:
         os.close(log)
         if null >= 0:
             os.close(null)
+
+
+@contextmanager
+def _variables(job: CallJob) -> Iterator[None]:
+    """The environment with what an interactive call has there for itself."""
+    before = {name: os.environ.get(name) for name in job.variables}
+    os.environ.update(job.variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

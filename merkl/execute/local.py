@@ -15,9 +15,18 @@ import signal
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from merkl.execute.base import CallJob, Ended, Job, NotStarted, Terminal, Undrawn
+from merkl.execute.base import (
+    CallJob,
+    Ended,
+    Job,
+    NotStarted,
+    ProcessJob,
+    Terminal,
+    Undrawn,
+)
+from merkl.execute.environment import of_worker, told_of_jobserver
 from merkl.execute.inline import run_inline
 from merkl.execute.leaving import Leaving
 from merkl.execute.orphans import Adoption
@@ -33,6 +42,9 @@ from merkl.execute.process import (
 )
 from merkl.execute.running import GRACE, Running
 
+if TYPE_CHECKING:  # Only with more than one slot.
+    from merkl.execute.jobserver import Tokens
+
 _TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
 _LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
 _BURY_EVERY: Final = 256  # Processes between two looks for orphans that have ended.
@@ -42,15 +54,17 @@ class Local:
     """The executor of this machine.  A context manager that closes itself.
 
     ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.  ``terminal`` is told when a job
-    gets the terminal and when it is free again.
+    gets the terminal and when it is free again.  With ``tokens``, which it closes, each job beside the first takes one.
     """
 
-    def __init__(self, slots: int, terminal: Terminal | None = None) -> None:
+    def __init__(self, slots: int, terminal: Terminal | None = None, tokens: "Tokens | None" = None) -> None:
         if slots < 1:
             raise ValueError(f"{slots} slots can run nothing")
         become_parent()
         self.slots = slots
         self._terminal = terminal or Undrawn()
+        self._tokens = tokens
+        self._wants_token = False  # Something could run now but for that.
         self._tickets = itertools.count(1)
         self._queue: deque[tuple[int, Job]] = deque()
         self._running: dict[int, Running] = {}  # By ticket.
@@ -84,18 +98,31 @@ class Local:
         if self._closed:
             raise RuntimeError("the executor is closed")
         ticket = next(self._tickets)
-        if not self._queue and self._has_room():
+        if not self._queue and self.has_room():
             self._launch(ticket, job)
         else:
             self._queue.append((ticket, job))
         return ticket
 
-    def _has_room(self) -> bool:
-        return len(self._running) + sum(leaving.ended is not None for leaving in self._leaving) < self.slots
+    def has_room(self) -> bool:
+        """See ``Executor``."""
+        jobs = self._jobs() + 1
+        if jobs > self.slots:
+            return False
+        if self._tokens is None or self._tokens.suffice(jobs):
+            return True
+        self._wants_token = True
+        return False
+
+    def _jobs(self) -> int:
+        """How many jobs have not ended."""
+        return len(self._running) + sum(leaving.ended is not None for leaving in self._leaving)
 
     def is_inline(self, job: Job) -> bool:
         """See ``Executor``."""
-        return isinstance(job, CallJob) and (job.interactive or (self.slots == 1 and job.timeout is None))
+        if isinstance(job, ProcessJob):
+            return False
+        return job.interactive or (self.slots == 1 and job.timeout is None and not job.wants_own_worker)
 
     def _launch(self, ticket: int, job: Job) -> None:
         if isinstance(job, CallJob) and self.is_inline(job):
@@ -108,7 +135,9 @@ class Local:
         started_ns, started = time.time_ns(), time.monotonic()
         try:
             worker = self._hand_over(job) if isinstance(job, CallJob) else None
-            child = worker.child if worker is not None else start_command(job)  # type: ignore[arg-type]
+            child = (
+                worker.child if worker is not None else start_command(*told_of_jobserver(job, self._tokens))  # type: ignore[arg-type]
+            )
         except OSError as error:
             if job.interactive:
                 self._terminal.take_back()
@@ -118,6 +147,7 @@ class Local:
         running = self._running[ticket] = Running(
             ticket, child, worker, started_ns, started, due, job.interactive
         )
+        running.own_worker = isinstance(job, CallJob) and job.wants_own_worker
         self._watch(child, running)
         if worker is not None:
             self._replies[worker.replies] = running
@@ -127,12 +157,12 @@ class Local:
                 self._poll.register(worker.requests, select.POLLOUT)
 
     def _hand_over(self, job: CallJob) -> Worker:
-        """Send a call to an idle worker, or to a new one if there is none alive.
+        """Send a call to an idle worker, or to a new one if there is none alive, or it must not be shared.
 
         Raises:
             OSError: no worker could be started.
         """
-        while self._idle:
+        while self._idle and not job.wants_own_worker:
             worker = self._idle.pop()
             try:
                 if not has_ended(worker.child):
@@ -143,7 +173,7 @@ class Local:
             self._dismiss(worker)
         if self._lifeline is None:
             self._lifeline = new_lifeline()
-        worker = start_worker(job.log, self._lifeline[0])
+        worker = start_worker(job.log, self._lifeline[0], of_worker(job.variables, self._tokens), job.nice)
         try:
             worker.send(job)
         except BrokenPipeError:
@@ -182,6 +212,10 @@ class Local:
         woken = False
         deaths = []
         self._fill()
+        if self._tokens is not None:
+            self._tokens.keep(self._jobs())
+            if self._wants_token:
+                self._poll.register(self._tokens.fd, select.POLLIN)
         for fd, _ in self._poll.poll(0 if self._ended else self._patience(limit)):
             if fd in self._replies:
                 self._heard(self._replies[fd])
@@ -191,6 +225,11 @@ class Local:
                 deaths.append(fd)  # After the replies: a worker may have answered before it died.
             elif fd == self._woken:
                 woken = bool(os.read(self._woken, 4096))
+            elif self._wants_token:
+                woken = True  # Whoever asked for room may ask again.
+        if self._wants_token and self._tokens is not None:
+            self._wants_token = False
+            self._poll.unregister(self._tokens.fd)
         for fd in deaths:
             if (owner := self._watched.get(fd)) is not None:
                 self._check(owner)
@@ -201,11 +240,13 @@ class Local:
             running.on_time(now)
         self._see_off()
         self._fill()
+        if self._tokens is not None and not self._jobs():
+            self._tokens.keep(0)  # Before whoever called us can start another.
         return woken
 
     def _fill(self) -> None:
         """Start what waits for a slot, but only one inline call before ``wait`` returns."""
-        while self._queue and self._has_room():
+        while self._queue and self.has_room():
             if self._ended and self.is_inline(self._queue[0][1]):
                 return
             self._launch(*self._queue.popleft())
@@ -243,7 +284,7 @@ class Local:
         self._free(running)
         self._ended.append(running.answered(reply))
         # A SIGINT that came too late for this call must not meet the next one.
-        if running.interrupted or running.told or self._closed:
+        if reply.worn or running.own_worker or running.interrupted or running.told or self._closed:
             self._dismiss(worker)
         else:
             self._watch(worker.child, worker)
@@ -370,6 +411,8 @@ class Local:
             self._look(math.inf)
         if self._adoption is not None:
             self._adoption.end()
+        if self._tokens is not None:
+            self._tokens.close()
         for fd in (self._woken, self.wake_fd, *(self._lifeline or ())):
             os.close(fd)
         self.wake_fd = -1

@@ -9,7 +9,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,12 +26,13 @@ _BOOT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a worker said of its call; times and memory as in ``Ended``."""
+    """What a worker said of its call; times and memory as in ``Ended``.  ``worn`` if it should get no other."""
 
     how: How
     started_ns: int
     seconds: float
     peak_memory: int
+    worn: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -89,13 +90,13 @@ class Worker:
                 continue
             if len(self.heard[0]) < REPLY.size:
                 self.heard = [b"".join(self.heard)]
-            outcome, started_ns, duration, peak, size = REPLY.unpack_from(self.heard[0])
+            outcome, worn, started_ns, duration, peak, size = REPLY.unpack_from(self.heard[0])
             if self.heard_bytes < REPLY.size + size:
                 continue
             self.heard[0] = self.heard[0][REPLY.size :]
             payload = b"".join(self.heard)
             self.heard, self.heard_bytes = [], 0
-            return Reply(understood(outcome, payload), started_ns, duration / 1e9, peak)
+            return Reply(understood(outcome, payload), started_ns, duration / 1e9, peak, worn)
 
     def hang_up(self) -> None:
         """Close the pipes, which ends an idle worker."""
@@ -126,8 +127,8 @@ def new_lifeline() -> tuple[int, int]:
         os.close(reader)
 
 
-def start_worker(log: bytes, lifeline: int) -> Worker:
-    """Start a worker with this process's environment, ``sys.path``, directory, umask and interpreter flags.
+def start_worker(log: bytes, lifeline: int, env: Mapping[bytes, bytes], nice: int = 0) -> Worker:
+    """Start a worker with that environment and this process's ``sys.path``, directory, umask and interpreter flags.
 
     What it says before its first call, such as why Python did not start, goes to ``log``.
 
@@ -136,7 +137,9 @@ def start_worker(log: bytes, lifeline: int) -> Worker:
     """
     if not sys.executable:
         raise FileNotFoundError(2, "the Python interpreter does not know its own path")
-    argv = [os.fsencode(word) for word in (sys.executable, *_flags(), "-c", _BOOT, *_search_path())]
+    argv = [
+        os.fsencode(word) for word in (sys.executable, *interpreter_flags(), "-c", _BOOT, *_search_path())
+    ]
     theirs: list[int] = []
     ours: list[int] = []
     try:
@@ -148,7 +151,7 @@ def start_worker(log: bytes, lifeline: int) -> Worker:
         moves = zip((*theirs, lifeline), (2, 0, 1, 3), strict=True)
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in moves]
         # Blocked until it can tell a call from the time before: a SIGINT must not kill it as it starts.
-        child = spawn(argv, os.environb, actions, blocked=(signal.SIGINT,))
+        child = spawn(argv, env, actions, blocked=(signal.SIGINT,), nice=nice)
     except OSError:
         for fd in ours:
             os.close(fd)
@@ -171,7 +174,7 @@ def _search_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str) and "\0" not in entry]
 
 
-def _flags() -> Sequence[str]:
+def interpreter_flags() -> Sequence[str]:
     """The options this interpreter was started with that change what code does."""
     flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     flags += ["-B"] if sys.dont_write_bytecode else []

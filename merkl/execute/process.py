@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,22 +80,25 @@ def become_parent() -> None:
             pass  # Not the main thread; each end will be one that cannot be known.
 
 
-def start_command(job: ProcessJob) -> Child:
-    """Start the process of a job.
+def start_command(job: ProcessJob, passed_on: Sequence[tuple[int, int]] = ()) -> Child:
+    """Start the process of a job, with copies of our descriptors ``passed_on`` under other numbers.
 
     Raises:
         OSError: it could not be started; ``filename`` is the file that was the reason, if one was.
     """
+    extra = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in passed_on]
     if job.script is None:
-        return _start(job, job.argv, ())
+        return _start(job, job.argv, extra)
     fd = _in_memory(job.script)
     if fd < 0:
         path = os.path.join(job.cwd, job.script_path)
         with open(path, "wb") as file:
             file.write(job.script)
-        return _start(job, [*job.argv, job.script_path], ())
+        return _start(job, [*job.argv, job.script_path], extra)
     try:
-        return _start(job, [*job.argv, b"/dev/fd/%d" % SCRIPT_FD], [(os.POSIX_SPAWN_DUP2, fd, SCRIPT_FD)])
+        return _start(
+            job, [*job.argv, b"/dev/fd/%d" % SCRIPT_FD], [(os.POSIX_SPAWN_DUP2, fd, SCRIPT_FD), *extra]
+        )
     finally:
         os.close(fd)
 
@@ -138,7 +141,7 @@ def _above(fd: int) -> int:
 
 def _start(job: ProcessJob, argv: Sequence[bytes], extra: Sequence[tuple[Any, ...]]) -> Child:
     if job.interactive:
-        return spawn(argv, job.env, extra, job.cwd, leads=False)
+        return spawn(argv, job.env, extra, job.cwd, leads=False, nice=job.nice)
     if os.getcwdb() == job.cwd:
         log, stdout = job.log, job.stdout
     else:
@@ -151,7 +154,7 @@ def _start(job: ProcessJob, argv: Sequence[bytes], extra: Sequence[tuple[Any, ..
         actions.append((os.POSIX_SPAWN_OPEN, 1, stdout, _NEW_FILE, 0o666))
         actions.append((os.POSIX_SPAWN_OPEN, 2, log, _NEW_FILE | os.O_APPEND, 0o666))
     try:
-        return spawn(argv, job.env, [*actions, *extra], job.cwd)
+        return spawn(argv, job.env, [*actions, *extra], job.cwd, nice=job.nice)
     except OSError as error:
         _blame(error, job, log, stdout)
         raise
@@ -165,8 +168,11 @@ def spawn(
     *,
     leads: bool = True,
     blocked: Sequence[signal.Signals] = (),
+    nice: int = 0,
 ) -> Child:
     """Start ``argv`` with the file ``actions`` of ``posix_spawn``, in directory ``cwd`` (None: the current one).
+
+    ``nice`` is added to our own niceness.
 
     Raises:
         OSError: it could not be started.
@@ -178,32 +184,78 @@ def spawn(
     try:
         if here is not None and cwd is not None:
             os.chdir(cwd)
-        try:
-            pid = os.posix_spawn(
-                argv[0],
-                list(argv),
-                env,
-                file_actions=actions,
-                setsid=leads,
-                setsigdef=_RESET,
-                setsigmask=blocked,
-            )
-        except NotImplementedError:  # macOS before 10.15: a group has to do.
-            pid = os.posix_spawn(
-                argv[0],
-                list(argv),
-                env,
-                file_actions=actions,
-                setpgroup=0,
-                setsigdef=_RESET,
-                setsigmask=blocked,
-            )
+        if nice:
+            pid = _spawn_nicely(nice, lambda: _spawn(argv, env, actions, leads, blocked))
+        else:
+            pid = _spawn(argv, env, actions, leads, blocked)
     finally:
         if here is not None:
             os.fchdir(here)
             os.close(here)
     alive.add(pid)
     return Child(pid, _open_pidfd(pid), leads)
+
+
+def _spawn(
+    argv: Sequence[bytes],
+    env: Mapping[bytes, bytes],
+    actions: Sequence[tuple[Any, ...]],
+    leads: bool,
+    blocked: Sequence[signal.Signals],
+) -> int:
+    try:
+        return os.posix_spawn(
+            argv[0],
+            list(argv),
+            env,
+            file_actions=actions,
+            setsid=leads,
+            setsigdef=_RESET,
+            setsigmask=blocked,
+        )
+    except NotImplementedError:  # macOS before 10.15: a group has to do.
+        return os.posix_spawn(
+            argv[0],
+            list(argv),
+            env,
+            file_actions=actions,
+            setpgroup=0,
+            setsigdef=_RESET,
+            setsigmask=blocked,
+        )
+
+
+def _spawn_nicely(nice: int, start: Callable[[], int]) -> int:
+    """Start a process that is nicer than we are from its first instruction on.
+
+    We could not take back our own niceness.  On Linux a thread has its own, and its children get that; elsewhere a process
+    is told when it runs already.
+    """
+    nicer = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
+    if sys.platform != "linux":
+        pid = start()
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, nicer)
+        except OSError:
+            pass  # It has ended.
+        return pid
+    import threading
+
+    ended: list[int | BaseException] = []
+
+    def run() -> None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nicer)  # Of this thread only.
+            ended.append(start())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(ended[0], BaseException):
+        raise ended[0]
+    return ended[0]
 
 
 def _open_pidfd(pid: int) -> int:

@@ -38,6 +38,7 @@ class Running:
     told: bool = False
     timed_out: bool = False
     interrupted: bool = False
+    own_worker: bool = False  # Its worker takes no other call.
 
     def on_time(self, now: float) -> None:
         """Send the signal that is due, if one is."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from merkl.execute.call import flush, new_file, perform, text_on
 from merkl.execute.frames import CHUNK, NOT_STARTED, REPLY, REQUEST, SMALL, widen, write_all
+from merkl.execute.wear import Wear
 
 _PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call gets the usual low ones.
 _RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024  # Bytes per unit of ru_maxrss.
@@ -88,10 +89,11 @@ def _read_request(fd: int) -> tuple[bytes, bytes, bytes] | None:
 class _Worker:
     """What lasts from call to call: the streams, the umask and an interrupt that came before its call had begun."""
 
-    __slots__ = ("_interrupted", "_stderr", "_stdout", "_umask")
+    __slots__ = ("_interrupted", "_stderr", "_stdout", "_umask", "_wear")
 
     def __init__(self) -> None:
         self._interrupted = False
+        self._wear = Wear()
         self._stdout, self._stderr = text_on(1), text_on(2)
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -103,13 +105,14 @@ class _Worker:
             self._set_up(log, cwd)
         except OSError as error:
             data = pickle.dumps((error.errno, error.strerror, error.filename))
-            return [REPLY.pack(NOT_STARTED, started_ns, 0, 0, len(data)), data]
+            return [REPLY.pack(NOT_STARTED, self._wear.is_too_much(), started_ns, 0, 0, len(data)), data]
         before = _peak_memory()
         outcome, data = perform(payload, self._enter, self._leave)
         flush()
         peak = _peak_memory()
         duration = time.perf_counter_ns() - started
-        return [REPLY.pack(outcome, started_ns, duration, peak if peak > before else 0, len(data)), data]
+        peak = peak if peak > before else 0
+        return [REPLY.pack(outcome, self._wear.is_too_much(), started_ns, duration, peak, len(data)), data]
 
     def _set_up(self, log: bytes, cwd: bytes) -> None:
         fd = new_file(log)

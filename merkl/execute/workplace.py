@@ -7,11 +7,14 @@ length for every attempt, so that commands that embed an output's path in it giv
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from merkl.digest import Digest
 from merkl.nodes import Artifact, Kind
+
+if TYPE_CHECKING:  # Only with --check-deps.
+    from merkl.tracing.window import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Workplace:
     ``stage`` is empty and gets the outputs; ``run`` gets the script, the log and ``tmp``.  ``view`` makes an artifact
     readable under a file name and returns its path, relative to the root; ``load`` reads a value.  ``stores`` are the
     directories to look for a value in, in this order; ``modules`` are those that count as the project's own besides what
-    is in it; ``texts`` is a directory of the build's own for the texts of the code it runs.
+    is in it; ``texts`` is a directory of the build's own for the texts of the code it runs.  With ``watch`` a Python call is looked at.  ``variables`` say in its
+    environment what it was given of the machine.
     """
 
     root: bytes
@@ -33,6 +37,8 @@ class Workplace:
     stores: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     texts: bytes = b""
+    watch: "Watch | None" = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def log(self) -> bytes:

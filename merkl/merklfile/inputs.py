@@ -59,6 +59,7 @@ def files(pattern: str | bytes, *, required: bool = False) -> list[FileRef]:
     if current is not None:
         current.merklfile.read.update(dict.fromkeys(listing.rules))
         current.merklfile.listed.update(dict.fromkeys(listing.directories))
+        current.merklfile.globs[base, text] = listing.files
     if required and not listing.files:
         raise InputMissing(
             f"no file matches {text!r} in {normalise('.', base, root)}",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from merkl.digest import Digest
 from merkl.errors import MerklfileError, UsageError, did_you_mean
 from merkl.merklfile.registry import Merklfile, here
 from merkl.merklfile.sections import Params
@@ -33,7 +34,8 @@ def params(path: PathLike) -> Params:
         raise MerklfileError(
             f"{shown} is not called like a file of parameters", hint=f"its name ends in {', '.join(_READERS)}"
         )
-    found = read(_text(shown, absolute(shown, root)), shown)
+    data = _bytes(shown, absolute(shown, root))
+    found = read(_text(shown, data), shown)
     if found is None:  # An empty YAML file.
         found = {}
     if not isinstance(found, dict):
@@ -41,6 +43,7 @@ def params(path: PathLike) -> Params:
     current = here()
     if current is not None:
         current.merklfile.read[shown] = None
+        current.merklfile.values[shown] = Digest.of(data)
         _override(found, shown, current.merklfile)
     return Params(found, shown)
 
@@ -95,12 +98,15 @@ def _holder(section: Any, parts: list[str]) -> tuple[dict[Any, Any], object] | N
     return None
 
 
-def _text(shown: str, where: str) -> str:
+def _bytes(shown: str, where: str) -> bytes:
     try:
         with open(where, "rb") as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise unreadable(shown, where, error) from None
+
+
+def _text(shown: str, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

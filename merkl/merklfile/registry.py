@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from merkl.config import Config
+from merkl.digest import Digest
 from merkl.errors import MerklfileError
 from merkl.merklfile.targets import Target
 from merkl.nodes import Place, Session
@@ -39,7 +40,8 @@ class Merklfile:
     """A loaded Merklfile: its targets by full name in the order of declaration, and the files it is made of.
 
     ``read`` and ``listed`` are what it looked at while it ran, as normalised paths: files with parameters or with rules
-    for globs, and directories.  ``sets`` are the values given for parameters, as text by dotted name; ``matched`` those
+    for globs, and directories; ``globs`` what each pattern matched, by the absolute directory it started from and its text;
+    ``values`` the digest of each file of parameters.  ``sets`` are the values given for parameters, as text by dotted name; ``matched`` those
     of them that some file has, and ``parameters`` all dotted names by file.
     """
 
@@ -51,6 +53,8 @@ class Merklfile:
     files: dict[str, LoadedFile] = field(default_factory=dict)
     read: dict[str, None] = field(default_factory=dict)
     listed: dict[str, None] = field(default_factory=dict)
+    globs: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    values: dict[str, Digest] = field(default_factory=dict)
     matched: set[str] = field(default_factory=set)
     parameters: dict[str, list[str]] = field(default_factory=dict)
     _spellings: dict[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from merkl.digest import Digest, encode
 from merkl.errors import MerklError, SerializationError, TaskFailed
@@ -26,13 +26,20 @@ from merkl.python.code import code_of, module_label
 from merkl.python.inside import Inside
 from merkl.python.outs import split_result
 from merkl.python.project import Project
+from merkl.python.spill import Spill
 from merkl.python.task import PythonTask
 from merkl.store.local import LocalStore
 from merkl.store.pickles import PickleForm
 from merkl.store.serializers import by_name, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
 
+if TYPE_CHECKING:  # Only with --check-deps.
+    from merkl.tracing.window import Watch
+
 IN_FRAME: Final = 65_536  # Bytes: a smaller result comes back in the frame, a larger one as a file.
+_NEED_A_FILE: Final = frozenset(
+    {"npy", "parquet"}
+)  # Forms whose writers do better, or only, with a real one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class CallSpec:
     modules: tuple[str, ...]
     texts: str
     sender: int
+    watch: "Watch | None" = None
 
 
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
@@ -61,14 +69,18 @@ def run_call(spec: CallSpec) -> bytes:
     task = _loaded.get(spec.task)
     if task is None:
         task = _loaded[spec.task] = pickle.loads(spec.task)
-    values = [_value(spec, index) for index in range(len(spec.inputs))]
+    values = _values(spec)
     arguments = {name: filled(value, values) for name, value in spec.arguments.items()}
-    os.makedirs(spec.tmp, exist_ok=True)
+    if not os.path.isdir(spec.tmp):
+        os.makedirs(spec.tmp)
     before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp), None
     inside = Inside(os.fsdecode(spec.root), spec.modules, task.name)
     try:
         with using(inside):
-            result = _apply(task, arguments)
+            if spec.watch is None:
+                result = _apply(task, arguments)
+            else:
+                result = _watched(spec, spec.watch, task, arguments)
         staged = _stage_all(spec, task.name, split_result(result, task.outs, task.name))
     finally:
         tempfile.tempdir = None
@@ -116,6 +128,13 @@ def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
     return task.function(*positional, **named)
 
 
+def _watched(spec: CallSpec, watch: "Watch", task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
+    from merkl.tracing.window import watched
+
+    run = os.path.dirname(os.fsdecode(spec.tmp))
+    return watched(watch, os.fsdecode(spec.root), run, _apply, task, arguments)
+
+
 class Values(Protocol):
     """What is asked of a store here."""
 
@@ -126,17 +145,21 @@ class Values(Protocol):
 _stores: dict[tuple[int, str], Values] = {}
 
 
-def _value(spec: CallSpec, index: int) -> Any:
+def _values(spec: CallSpec) -> list[Any]:
+    # Another store holds what the first could not take, and is there only then.
+    others = [directory for directory in spec.stores[1:] if os.path.isdir(directory)]
+    return [_value(spec, index, others) for index in range(len(spec.inputs))]
+
+
+def _value(spec: CallSpec, index: int, others: Sequence[str]) -> Any:
     given = spec.inputs[index]
     if isinstance(given, bytes):
         path = os.fsdecode(given)
         return DirRef(path) if spec.kinds[index] == "dir" else FileRef(path)
-    first, *others = spec.stores
     for directory in others:
-        # Another holds what the first could not take, and is there only then.
-        if os.path.isdir(directory) and _store(directory).has([given.digest]):
+        if _store(directory).has([given.digest]):
             return load_value(_store(directory), given)
-    return load_value(_store(first), given)
+    return load_value(_store(spec.stores[0]), given)
 
 
 def _store(directory: str) -> Values:
@@ -184,16 +207,21 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
     _refuse_lost_files(spec, task, value, 0)
     serializer = serializer_for(value)
     path = spec.stage + b"/" + (os.fsencode(name) or b"result")
+    whole = os.path.join(spec.root, path)
+    data: bytes | None = None
     try:
-        with open(os.path.join(spec.root, path), "w+b") as file:
-            if isinstance(serializer, PickleForm):
-                file.write(_code_named(spec, serializer.dump_with_code(value, file)))
-            else:
+        if serializer.name in _NEED_A_FILE:
+            with open(whole, "wb") as file:
                 serializer.dump(value, file)
-            size = file.tell()
-            if size <= IN_FRAME:
-                file.seek(0)
-                return Staged(name, "value", data=file.read(), serializer=serializer.name, size=size)
+                size = file.tell()
+        else:
+            with Spill(whole, IN_FRAME) as spill:
+                into = cast(BinaryIO, spill)
+                if isinstance(serializer, PickleForm):
+                    into.write(_code_named(spec, serializer.dump_with_code(value, into)))
+                else:
+                    serializer.dump(value, into)
+                size, data = spill.size, spill.small()
     except MerklError:
         raise
     except Exception as error:
@@ -202,6 +230,8 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
             f"{task}: its {output}, of type {type(value).__name__}, cannot be stored: {error}",
             hint="return plain data, arrays or a FileRef",
         ) from error
+    if data is not None:
+        return Staged(name, "value", data=data, serializer=serializer.name, size=size)
     return Staged(name, "value", path=path, serializer=serializer.name, size=size)
 
 

@@ -6,12 +6,13 @@ It decides what travels by value.  It runs nothing.
 The invariant: what is sent is what the call's key was made from, whatever was edited or rebound since.
 """
 
+import itertools
 import os
 import pickle
 import sys
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
 
 from merkl.errors import MerklError, SerializationError, TaskError, TaskFailed
 from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Returned, WorkerDied
@@ -19,6 +20,7 @@ from merkl.execute.meaning import exit_meaning
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python import sources
+from merkl.python.call import FromDep
 from merkl.python.code import module_label
 from merkl.python.parts import Code
 from merkl.python.project import Project
@@ -33,8 +35,6 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         TaskError: a global that the function uses was changed after the call.
         SerializationError: the function or an argument cannot be pickled.
     """
-    import cloudpickle
-
     call = _call(node)
     project = Project(os.fsdecode(place.root), place.modules)
     _check_code(node, call, project)
@@ -59,8 +59,9 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
             modules=place.modules,
             texts=_texts_file(place),
             sender=os.getpid(),
+            watch=place.watch,
         )
-        payload = cloudpickle.dumps((run_call, (spec,)))
+        payload = _packed(spec)
     except MerklError:
         raise
     except Exception as error:
@@ -75,7 +76,31 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         cwd=place.root,
         timeout=call.task.settings.timeout,
         interactive=call.interactive,
+        nice=call.task.settings.nice,
+        variables=place.variables,
     )
+
+
+def _packed(spec: CallSpec) -> bytes:
+    """A call as bytes.  What cloudpickle would only send as pickle does goes without it, ten times as fast."""
+    if all(map(_is_plain, spec.arguments.values())):
+        return pickle.dumps((run_call, (spec,)), protocol=5)
+    import cloudpickle
+
+    data: bytes = cloudpickle.dumps((run_call, (spec,)))
+    return data
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), FromDep})
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, cast(Iterable[object], value)))
+    if kind is dict:
+        return all(map(_is_plain, itertools.chain.from_iterable(cast(dict[object, object], value).items())))
+    return kind in _PLAIN
 
 
 def _call(node: Node) -> PythonCall:
@@ -126,10 +151,16 @@ def _pickled_task(call: PythonCall) -> bytes:
 
 
 _registered: set[str] = set()
+_looked_at: tuple[int, str] = (0, "")  # How many modules there were, and the newest.
 
 
 def _register_merklfiles() -> None:
     """Let cloudpickle send what a Merklfile defines as it is: nobody else could import it."""
+    global _looked_at
+    there = len(sys.modules), next(reversed(sys.modules))
+    if there == _looked_at:
+        return
+    _looked_at = there
     import cloudpickle
 
     for name in [name for name in tuple(sys.modules) if name.partition(".")[0] == MERKLFILE_MODULE]:

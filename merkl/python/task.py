@@ -30,6 +30,7 @@ from merkl.python.code import HashMode, code_of, definition_of, encode_hook
 from merkl.python.outs import Outs, declared_outs, deduced_outs, futures_of
 from merkl.python.parts import Code
 from merkl.python.project import Project
+from merkl.resources import USUAL, Needs, needs_of, nice_of
 from merkl.workspace.refs import DirRef, FileRef
 
 MERKLFILE_MODULE: Final = "Merklfile"  # What the loader calls the module; those included are inside it.
@@ -52,6 +53,8 @@ class Settings:
     timeout: float | None = None
     retries: int = 0
     interactive: bool = False
+    nice: int = 0
+    needs: Needs = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,11 @@ class PythonCall:
     def interactive(self) -> bool:
         """Whether it gets the terminal."""
         return self.task.settings.interactive
+
+    @property
+    def needs(self) -> Needs:
+        """What it takes of the machine's resources."""
+        return self.task.settings.needs
 
     def parts(self) -> list[Part]:
         """Code, version, arguments and extra dependencies."""
@@ -272,6 +280,8 @@ def task(
     timeout: float | None = None,
     retries: int = 0,
     interactive: bool = False,
+    nice: int = 0,
+    resources: Mapping[str, int | str] = {},
 ) -> Callable[[Callable[P, R]], PythonTask[P, R]]: ...
 
 
@@ -289,13 +299,15 @@ def task(
     timeout: float | None = None,
     retries: int = 0,
     interactive: bool = False,
+    nice: int = 0,
+    resources: Mapping[str, int | str] = {},
 ) -> Any:
     """Make a task of a function; bare, or with options.
 
     A call returns Futures and runs nothing.  How many is told from the return statements (a tuple literal gives a tuple, a
     dict literal with string keys a dict) or from ``outs``.  ``version`` replaces the code in the key; ``deps`` adds to it
     what merkl cannot see.  ``cache=False`` runs it once in every build that reaches it.  ``interactive`` gives it the
-    terminal, alone.
+    terminal, alone.  ``nice`` and ``resources`` are what it takes of the machine; they are not in the key.
 
     Raises:
         TaskOutsError: ``outs`` is wrong.
@@ -304,7 +316,7 @@ def task(
     if function is None:
         settings = Settings(
             outs, version, tuple(deps), hash_mode, strict_source, cache, portable, timeout, retries,
-            bool(interactive),
+            bool(interactive), nice_of(nice), needs_of(resources),
         )  # fmt: skip
         _check(settings)
         place = calling_place()
@@ -325,6 +337,12 @@ def _check(settings: Settings) -> None:
         raise TaskError(
             "an interactive Python task runs inside merkl, where nothing can stop it after a timeout",
             hint="leave out timeout=, or interactive=True",
+            at=calling_place(),
+        )
+    if settings.interactive and settings.nice:
+        raise TaskError(
+            "an interactive Python task runs inside merkl, which nice= would slow down for good",
+            hint="leave out nice=, or interactive=True",
             at=calling_place(),
         )
 

@@ -23,6 +23,8 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ``interrupted``  ``task label key``: Ctrl-C stopped it
 ``waiting``      ``task label key holder``
 ``retrying``     ``task label key attempt delay reason``
+``undeclared``   ``task label key uses faint strict``; each of ``uses`` and ``faint`` has ``deed path at advice``; with ``strict``
+                 (true) a ``failed`` follows.  With ``--check-deps`` only
 ``placed``       ``task label key path``
 ``saved``        ``path``: an edited file, put into the store before it was replaced
 ``note``         ``text hint``
@@ -36,16 +38,20 @@ task's call for people and stays the same when its key changes; ``task`` is the 
                  from ``build --pull`` before ``start``
 ``pushed``       likewise; for results of tasks ``results`` (how many) instead of ``path`` and ``saved``
 ``track``        ``path change kind digest size moved gitignore``; from ``track`` and ``untrack`` only
-``error``        ``error hint details exit_code``: what ended the command before a build began or after it
+``change``       ``version`` 1, ``round changed``: a build of ``watch`` begins, because of these paths
+``round``        ``round changed ran failed cached error cancelled ok seconds``: it is over; ``ran`` and ``failed`` are labels
+``watching``     ``files patterns`` (how many matter): ``watch`` has nothing to do
+``error``        ``error hint details exit_code``: what ended the command before a build began or after it, or a build of ``watch``
 ===============  =============================================================================================
 
 Every task of a build gets exactly one of ``ran``, ``cached``, ``cutoff``, ``failed``, ``skipped``, unless it was
-interrupted.  ``start`` is the first line and ``done`` the last.
+interrupted.  ``start`` is the first line and ``done`` the last; of ``watch`` each build has ``change`` before and ``round`` after.
 
 The invariant: the first object of a stream has the version, and no object is ever changed without another one.
 """
 
 import json
+from dataclasses import asdict
 from typing import Any, Final, TextIO, assert_never
 
 from merkl import __version__, events
@@ -122,6 +128,14 @@ def as_object(event: Event) -> dict[str, Any]:
         case events.Retrying():
             more = {"attempt": event.attempt, "delay": event.delay, "reason": event.reason}
             return {"event": "retrying", **_of(event.node, event.label), **more}
+        case events.Undeclared():
+            return {
+                "event": "undeclared",
+                **_of(event.node, event.label),
+                "uses": [asdict(use) for use in event.uses],
+                "faint": [asdict(use) for use in event.faint],
+                "strict": event.strict,
+            }
         case events.Placed():
             return {"event": "placed", **_of(event.node, event.label), "path": event.path}
         case events.Saved():

@@ -15,6 +15,7 @@ from merkl.errors import MerklError
 from merkl.events import Event
 from merkl.report.color import PLAIN, Paint
 from merkl.report.printed import AsItComes, Each, Nothing, Output, Printed, indented
+from merkl.report.used import told
 from merkl.report.words import duration, harmless, one_line, summary, typed
 
 
@@ -80,6 +81,8 @@ class Lines:
             case events.Waiting():
                 where = f"which runs elsewhere: {one_line(event.holder)}"
                 self._say(f"waiting for {one_line(event.label)}, {where}", "warning")
+            case events.Undeclared():
+                self._undeclared(event)
             case events.Placed():
                 self._say(f"        placed {one_line(event.path)}", "quiet", only_verbose=True)
             case events.Saved():
@@ -114,6 +117,18 @@ class Lines:
     def _started(self, event: events.Started) -> None:
         self._running[event.node.key] = event
         self._say(f"        {one_line(event.label)} {one_line(event.why)}", "quiet", only_verbose=True)
+
+    def _undeclared(self, event: events.Undeclared) -> None:
+        if event.uses and not event.strict:
+            lines = "".join(f"\n        {line}" for line in told(event.uses))
+            self._warn(f"{one_line(event.label)} does not declare all that it uses:{lines}")
+        if event.faint:
+            lines = "".join(f"\n          {line}" for line in told(event.faint))
+            self._say(
+                f"        {one_line(event.label)} also used, which need not matter:{lines}",
+                "quiet",
+                only_verbose=True,
+            )
 
     def _end(
         self, event: events.Ran | events.Cached | events.CutOff | events.Failed | events.Skipped
@@ -161,6 +176,8 @@ class Lines:
         labels = [one_line(label) for label in event.interrupted if label]
         if labels:
             self._write(self._err, f"interrupted: {', '.join(labels)}\n")
+        elif event.interrupted:
+            self._write(self._err, "interrupted\n")  # While nothing ran.
 
     # ---- writing -------------------------------------------------------------------------------------------------
 

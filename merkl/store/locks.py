@@ -6,6 +6,7 @@ The invariant: a lock is the kernel's, a byte of the empty file ``locks`` at a p
 ends with its process, however that ends, and nothing written beside it decides anything.
 """
 
+import atexit
 import errno
 import fcntl
 import functools
@@ -276,4 +277,11 @@ def _after_fork_in_child() -> None:
     _taken.clear()
 
 
+def _close_all() -> None:
+    """Take back the notes of a process that was interrupted before it had closed its stores."""
+    for locks in list(_all):
+        locks.close()
+
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_all)

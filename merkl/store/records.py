@@ -48,7 +48,7 @@ def by_key(
             name, seal = asked.get(key), row[0]
             if name is None or seal != named:
                 continue  # A damaged index leads anywhere.
-            record = record_of(row)
+            record = record_of(row, asked)
             if record is None:
                 bad.append(seal)
                 continue

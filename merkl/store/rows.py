@@ -9,6 +9,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from sys import intern
 from typing import Any, Final, Generic, TypeVar
 
 from blake3 import blake3
@@ -134,8 +135,11 @@ def _text_of(value: object) -> bytes:
     return to_json(value).encode()
 
 
-def record_of(row: Sequence[Any]) -> Record | None:
-    """Read a row of ``SELECT``, or None if it is not what was written."""
+def record_of(row: Sequence[Any], known: Mapping[Key, Key] = {}) -> Record | None:
+    """Read a row of ``SELECT``, or None if it is not what was written.
+
+    Where its key is among those ``known``, the record shares that one: a large graph has many.
+    """
     fields = row[2:]
     try:
         if _seal(fields) != row[0]:
@@ -146,10 +150,10 @@ def record_of(row: Sequence[Any]) -> Record | None:
     outputs, inputs, discovered, arguments, dependencies, metadata = texts
     nothing, none = _NOTHING_BY_NAME, _NO_ITEMS  # Most records have much of that.
     return Record(
-        key=_new(Key, key),  # The seal has vouched for their lengths.
+        key=known.get(key) or _new(Key, key),  # The seal has vouched for their lengths.
         content_key=_new(Key, content_key),
-        task=task.decode(),
-        outputs=_LazyMapping(outputs, _outputs_of),
+        task=intern(task.decode()),
+        outputs=_outputs_of(outputs),  # The one text that is always looked at.
         inputs=none if inputs == b"[]" else _LazySequence(inputs, _digest),
         seconds=seconds,
         started_ns=started_ns,
@@ -159,7 +163,7 @@ def record_of(row: Sequence[Any]) -> Record | None:
         arguments=nothing if arguments == b"{}" else _LazyMapping(arguments, _object),
         dependencies=none if dependencies == b"[]" else _LazySequence(dependencies, _same),
         metadata=nothing if metadata == b"{}" else _LazyMapping(metadata, _object),
-        builder=builder.decode(),
+        builder=intern(builder.decode()),
     )
 
 
@@ -184,8 +188,9 @@ def _outputs_of(text: bytes) -> dict[str, Artifact]:
 
 def _artifact(each: dict[str, Any]) -> Artifact:
     digest = _new(Digest, bytes.fromhex(each["digest"]))
+    kind: Any = intern(each["kind"])  # There are a hundred thousand of these, of a few kinds.
     return Artifact(
-        each["kind"], digest, each["size"], each["executable"], each["serializer"], each["filename"]
+        kind, digest, each["size"], each["executable"], intern(each["serializer"]), each["filename"]
     )
 
 

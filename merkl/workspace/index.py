@@ -157,7 +157,7 @@ class FileIndex(Ledger):
         except OSError as error:
             return Other(f"{path} cannot be read: {error.strerror}")
         except (InputMissing, TaskFailed) as error:
-            return Other(error.headline)
+            return Other(error.headline.removeprefix("the input "))  # It may be anything here.
 
     def _look_into(self, path: str, where: str) -> Artifact:
         """A directory as an artifact, at a glance if nothing in it was touched since the last time."""

@@ -110,12 +110,12 @@ class Ledger:
         found = _well_formed(self._database.rows(f"{_PLACEMENTS} WHERE path = ?", (raw,)))
         return found.get(path)
 
-    def placed_now(self, paths: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
-        """The digest and the key of what merkl put at each of ``paths``, as bytes, all from one look; for comparing only."""
-        found: dict[str, tuple[bytes, bytes]] = {}
+    def placed_now(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The digest and then the key of what merkl put at each of ``paths``, all from one look; for comparing only."""
+        found: dict[str, bytes] = {}
         query = "SELECT path, digest, key FROM placement WHERE path IN"
         for path, digest, key in self._some(query, [os.fsencode(path) for path in paths]):
-            found[os.fsdecode(path)] = digest, key
+            found[os.fsdecode(path)] = digest + key
         return found
 
     def all_placed(self) -> dict[str, Placement]:

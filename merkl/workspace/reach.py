@@ -60,10 +60,8 @@ def _enter(root: bytes, path: bytes, create: bool, shown: str) -> int:
                 os.close(above.pop())
                 continue
             if reserved(name):
-                reason = f"{os.fsdecode(name)} belongs to version control or to merkl"
-                raise PlacementError(
-                    f"cannot write {shown}: it is in {reason}", hint="choose another directory"
-                )
+                problem = f"it leads into {os.fsdecode(name)}, which belongs to version control or to merkl"
+                raise PlacementError(f"cannot write {shown}: {problem}", hint="choose another directory")
             try:
                 above.append(_step(above[-1], name, create))
             except OSError as error:

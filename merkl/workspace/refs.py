@@ -27,9 +27,26 @@ class _PathRef(str):
         return str.__str__(self)
 
     @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return os.path.basename(str.rstrip(self, "/"))
+
+    @property
+    def stem(self) -> str:
+        """The last part of the path without its extension."""
+        return os.path.splitext(self.name)[0]
+
+    @property
+    def parent(self) -> str:
+        """The path of the directory that it is in."""
+        return os.path.dirname(str.rstrip(self, "/")) or "."
+
+    @property
     def ext(self) -> str:
         """The extension with its dot, as ``os.path.splitext`` sees it; empty if there is none."""
         return os.path.splitext(self)[1]
+
+    suffix = ext  # As pathlib calls it.
 
     def __fspath__(self) -> str:
         return str.__str__(self)

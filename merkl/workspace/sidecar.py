@@ -73,6 +73,16 @@ def read_sidecar(root: str, path: str) -> Sidecar | None:
     Raises:
         SidecarError: there is one, and it cannot be understood.
     """
+    data = read_bytes_of(root, path)
+    return None if data is None else parse_sidecar(data, sidecar_of(path))
+
+
+def read_bytes_of(root: str, path: str) -> bytes | None:
+    """What the sidecar of ``path`` holds, whatever that is; None if there is none.
+
+    Raises:
+        SidecarError: it is no file, cannot be read, or is longer than any sidecar.
+    """
     name = sidecar_of(path)
     try:
         fd = os.open(absolute(name, root), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -82,14 +92,16 @@ def read_sidecar(root: str, path: str) -> Sidecar | None:
                 raise SidecarError(f"{name} is no file", hint="remove it, and build or track again")
             if found.st_size > LARGEST:
                 raise _unusable(name, 1, f"{found.st_size} bytes are more than any sidecar has")
-            data = os.read(fd, LARGEST + 1)
+            return os.read(fd, LARGEST + 1)
         finally:
             os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(absolute(name, root)):
+            hint = "remove it, and build or track again"
+            raise SidecarError(f"{name} is a symbolic link that leads nowhere", hint=hint) from None
         return None
     except OSError as error:
-        raise SidecarError(f"{name} cannot be read: {error.strerror}") from None
-    return parse_sidecar(data, name)
+        raise SidecarError(f"{name} cannot be read: {error.strerror}", hint="see who may read it") from None
 
 
 def write_sidecar(

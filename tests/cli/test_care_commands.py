@@ -1,9 +1,11 @@
 """``gc``, ``fsck`` and ``cache``: what a project keeps is kept, what is damaged comes back, and what there is is told."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -184,9 +186,7 @@ def test_gc_removes_nothing_if_it_cannot_know_what_is_tracked(care: Care) -> Non
     care.age(2)
     care.project.write("data.merkl", "merkl: 1\nkind: fi")
     done = care.project.merkl("gc", code=2)
-    assert done.stderr.startswith(
-        "nothing was removed, since nobody knows what this sidecar names: data.merkl:2: "
-    )
+    assert done.stderr.startswith("nothing was removed, since nobody knows what is tracked: data.merkl:2: ")
     assert "`merkl gc --skip-unreadable` goes on without it" in done.stderr
 
     (care.root / "data.merkl").rename(care.root / "other.merkl")
@@ -194,7 +194,7 @@ def test_gc_removes_nothing_if_it_cannot_know_what_is_tracked(care: Care) -> Non
     care.git("add", "-A")
     care.git("commit", "-q", "-m", "one")
     (care.root / "other.merkl").unlink()
-    assert "names: HEAD:other.merkl:2: not a sidecar" in care.project.merkl("gc", code=2).stderr
+    assert "tracked: HEAD:other.merkl:2: not a sidecar" in care.project.merkl("gc", code=2).stderr
     (care.root / ".git/HEAD").rename(care.root / ".git/lost")
     assert "git rev-parse" in care.project.merkl("gc", code=1).stderr
     (care.root / ".git/lost").rename(care.root / ".git/HEAD")
@@ -203,6 +203,38 @@ def test_gc_removes_nothing_if_it_cannot_know_what_is_tracked(care: Care) -> Non
     done = care.project.merkl("gc", "--skip-unreadable", "--keep-days", "1")
     assert done.stdout.startswith("removed 0 results and 1 blob, 8 bytes")
     assert "note: passed over: HEAD:other.merkl:2" in done.stderr
+
+
+def test_gc_stops_at_a_sidecar_that_is_no_file_and_at_one_that_leads_nowhere(care: Care) -> None:
+    care.keep(b"nobody's")
+    care.age(2)
+    sidecar = care.root / "data.merkl"
+    for make, what in (
+        (lambda: os.mkfifo(sidecar), "data.merkl is no file"),
+        (lambda: sidecar.symlink_to("nothing"), "data.merkl is a symbolic link that leads nowhere"),
+    ):
+        make()
+        done = care.project.merkl("gc", "--keep-days", "1", code=2)
+        assert f"nobody knows what is tracked: {what}\n" in done.stderr
+        sidecar.unlink()
+    assert care.gc("--keep-days", "1")["blobs"] == 1
+
+
+@pytest.mark.needs("setpriv")
+def test_gc_stops_at_a_directory_that_cannot_be_listed(care: Care) -> None:
+    care.track("inside/data", b"tracked")
+    care.age(2)
+    gc = [sys.executable, "-m", "merkl", "gc", "--keep-days", "1"]
+    who = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"] if os.geteuid() == 0 else []
+    (care.root / "inside").chmod(0)
+    try:
+        done = subprocess.run([*who, *gc], cwd=care.root, capture_output=True, text=True, timeout=60)
+    finally:
+        (care.root / "inside").chmod(0o755)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "sidecars may lie in inside, which cannot be listed: Permission denied" in done.stderr
+    assert care.has(b"tracked") == [True]
 
 
 def test_gc_keeps_both_sides_of_a_conflict(care: Care) -> None:

@@ -69,6 +69,14 @@ def test_a_command_imports_no_other_command(merkl, module):
     assert own == {"merkl.cli.main", "merkl.cli.options", "merkl.cli.spellings", "merkl.cli.opening", module}
 
 
+def test_watching_is_imported_by_nobody_else_and_on_linux_without_watchdog(merkl):
+    merkl.merklfile("from merkl import target\n@target\ndef x(): pass\n")
+
+    assert not [name for name in imported(merkl.root, "build", "x") if name.startswith("merkl.watching")]
+    if sys.platform == "linux":
+        assert "watchdog" not in imported(merkl.root, "watch", "--help")
+
+
 def test_ctrl_c_while_merkl_is_imported_shows_no_traceback(merkl):
     # The signal comes when the command line is looked for: as early as main() can be.
     code = (

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -55,6 +56,36 @@ def git(project, *words, code=0):
     done = subprocess.run(["git", *identity, *words], cwd=project.path, capture_output=True, text=True)
     assert code is None or done.returncode == code, done.stdout + done.stderr
     return done.stdout
+
+
+def test_a_sidecar_that_leads_nowhere_is_unreadable_for_every_command(project):
+    project.write("merkl.yaml", "")
+    project.write("data", "mine\n")
+    (project.path / "data.merkl").symlink_to("nothing")
+
+    assert stands(project)["data"]["why"] == "data.merkl is a symbolic link that leads nowhere"
+    for words in (["pull"], ["track", "data"]):
+        done = project.merkl(*words, code=2)
+        assert done.stderr.startswith("data.merkl is a symbolic link that leads nowhere\n  hint: remove it")
+    assert project.read("data") == "mine\n" and os.readlink(project.path / "data.merkl") == "nothing"
+
+
+@pytest.mark.needs("setpriv")
+def test_a_tracked_file_that_may_not_be_read_is_called_by_its_name(project):
+    project.write("merkl.yaml", "")
+    track(project, "data", "text\n")
+    who = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"] if os.geteuid() == 0 else []
+    (project.path / "data").chmod(0)
+
+    said = {}
+    for command in ("status", "pull"):
+        done = subprocess.run(
+            [*who, sys.executable, "-m", "merkl", command], cwd=project.path, capture_output=True, text=True
+        )
+        said[command] = done.stdout + done.stderr
+
+    assert "  data  data cannot be read: Permission denied\n" in said["status"]
+    assert "cannot pull data: data cannot be read: Permission denied\n" in said["pull"]
 
 
 # ---- without a Merklfile ---------------------------------------------------------------------------------------------

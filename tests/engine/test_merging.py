@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from merkl.digest import Digest
+from merkl.digest import Digest, Key
 from merkl.engine.merging import Conflict, merge, merge_trees
 from merkl.tree import Tree, TreeEntry
 from merkl.workspace.sidecar import Sidecar, parse_sidecar, render_sidecar
@@ -37,6 +37,18 @@ def test_line_ends_are_those_of_the_side_that_stands():
     dos = side(ONE, 7).replace(b"\n", b"\r\n")
 
     assert merge(b"", side(ONE, 5), dos, "/x.merkl") == dos
+
+
+@pytest.mark.parametrize("key", [None, Key(bytes(32))], ids=["tracked", "made"])
+def test_a_conflict_names_only_ways_out_that_are_open(inside, key):
+    more = {} if key is None else {"key": key, "output": "o", "task": "count"}
+    for name, data in (("base", b""), ("ours", side(ONE, **more)), ("theirs", side(TWO, **more))):
+        inside.write(name, data)
+
+    said = inside.merkl("merge-sidecar", "base", "ours", "theirs", "f.merkl", code=1).stderr
+
+    assert ("hint: `merkl build` makes" in said) == (key is not None)
+    assert ("merkl track f" in said) == (key is None)
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,15 @@ def test_names_that_git_and_shells_read_otherwise(beside_git):
     assert not (beside_git.path / ".gitignore").exists()
 
 
+def test_what_follows_two_dashes_is_a_path(beside_git):
+    beside_git.write("-dash", "x")
+
+    assert beside_git.merkl("track", "--", "-dash").stdout.startswith("tracked -dash (1 byte)\n")
+    assert is_ignored(beside_git.path, "./-dash")
+    assert beside_git.merkl("untrack", "--", "-dash").stdout.startswith("untracked -dash\n")
+    assert beside_git.merkl("restore", "--", "-dash", code=2).stderr.startswith("nothing of -dash was saved")
+
+
 def test_outside_a_repository_there_is_nothing_to_say_to_git(inside):
     inside.write("merkl.yaml", "jobs: 1\n")
     inside.write("a", "1")

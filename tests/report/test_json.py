@@ -34,6 +34,7 @@ def samples(node):
         events.Interrupted: events.Interrupted(node, label),
         events.Waiting: events.Waiting(node, label, "pid 12"),
         events.Retrying: events.Retrying(node, label, 1, 0.5, "no"),
+        events.Undeclared: events.Undeclared(node, label, [events.Use("read", "config.ini")], []),
         events.Placed: events.Placed(node, label, "build/a"),
         events.Saved: events.Saved("build/a"),
         events.Note: events.Note("text", "hint"),
@@ -49,7 +50,7 @@ def test_every_event_is_an_object_of_its_own_kind(node):
 
     assert [each["event"] for each in found] == [
         "start", "running", "ran", "cached", "cutoff", "failed", "skipped", "interrupted", "waiting", "retrying",
-        "placed", "saved", "note", "done",
+        "undeclared", "placed", "saved", "note", "done",
     ]  # fmt: skip
 
 

@@ -120,11 +120,32 @@ def test_waiting_and_retrying_and_notes_are_told(node):
     ]
 
 
+def test_what_a_task_did_not_declare_is_told_up_to_twenty_lines_of_it(node):
+    uses = [events.Use("read", f"f{n}", "lib.py:3" if n == 0 else "", "deps=[…]") for n in range(22)]
+    faint = [events.Use("sought", "gone.ini")]
+
+    told = Told().tell(
+        events.Undeclared(node, "train", uses, faint), events.Undeclared(node, "train", uses, [], strict=True)
+    )
+
+    first, second, *_, last = told.text.splitlines()
+    assert first == "train does not declare all that it uses:"
+    assert second == "        read f0 (lib.py:3): deps=[…]"
+    assert last == "        and 2 more, which --json shows"
+    assert len(told.text.splitlines()) == 22
+
+
 def test_interrupted_tasks_are_listed():
     told = Told().tell(done(interrupted=["train build/a", "", "report"]))
 
     assert told.text == "2 tasks: 2 interrupted in 1.0s\n"
     assert told.err.getvalue() == "interrupted: train build/a, report\n"
+
+
+def test_a_build_that_was_interrupted_while_nothing_ran_says_so():
+    told = Told().tell(done(interrupted=[""]))
+
+    assert told.err.getvalue() == "interrupted\n"
 
 
 def test_without_progress_only_the_last_line_is_left(node):

@@ -260,7 +260,7 @@ class Files(RuleBasedStateMachine):
             return
         self.status_is_that_of_the_model()
         if side == "--abort":
-            self.git("merge", "--abort")
+            self.git("merge", "--abort", code=None)  # A conflict of a stash is no merge to abort.
         else:
             self.git("checkout", "-q", side, ".", code=None)
             self.git("add", "--all")

@@ -11,6 +11,7 @@ import pytest
 import merkl.workspace.copying
 import merkl.workspace.place
 import merkl.workspace.trees
+from merkl.workspace.sidecar import write_sidecar
 
 CHAIN = """
     first = bash_task("echo {arg('text')} > {out_file_arg('out')}")
@@ -86,6 +87,36 @@ def test_what_was_modified_is_left_unless_forced_and_then_it_can_be_restored(clo
     assert (clones.here / "data.txt").read_text() == "data\n"
     clones.merkl(clones.here, "restore", "data.txt")
     assert (clones.here / "data.txt").read_text() == "mine\n"
+
+
+def test_what_was_modified_on_both_sides_is_not_said_to_be_kept_by_tracking_it(clones: Any) -> None:
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.merkl(clones.here, "track", "data.txt")
+    other = clones.sidecar(clones.here, "data.txt")
+    clones.write(clones.here, "data.txt", "newest\n")
+    clones.merkl(clones.here, "track", "data.txt")
+    write_sidecar(str(clones.here), "data.txt", other)  # As a checkout does.
+    clones.write(clones.here, "data.txt", "mine\n")
+
+    said = clones.merkl(clones.here, "pull", code=6).stderr
+    assert said.endswith("to keep what is here: `merkl untrack data.txt` and `merkl track data.txt`\n")
+    clones.merkl(clones.here, "track", "data.txt", code=2)
+    clones.merkl(clones.here, "untrack", "data.txt")
+    clones.merkl(clones.here, "track", "data.txt")
+    assert (clones.here / "data.txt").read_text() == "mine\n"
+    assert clones.merkl(clones.here, "status", "--check").stdout == "1 fresh\n"
+
+
+def test_a_modified_output_is_not_said_to_be_kept_by_tracking_it(clones: Any) -> None:
+    clones.merklfile(CHAIN)
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.build(clones.here)
+    clones.write(clones.here, "build/both.txt", "mine\n")
+
+    said = clones.merkl(clones.here, "pull", code=6).stderr
+
+    assert "hint: `merkl pull --force build/both.txt` saves and replaces it\n" in said
+    assert "track" not in said
 
 
 @pytest.mark.parametrize("where", ["/not/mounted", "../disk", "t"])
@@ -379,6 +410,29 @@ def test_a_dry_run_says_how_many_bytes_and_writes_nothing(clones: Any, snapshot:
 
     assert out.splitlines() == ["would pull  large  300.0 kB", "would pull 1 file, 300.0 kB"]
     assert snapshot(clones.there) == before
+
+
+@pytest.mark.parametrize("reads", ["", "open('data.txt').close()\n"], ids=["its task", "the Merklfile"])
+def test_a_dry_run_of_a_target_whose_data_is_not_here_says_what_is_known(
+    clones: Any, snapshot: Any, reads: str
+) -> None:
+    clones.write(clones.here, "data.txt", "data\n")
+    clones.track(clones.here, "data.txt")
+    clones.merklfile(CHAIN)
+    clones.write(clones.there, "Merklfile.py", reads + (clones.there / "Merklfile.py").read_text())
+    clones.build(clones.here)
+    clones.merkl(clones.here, "push")
+    (clones.here / "build/both.txt.merkl").unlink()
+    clones.hand_over()
+    before = snapshot(clones.there)
+
+    done = clones.merkl(clones.there, "pull", "-n", "both")
+
+    assert done.stdout.splitlines() == ["would pull  data.txt  5 bytes", "would pull 1 file, 5 bytes"]
+    assert done.stderr.startswith("note: what else would be pulled is known when these are here: ")
+    assert snapshot(clones.there) == before
+    if not reads:  # Else nobody knows which targets there are.
+        assert "no target named 'bath'" in clones.merkl(clones.there, "pull", "-n", "bath", code=2).stderr
 
 
 def test_json_has_an_object_for_each_path(clones: Any) -> None:

@@ -251,3 +251,16 @@ def test_row_59_the_right_to_execute_comes_over_and_setuid_never(
             name: stat.S_IMODE((top / name).stat().st_mode) for name in ("plain", "runs", "setuid", "sticky")
         }
         assert modes == {"plain": plain, "runs": runs, "setuid": runs, "sticky": runs}
+
+
+def test_what_is_never_pulled_is_said_to_be_the_fault_of_its_sidecar(
+    clones: Any, snapshot: Any, tmp_path: Path
+) -> None:
+    evil_file(clones, "sub/merkl.yaml")
+
+    error = expect_refused(clones, snapshot, tmp_path)
+
+    assert error == (
+        "cannot pull sub/merkl.yaml: merkl would run or obey it\n"
+        "  hint: `merkl track` makes no sidecar for it: see who wrote sub/merkl.yaml.merkl, and remove it\n"
+    )

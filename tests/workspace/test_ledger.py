@@ -54,7 +54,7 @@ def test_many_placements_are_compared_from_one_look(opened):
     found = ledger.placed_now([f"p{n}\udcff" for n in range(0, 1300, 2)])
 
     assert len(found) == 600
-    assert found["p0\udcff"] == (PLACED.digest, PLACED.key)
+    assert found["p0\udcff"] == PLACED.digest + PLACED.key
 
 
 def test_the_steps_that_did_not_fail_are_told_with_their_keys(opened):

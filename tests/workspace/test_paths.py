@@ -119,6 +119,8 @@ def test_a_reference_is_a_path_and_survives_pickling():
         assert type(again) is DirRef
         assert os.fsencode(again) == b"d\xff"
     assert FileRef("Makefile").ext == ""
+    assert (ref.name, ref.stem, ref.suffix, ref.parent) == ("plot.tar.gz", "plot.tar", ".gz", "out")
+    assert (DirRef("a/b/").name, DirRef("a/b/").parent, DirRef("b").parent) == ("b", "a", ".")
 
 
 @pytest.mark.parametrize("path", ["", "a\0b"])

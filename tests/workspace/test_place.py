@@ -413,11 +413,12 @@ KILLED = """
 import os, sys
 from merkl.workspace.place import place_file, place_tree
 root, size = sys.argv[1], 1 << 20
-print("ready", flush=True)
 turn = 0
 while True:
-    turn += 1
     place_file(root, "out", bytes([65 + turn % 26]) * size)
+    if turn == 0:
+        print("ready", flush=True)
+    turn += 1
 """
 
 

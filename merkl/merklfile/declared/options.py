@@ -7,7 +7,7 @@ JSON schema, with it.
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["text", "flag", "number", "texts", "values", "environment", "codes"]
+Kind: TypeAlias = Literal["text", "flag", "number", "texts", "values", "environment", "codes", "amounts"]
 
 TASK_OPTIONS: Final[Mapping[str, Kind]] = {
     "version": "text",
@@ -27,6 +27,8 @@ TASK_OPTIONS: Final[Mapping[str, Kind]] = {
     "portable": "flag",
     "literal": "flag",
     "interactive": "flag",
+    "nice": "number",
+    "resources": "amounts",
 }
 COMMAND: Final = ("run", "argv")
 TASK: Final = (*COMMAND, *TASK_OPTIONS)

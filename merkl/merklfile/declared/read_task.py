@@ -89,6 +89,19 @@ def _option(reader: Reader, name: str, node: yaml.Node) -> Any:
             for entry in entries:
                 reader.text(entry.value, f"the variable {entry.name}")
             return read_value(reader, node)
+        case "amounts":
+            entries = reader.entries(node, what, "resources: {cpu: 2, mem: 4 GB}").values()
+            return {entry.name: _amount(reader, entry) for entry in entries}
         case "values":
             reader.items(node, what, 'deps: [file("table.csv")]')
             return read_value(reader, node)
+
+
+def _amount(reader: Reader, entry: Entry) -> Any:
+    if not isinstance(entry.value, yaml.ScalarNode):
+        reader.fail(
+            entry.value,
+            f"resources: {entry.name} is an amount, not {reader.kind(entry.value)}",
+            "write one number",
+        )
+    return reader.scalar(entry.value)

@@ -1,0 +1,137 @@
+"""Writing down what was looked at.
+
+It decides whether that is enough to go by the next time: nothing may have been seen that a write since then could have
+left looking the same.
+
+The invariant: a snapshot is written whole or not at all.
+"""
+
+import contextlib
+import marshal
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from merkl.snapshot.answer import (
+    DIRECTORY,
+    STATE,
+    Looked,
+    Stamp,
+    checksum,
+    directory_of,
+    full_stamp,
+    name_of,
+)
+from merkl.snapshot.recorder import SITES, Recording, own
+
+_TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
+_ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
+_WRITE_NS: Final = 10  # For each byte: a write stamps the file when it begins.
+_MOST: Final = 64  # Snapshots kept in a project.
+
+
+def keep(
+    recording: Recording,
+    arguments: Sequence[str],
+    *,
+    root: str,
+    store: str,
+    clock_ns: int,
+    summary: tuple[str, str],
+) -> str:
+    """Write the snapshot of a request that had nothing to do; empty, or why there can be none.
+
+    ``summary`` is what was said, before and after the seconds; ``clock_ns`` the time by the clock of the file system that
+    ``root`` is on.
+    """
+    since = clock_ns - int((time.monotonic() - recording.began) * 1e9) - _TICK_NS
+    if recording.said:
+        recording.spoil("something was printed")
+    if directory_of(arguments) == "" and arguments and arguments[0] != "build":
+        recording.spoil("the command does not begin with `build`, or with -C DIR")
+    if not recording.spoiled:
+        _complete(recording)
+    if recording.spoiled:
+        return recording.spoiled
+    files = _sorted(recording.files, root, store, recording.kept)
+    links = _sorted(recording.links, root, store, set())
+    device = os.stat(root).st_dev
+    for path, stamp in (*files, *links):
+        if not _settled(stamp, since, device):
+            return f"{path} was changed just now"
+    request = recording.request
+    before = {name: recording.environment.get(name) for name in recording.variables}
+    everything = recording.environment if recording.all_variables else None
+    data = marshal.dumps((request, time.time(), before, everything, *summary, files, links), 4)
+    _write(os.path.join(root, STATE, DIRECTORY), name_of(request), checksum(data) + data)
+    return ""
+
+
+def _complete(recording: Recording) -> None:
+    """What is looked at on behalf of all that is not recorded one by one."""
+    for directory, closely in recording.listed.items():
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if closely:
+                    recording.look(entry.path, _stamp(entry.path, False), recording.links)
+                if closely or entry.is_symlink():  # Whether it is a directory is seen at its end.
+                    recording.look(entry.path, _stamp(entry.path, True), recording.files)
+    for site in SITES:
+        recording.files[site] = _stamp(site, True)
+    ours = os.path.dirname(os.path.dirname(__file__))
+    if os.path.dirname(ours) not in SITES:  # A checkout, whose version is the same after an edit.
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] == "merkl" and (path := getattr(module, "__file__", None)):
+                recording.files[path] = _stamp(path, True)
+                recording.kept.add(path)
+
+
+def _stamp(path: str, follow: bool) -> Stamp:
+    try:
+        return full_stamp(os.stat(path, follow_symlinks=follow))
+    except OSError as error:
+        return error.errno or 0
+
+
+def _sorted(looked: dict[str, Stamp], root: str, store: str, kept: set[str]) -> list[Looked]:
+    """Paths in the project relative to it, in an order in which neighbours come together; of merkl's and Python's own files
+    only those in ``kept``."""
+    inside, stored = root.rstrip("/") + "/", store.rstrip("/") + "/"
+    found: list[Looked] = []
+    for path, stamp in sorted(looked.items()):
+        if (path.startswith(stored) or own(path)) and path not in kept:
+            continue
+        if path == f"{inside}{STATE}" and not isinstance(stamp, int):
+            continue  # It is there, or there would be no snapshot.
+        found.append((path[len(inside) :] if path.startswith(inside) and path != inside else path, stamp))
+    return found
+
+
+def _settled(stamp: Stamp, since: int, device: int) -> bool:
+    """Whether a write after ``since`` must have changed it."""
+    if isinstance(stamp, int) or len(stamp) == 3:
+        return True
+    _, _, where, size, _, changed = stamp
+    return changed < since - size * _WRITE_NS - (0 if where == device else _ELSEWHERE_NS)
+
+
+def _write(directory: str, name: str, data: bytes) -> None:
+    try:
+        os.makedirs(directory, exist_ok=True)
+        temporary = os.path.join(directory, f"{name}.{os.getpid()}.new")
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, os.path.join(directory, name))
+        _prune(directory)
+    except OSError:
+        return  # It is there to save time; a full disk is told by what needs the disk.
+
+
+def _prune(directory: str) -> None:
+    with os.scandir(directory) as entries:
+        aged = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
+    for _, path in aged[:-_MOST]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
