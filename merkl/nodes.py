@@ -389,7 +389,9 @@ def calling_place() -> Place:
     """The nearest line of the stack that is not merkl's."""
     frame = sys._getframe(2)  # Whoever asks is merkl.
     while True:
-        file = frame.f_code.co_filename  # Once each: a look at the code of a frame is an event for audit hooks.
+        file = (
+            frame.f_code.co_filename
+        )  # Once each: a look at the code of a frame is an event for audit hooks.
         if frame.f_back is None or not file.startswith(_OURS):
             return Place(file, frame.f_lineno)
         frame = frame.f_back
