@@ -161,7 +161,7 @@ def _watch(watcher: Watcher, follower: Follower | None, teller: "_Teller") -> in
             watcher.close()
         finally:
             if follower is not None:
-                follower.stop()
+                follower.close()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from merkl.execute.base import JOBSERVER_FDS
 FLAGS: Final = "MAKEFLAGS"
 _AUTH: Final = ("--jobserver-auth=", "--jobserver-fds=")  # The second is what make before 4.2 says.
 _TOKEN: Final = b"+"
+_MOST: Final = 4095  # Tokens that any pipe takes at once, also that of a user who has too many (a page, pipe(7)).
 _FIFO: Final = "fifo:"
 
 
@@ -123,7 +124,7 @@ def join(auth: str) -> Tokens | None:
     """Take part in the jobserver that ``auth`` names; None if it is not open to us."""
     try:
         return _join_fifo(auth) if auth.startswith(_FIFO) else _join_pipe(auth)
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         return None
 
 
@@ -192,9 +193,10 @@ def open_pipe(jobs: int) -> Tokens | None:
     """A jobserver for that many jobs, of which only our children know; None where there can be none."""
     reader, writer = os.pipe()
     try:
-        os.set_blocking(writer, False)  # More than a pipe takes is more than anybody runs.
-        os.write(writer, _TOKEN * (jobs - 1))
-        return _at_pipe(reader, writer, jobs - 1)
+        os.set_blocking(writer, False)  # A task may have filled it with what it never took.
+        own = min(jobs - 1, _MOST)
+        os.write(writer, _TOKEN * own)
+        return _at_pipe(reader, writer, own)
     except OSError:
         return None
     finally:
@@ -210,6 +212,7 @@ def open_fifo(jobs: int, path: str) -> Tokens:
     """
     os.mkfifo(path, 0o600)
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    out = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    os.write(out, _TOKEN * (jobs - 1))
-    return Tokens(fd, out, f" -j --jobserver-auth={_FIFO}{path}", None, jobs - 1, path)
+    out = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    own = min(jobs - 1, _MOST)
+    os.write(out, _TOKEN * own)
+    return Tokens(fd, out, f" -j --jobserver-auth={_FIFO}{path}", None, own, path)

@@ -16,6 +16,7 @@ from merkl.execute.orphans import Adoption
 
 GRACE_S: Final = 5.0  # From SIGTERM to SIGKILL.
 _STEP_S: Final = 0.02  # Nothing tells when the last process of a group ends.
+_IMPATIENT: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class Command:
@@ -52,23 +53,38 @@ class Command:
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> None:
-        """SIGTERM to its whole group, after a grace SIGKILL; returns when it is gone.  Idempotent."""
-        process = self._process
-        if process is None:
-            return
-        _tell(process.pid, signal.SIGTERM)
-        _tell(process.pid, signal.SIGCONT)
+        """SIGTERM to its whole group, after a grace SIGKILL; returns when it is gone.  Idempotent.
+
+        Whoever is interrupted meanwhile can call it again, and the grace begins anew.
+        """
+        if self._process is not None:
+            _tell(self._process.pid, signal.SIGTERM)
+            _tell(self._process.pid, signal.SIGCONT)
+            _until(self._is_gone, self._grace)
+        self._kill()
+
+    def close(self) -> None:
+        """The same for the last time: to be interrupted means that there is no time for the grace."""
         try:
-            process.wait(self._grace)
-        except subprocess.TimeoutExpired:
-            _tell(process.pid, signal.SIGKILL)
-            process.wait()
-        if not _until(lambda: _is_gone(process.pid), self._grace):
-            _tell(process.pid, signal.SIGKILL)
-            _until(lambda: _is_gone(process.pid), self._grace)
-        if self._adoption is not None:
-            self._adoption.end()
-        self._process = self._adoption = None
+            self.stop()
+        finally:
+            self._kill()
+
+    def _kill(self) -> None:
+        """End at once whatever there still is, whoever has no patience for that either."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _IMPATIENT)
+        try:
+            if self._process is not None and not self._is_gone():
+                _tell(self._process.pid, signal.SIGKILL)
+                _until(self._is_gone, self._grace)
+            if self._adoption is not None:
+                self._adoption.end()
+            self._process = self._adoption = None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _is_gone(self) -> bool:
+        return self._process is None or (self._process.poll() is not None and _is_gone(self._process.pid))
 
 
 def _tell(group: int, number: int) -> None:

@@ -206,13 +206,16 @@ def serve() -> None:
     request = _read(control)
     if request is None:
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.set_threshold(1_000_000, 20, 100)  # As ``merkl.__main__`` does: a graph is many objects that stay.
     door, wants_plan = pickle.loads(request)
     plan = functools.partial(send, report) if wants_plan else None
     try:
-        ended = run_round(door, plan)
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # What came before comes now.
+            ended = run_round(door, plan)
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # How it ended is said in whole.
     except KeyboardInterrupt:
         ended = Ended(interrupted=True)
     sys.stdout.flush()

@@ -34,7 +34,7 @@ MERKLFILE = """
             copy(source) > f"out/{source.stem}.out"
             length(source, int(os.environ.get("FACTOR", "1"))) >> f"out/{source.stem}.json"
         extra = [p for p in sorted(glob.glob("more/*")) if stat(p).st_size]
-        count([*sources, *map(file, extra)], pathlib.Path("switch").exists()) > "out/all/all.out"
+        count([*sources, *map(file, extra)], int(pathlib.Path("switch").exists())) > "out/all/all.out"
 """
 NAMES = ["src/a.txt", "src/b.txt", "src/in/c.txt", "src/in/d.txt", "more/e", "more/f", "switch"]
 
@@ -165,9 +165,9 @@ def test_an_answer_is_what_the_long_way_comes_to(asked: Asked) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("part", range(20))
+@pytest.mark.parametrize("part", range(40))
 def test_many_answers_are_what_the_long_way_comes_to(asked: Asked, part: int) -> None:
-    assert 0 < _edited_at_random(asked, 60, SEED + part) < 60
+    assert _edited_at_random(asked, 24, SEED + part) < 24
 
 
 @pytest.fixture
