@@ -20,10 +20,13 @@ def main() -> int:
         from merkl.cli.shells import main as complete
 
         return complete(sys.argv[2:])
-    from merkl.snapshot.answer import answer, request_of
-
     arguments = sys.argv[1:]
-    code = answer(arguments, _version())
+    try:
+        from merkl.snapshot.answer import answer, directory_of, request_of
+
+        code = answer(arguments, _version())
+    except KeyboardInterrupt:
+        return _interrupted()
     if code is not None:
         return code
     import gc
@@ -32,17 +35,52 @@ def main() -> int:
     # find nothing.
     gc.set_threshold(1_000_000, 20, 100)
     try:
-        if arguments[:1] == ["build"] or arguments[:1] == [] or arguments[0][:1] == "-":
+        words = arguments[2:] if directory_of(arguments) else arguments
+        if not words or words[0] == "build" or (words[0][:1] == "-" and "build" in words):
+            import contextlib
+
             from merkl.snapshot import recorder
 
-            recorder.start(request_of(arguments, _version()))
+            with contextlib.suppress(OSError):  # The current directory is gone, which others tell.
+                recorder.start(request_of(arguments, _version()))
         from merkl.cli.main import run
     except KeyboardInterrupt:  # What comes later, run() deals with.
-        sys.stderr.write("interrupted\n")
-        return 130
+        return _interrupted()
     code = run(arguments)
     gc.freeze()
+    _wait_for_threads(code)
     return code
+
+
+def _wait_for_threads(code: int) -> None:
+    """Let threads that a task left here hold up the end for a second at most, as they do that of a worker."""
+    import sys
+
+    threading = sys.modules.get("threading")
+    if threading is None or not any(
+        not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()
+    ):
+        return
+
+    def end() -> None:
+        import os
+        import time
+
+        time.sleep(1.0)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+    # Python waits for them as it ends, after it has told pools to end theirs; meanwhile this thread goes on.
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _interrupted() -> int:
+    import sys
+
+    if sys.stderr is not None:
+        sys.stderr.write("interrupted\n")
+    return 130
 
 
 def _version() -> str:

@@ -256,7 +256,12 @@ def size_of(text: str) -> int | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
         return None
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+    whole, _, part = match[1].partition(".")
+    unit = (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " ")
+    try:
+        return int(int(whole + part) * unit // 10 ** len(part))
+    except ValueError:  # More digits than Python reads.
+        return None
 
 
 def _read_settings(path: str) -> dict[str, Any]:

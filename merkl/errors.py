@@ -90,6 +90,7 @@ class InputChanged(MerklError):
     """A source file was edited while a task was using it, so the result belongs to neither version."""
 
     def __init__(self, path: str, task: str) -> None:
+        self.path = path
         super().__init__(
             f"{path} changed while {task} was using it; its result was not kept",
             hint=f"build again; if {task} itself wrote to it, let it write to a copy (commands: scratch=True)",

@@ -5,8 +5,9 @@ It decides what may be said of them, in a task and in merkl.yaml.  It knows no n
 The invariant: every task takes at least one ``cpu``, and amounts are whole numbers, of bytes for ``mem``.
 """
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
 from merkl.config import CONFIG_FILE, size_of
@@ -22,6 +23,7 @@ GPU: Final = "gpu"
 USUAL: Final[Needs] = ((CPU, 1),)
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 NICEST: Final = 19
+MOST_GPUS: Final = 4096  # Each has its number, kept while a build lasts.
 _EXAMPLE: Final = 'resources={"cpu": 2, "mem": "4 GB", "gpu": 1}'
 
 
@@ -79,6 +81,33 @@ def nice_of(value: object) -> int:
     return value
 
 
+def seconds_of(name: str, value: object) -> float | None:
+    """An option of a task that is a time; None is none.
+
+    Raises:
+        TaskError: it is no number above 0.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+        raise TaskError(f"{name} is a number of seconds above 0, not {value!r:.80}", at=calling_place())
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def retries_of(value: object) -> int:
+    """What ``retries=`` of a task says.
+
+    Raises:
+        TaskError: it is no whole number from 0 up.
+    """
+    if type(value) is not int or value < 0:
+        raise TaskError(f"retries is a number from 0 up, not {value!r:.80}", at=calling_place())
+    return value
+
+
 def totals_in(settings: Mapping[str, object]) -> dict[str, int]:
     """What the section ``resources`` of merkl.yaml says there is.
 
@@ -99,6 +128,11 @@ def totals_in(settings: Mapping[str, object]) -> dict[str, int]:
             what = "a size such as 16 GB" if name == MEM else "a whole number from 0 up"
             raise ConfigError(f"{CONFIG_FILE}: resources: {name} is {what}, not {value!r}")
         totals[name] = amount
+    if totals.get(GPU, 0) > MOST_GPUS:
+        raise ConfigError(
+            f"{CONFIG_FILE}: resources: gpu is {MOST_GPUS} at most, not {totals[GPU]}",
+            hint="a resource of another name may be of any number",
+        )
     if totals.get(CPU) == 0:
         raise ConfigError(
             f"{CONFIG_FILE}: resources: with 0 cpu no task could run", hint="cpu: 1 is the least"
@@ -106,14 +140,25 @@ def totals_in(settings: Mapping[str, object]) -> dict[str, int]:
     return totals
 
 
+_UNITS: Final = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+
+
 def shown(name: str, amount: int) -> str:
     """An amount, for people: ``2 cpu``, ``4 GB of mem``."""
     if name != MEM:
         return f"{amount} {name}"
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+    for unit, size in _UNITS:
         if amount >= size:
-            return f"{amount / size:.3g} {unit} of mem"
+            return f"{amount / size:.4g} {unit} of mem"
     return f"{amount} bytes of mem"
+
+
+def exactly(name: str, amount: int) -> str:
+    """An amount as merkl.yaml has it, to the byte."""
+    for unit, size in _UNITS:
+        if name == MEM and amount and amount % size == 0:
+            return f"{amount // size} {unit}"
+    return str(amount)
 
 
 # ---- the machine ---------------------------------------------------------------------------------------------------
@@ -125,13 +170,30 @@ def memory_here() -> int:
         physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except ValueError:  # Not every system tells; then there is enough.
         return 1 << 62
+    return min([physical, *limits_of_groups("/proc/self/cgroup", "/sys/fs/cgroup")])
+
+
+def limits_of_groups(groups: str, mounted: str) -> Iterator[int]:
+    """What the control groups that a file like /proc/self/cgroup names may use, in both versions, and those above them.
+
+    In a container the names may be those outside of it, and only the uppermost be there.
+    """
     try:
-        with open("/proc/self/cgroup", encoding="ascii") as file:
-            group = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
-        with open(f"/sys/fs/cgroup{group.rstrip('/')}/memory.max", encoding="ascii") as file:
-            return min(physical, int(file.read()))
-    except (OSError, ValueError):  # No Linux, no such groups, or "max".
-        return physical
+        with open(groups, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:  # No Linux.
+        return
+    for _, kinds, group in lines:
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        folder, limit = ("memory/", "memory.limit_in_bytes") if kinds else ("", "memory.max")
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for count in range(len(parts) + 1):
+            try:
+                with open("/".join([f"{mounted}/{folder}", *parts[:count], limit]), encoding="ascii") as file:
+                    yield int(file.read())
+            except (OSError, ValueError):
+                pass  # No such group here, or "max".
 
 
 def gpus_here(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -144,7 +206,7 @@ def gpus_here(environ: Mapping[str, str]) -> tuple[str, ...]:
         if not name.strip() or name.strip().startswith("-"):
             break  # CUDA itself reads no further.
         found.append(name.strip())
-    return tuple(found)
+    return tuple(dict.fromkeys(found))  # Named twice it is still one.
 
 
 def _listed_gpus() -> int:

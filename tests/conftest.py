@@ -104,7 +104,7 @@ class ProjectDir:
     ) -> subprocess.CompletedProcess[str]:
         """Run merkl to its end and check its exit code (None: any)."""
         process = self.popen(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=1200 if FULL else 120)
         assert code is None or process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 

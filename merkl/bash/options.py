@@ -106,8 +106,6 @@ def check_options(options: Options, *, is_argv: bool) -> Options:
         TaskError: one is wrong, or two do not fit.
     """
     place = calling_place()
-    if type(options.retries) is not int or options.retries < 0:
-        raise TaskError(f"retries is a number from 0 up, not {options.retries!r}", at=place)
     codes = options.ok_codes
     if not codes or not all(type(code) is int and 0 <= code <= 255 for code in codes):
         raise TaskError(f"ok_codes is a list of exit codes from 0 to 255, not {list(codes)!r}", at=place)
@@ -145,19 +143,6 @@ def directory_of(cwd: object) -> str:
         cwd = os.fsdecode(cwd)
     text = text_of("cwd", cwd)
     return "" if os.path.normpath(text or ".") == "." else os.path.normpath(text)
-
-
-def seconds_of(name: str, value: object) -> float | None:
-    """An option that is a time.
-
-    Raises:
-        TaskError: it is no number above 0.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        raise TaskError(f"{name} is a number of seconds above 0, not {value!r}", at=calling_place())
-    return float(value)
 
 
 def codes_of(codes: object) -> tuple[int, ...]:

@@ -20,7 +20,6 @@ from merkl.bash.options import (
     directory_of,
     environment_of,
     names_of,
-    seconds_of,
     stdout_form,
     text_of,
 )
@@ -31,7 +30,7 @@ from merkl.config import system_name
 from merkl.digest import Digest, encode, encoded_tuple
 from merkl.errors import TaskError
 from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, make_node, session
-from merkl.resources import Needs, needs_of, nice_of
+from merkl.resources import Needs, needs_of, nice_of, retries_of, seconds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +274,7 @@ def bash_task(
         stdout=form,
         stdout_file=_stdout_file(compiled, declared, place) if declared else "",
         timeout=seconds_of("timeout", timeout),
-        retries=retries,
+        retries=retries_of(retries),
         interactive=bool(interactive),
         nice=nice_of(nice),
         needs=needs_of(resources),

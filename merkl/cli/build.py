@@ -11,6 +11,7 @@ import click
 
 from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
 from merkl.cli.options import LOADS, Command, Options, options_of, scheduling, shared, words_of
+from merkl.config import QUIET
 from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.project import Project
@@ -110,13 +111,13 @@ def _keep_snapshot(options: Options, project: Project, done: BuildDone) -> None:
 
     seconds = duration(done.seconds)
     before, found, after = "".join(recording.out).rpartition(f" in {seconds}")
-    if options.verbose:
-        recording.spoil("with -v, each task is shown")
-    elif found == "" and recording.out:
-        recording.spoil("something was printed")
+    quiet = config.output == QUIET and not recording.out
+    if not options.verbose and not quiet and (not found or "\n" in before):
+        recording.spoil("more than the last line was printed")
+    # With -v each task is shown, which is more than can be answered; but what else there is against it is said.
     why = keep(
-        recording, sys.argv[1:], root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
-        summary=(f"{before} in ", after) if found else ("", ""),
+        recording, root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
+        summary=(f"{before} in ", after) if found else ("", ""), only_ask=options.verbose,
     )  # fmt: skip
     if why and options.verbose and not options.quiet:
         sys.stdout.write(f"no snapshot: {one_line(why)}\n")

@@ -78,8 +78,8 @@ def cli(context: click.Context) -> int | None:
     return build_or_list(options_of(context))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line; the exit code."""
+def ready_streams() -> None:
+    """See to it that whatever is said, to whatever stdout and stderr are, ends nothing."""
     # Started with a stream closed: what would be said goes nowhere.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
@@ -87,6 +87,11 @@ def run(arguments: Sequence[str]) -> int:
         # A name that is no text, or that the terminal's encoding lacks, must not end a build.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; the exit code."""
+    ready_streams()
     try:
         code: Any = cli.main(args=list(arguments), prog_name="merkl", standalone_mode=False)
         sys.stdout.flush()
@@ -107,6 +112,9 @@ def run(arguments: Sequence[str]) -> int:
         if _writes_out(error):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.stderr.write(f"cannot write the output: {error.strerror}\n")
+            return 1
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            sys.stderr.write("too many open files\n  hint: a shell's limit is raised by `ulimit -n 1024`\n")
             return 1
         return show_bug()
     except Exception:  # noqa: BLE001  # The edge: what comes here is a bug.

@@ -6,7 +6,7 @@ It decides nothing: that a round has ended, and how, is said by the watcher.
 from dataclasses import dataclass
 
 from merkl.cli import opening
-from merkl.cli.main import show_bug, show_error
+from merkl.cli.main import ready_streams, show_bug, show_error
 from merkl.cli.options import Options
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen
@@ -24,6 +24,7 @@ class Given:
 
     def open(self) -> Project:
         """See ``Door``."""
+        ready_streams()  # The process is new.
         return opening.opened(self.options)
 
     def load(self, project: Project) -> Merklfile:

@@ -78,6 +78,9 @@ class Attempts:
             tuple[bytes, bytes]
         ] = []  # Empty directories of attempts that ended: stage and run.
         self._root = os.fsencode(project.root)
+        self._below = os.path.join(
+            self._root, b""
+        )  # Before a relative path: ``join`` takes long, for how often it is.
         self._builder = f"{os.uname().nodename}:{os.getpid()}"
         self._state = os.fsencode(project.config.state)
         self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
@@ -136,11 +139,11 @@ class Attempts:
         stage, run = b".merkl/stage/" + name, b".merkl/run/" + name
         if self._spare:
             for old, new in zip(self._spare.pop(), (stage, run), strict=True):
-                os.rename(os.path.join(self._root, old), os.path.join(self._root, new))
+                os.rename(self._below + old, self._below + new)
         else:
-            os.mkdir(os.path.join(self._root, stage))
-            os.mkdir(os.path.join(self._root, run))
-            os.mkdir(os.path.join(self._root, run, b"tmp"))
+            os.mkdir(self._below + stage)
+            os.mkdir(self._below + run)
+            os.mkdir(self._below + run + b"/tmp")
         return stage, run
 
     def _view(self, artifact: Artifact, filename: bytes) -> bytes:
@@ -233,7 +236,12 @@ class Attempts:
             elif changed := [source.path for source in node.sources if not self.project.index.still(source)]:
                 error.details["also"] = f"{', '.join(changed[:5])} changed meanwhile; build again"
             raise
-        self.check_sources(node)
+        try:
+            self.check_sources(node)
+        except InputChanged:
+            if self.check is not None and not node.discovers:  # It may have been the task itself.
+                self.check.look(attempt, None, self.placed_by, failed=True)
+            raise
         self._check_views(attempt)
         discovered = self._discover(attempt)
         if self.check is not None:
@@ -328,7 +336,7 @@ class Attempts:
 
     def _log(self, place: Workplace, blobs: dict[Digest, bytes]) -> Digest | None:
         """Store what was printed."""
-        log = os.path.join(self._root, place.log)
+        log = self._below + place.log
         try:
             if os.stat(log).st_size == 0:
                 return None
@@ -354,11 +362,12 @@ class Attempts:
             for name in self._left(stage):
                 os.unlink(os.path.join(self._root, stage, name))
             for name in self._left(run):
-                if name == b"log" and os.stat(os.path.join(self._root, run, name)).st_size == 0:
+                path = self._below + run + b"/" + name
+                if name == b"log" and os.stat(path).st_size == 0:
                     continue  # It is written over by the next.
                 if name != b"tmp":
-                    os.unlink(os.path.join(self._root, run, name))
-            if self._left(os.path.join(run, b"tmp")):
+                    os.unlink(path)
+            if self._left(run + b"/tmp"):
                 raise OSError
             self._spare.append((stage, run))
         except OSError:
@@ -366,7 +375,7 @@ class Attempts:
                 remove_tree(os.fsdecode(os.path.join(self._root, folder)))
 
     def _left(self, folder: bytes) -> list[bytes]:
-        return os.listdir(os.path.join(self._root, folder))
+        return os.listdir(self._below + folder)
 
     def close(self) -> None:
         """Remove the spare directories, and what attempts had in common."""

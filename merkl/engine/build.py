@@ -36,9 +36,8 @@ from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.refs import DirRef, FileRef
 
-if TYPE_CHECKING:  # Only with a remote.
+if TYPE_CHECKING:  # Only with a remote; only with --check-deps.
     from merkl.engine.pushing import Pushing
-if TYPE_CHECKING:  # Only with --check-deps.
     from merkl.engine.undeclared import Check
 
 
@@ -76,17 +75,7 @@ def build(
     project.hold(lease)
     slots = Slots(1)
     try:
-        sweep_stale(project.config.state, keep=_kept(project))
-        sweep_drafts(project.root)
-        project.store.sweep()
-        planned = judge(project, selection, force=force)
-        if needs_bytes:
-            planned.require_bytes([future.node for future in needs_bytes])
-            planned.want([])
-        if project.config.frozen:
-            require_placed(project, selection, planned)
-            if (error := refusal(planned, names)) is not None:
-                raise error
+        planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes)
         to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
         if to_run:
             recorder.stop()  # There will be no snapshot, and what tasks do is not to be recorded.
@@ -94,9 +83,7 @@ def build(
         if project.config.order == CRITICAL_PATH:
             planned.reorder(critical_path(everything, expected, selection.after))
         slots = slots_of(project.config, lease.id)
-        shares = Shares(project.root, totals_in(project.config.settings or {}), slots.count, os.environ)
-        if (unfit := next(filter(None, map(shares.refusal, to_run)), None)) is not None:
-            raise unfit
+        shares = _shares(project, slots, to_run)
         if slots.note is not None:
             reporter.report(slots.note)
         reporter.report(
@@ -109,12 +96,12 @@ def build(
                 expected=expected,
             )
         )
-        workspace = Workspace(project, selection.placements, reporter, names)
         check = _check(project, reporter, names, to_run)
+        pushing = _pushing(project)
+        workspace = Workspace(project, selection.placements, reporter, names)
         attempts = Attempts(project, lease.id, workspace.placed_by, check)
         terminal = SharedTerminal(reporter)
         executor = _executor(slots, terminal)
-        pushing = _pushing(project)
         schedule = Schedule(
             project,
             planned,
@@ -136,23 +123,75 @@ def build(
                 executor.close()
                 attempts.close()
                 workspace.close()
-        seconds = time.monotonic() - began
-        if pushing is not None:
-            _end_pushing(pushing, outcome, reporter)
-        for note in project.take_notes():
-            reporter.report(note)
-        for note in check.notes(outcome.cached + outcome.cutoff) if check is not None else ():
-            reporter.report(note)
-        done = _done(outcome, seconds)
-        reporter.report(done)
-        if pushing is not None:
-            remote = project.config.remote
-            pushing.raise_failure(required=remote is not None and remote.required)
-        return done, planned
+        return _told(project, reporter, outcome, began, pushing, check), planned
     finally:
         slots.close()
         project.hold(None)
         lease.close()
+
+
+def _planned(
+    project: Project,
+    selection: Selection,
+    names: Mapping[Key, str],
+    *,
+    force: bool,
+    needs_bytes: Sequence[Future[Any]],
+) -> Judge:
+    """Put away what builds that are gone have left, and plan.
+
+    Raises:
+        OutOfDate: something would run, and nothing may.
+    """
+    sweep_stale(project.config.state, keep=_kept(project))
+    sweep_drafts(project.root)
+    project.store.sweep()
+    planned = judge(project, selection, force=force)
+    if needs_bytes:
+        planned.require_bytes([future.node for future in needs_bytes])
+        planned.want([])
+    if project.config.frozen:
+        require_placed(project, selection, planned)
+        if (error := refusal(planned, names)) is not None:
+            raise error
+    return planned
+
+
+def _shares(project: Project, slots: Slots, to_run: Sequence[Node]) -> Shares:
+    """The resources there are.
+
+    Raises:
+        TaskError: a task can never have what it needs.
+    """
+    shares = Shares(project.root, totals_in(project.config.settings or {}), slots.count, os.environ)
+    unfit = next(filter(None, map(shares.refusal, to_run)), None)
+    if unfit is not None:
+        raise unfit
+    return shares
+
+
+def _told(
+    project: Project,
+    reporter: Reporter,
+    outcome: Outcome,
+    began: float,
+    pushing: "Pushing | None",
+    check: "Check | None",
+) -> BuildDone:
+    """Send what is left to send, and say how it all went."""
+    seconds = time.monotonic() - began
+    if pushing is not None:
+        _end_pushing(pushing, outcome, reporter)
+    for note in project.take_notes():
+        reporter.report(note)
+    for note in check.notes(outcome.cached + outcome.cutoff) if check is not None else ():
+        reporter.report(note)
+    done = _done(outcome, seconds)
+    reporter.report(done)
+    if pushing is not None:
+        remote = project.config.remote
+        pushing.raise_failure(required=remote is not None and remote.required)
+    return done
 
 
 def _check(

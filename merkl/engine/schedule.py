@@ -4,13 +4,14 @@ It decides when a node starts: in the order of the judge's ranks, while there ar
 is running it; an interactive one when nothing else runs.  Whether it must run at all is the judge's.
 
 The invariant: each node of the build ends in exactly one of ran, cached, cut off, failed, skipped; a run lock and a share
-of the resources are held only while their node runs; while an interactive node runs, no other does.
+of the resources are held only while their node runs, or it holds the lock and waits for the share of a brief one before it;
+while an interactive node runs, no other does.
 """
 
 import heapq
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, Task
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
 from merkl.nodes import Node, Place
+from merkl.python.task import PythonCall
+from merkl.resources import USUAL
 from merkl.store.base import Record
 
 if TYPE_CHECKING:  # Only with a remote.
@@ -37,6 +40,9 @@ POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
 TICK: float = 0.1  # Seconds between ticks of the reporter.
 TOGETHER: float = 0.005  # Seconds that a result waits at most for others to be stored with.
 MOST_TOGETHER: int = 32
+BRIEF: float = (
+    0.005  # Seconds: of tasks that end so soon some wait in a worker, so that it need not wait for us.
+)
 MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
 
 
@@ -93,6 +99,8 @@ class Schedule:
         self.pushing = pushing
         self.outcome = Outcome(interrupted=[], errors=[])
         self.running: dict[int, Attempt] = {}
+        self._behind: dict[int, Attempt] = {}  # Those that have no share yet; they wait in a worker.
+        self._usual: dict[str, float] = {}  # How long the calls of a Python task took lately, in seconds.
         self.shares = shares
         self.waiting = WaitingSteps(judge, shares)
         self._tries: dict[Key, int] = {}
@@ -121,6 +129,7 @@ class Schedule:
             self._wake_delayed()
             if not self._made:
                 self._start_ready()
+                self._start_behind(math.inf, ())
             if not (self.running or self._made or self._held or self._delayed or self._more()):
                 break
             ended_now = self.executor.wait(self._timeout())
@@ -159,8 +168,12 @@ class Schedule:
             return
         now = time.monotonic()
         self._made_at = min(self._made_at, now)
-        full = len(self.running) >= self.executor.slots
-        if full and len(self._made) < MOST_TOGETHER and now - self._made_at < TOGETHER and not self.signals:
+        if (
+            self._full()
+            and len(self._made) < MOST_TOGETHER
+            and now - self._made_at < TOGETHER
+            and not self.signals
+        ):
             return
         made, self._made, self._made_at = self._made, [], math.inf
         self._publish(made)
@@ -175,7 +188,7 @@ class Schedule:
         return TICK
 
     def _start_ready(self) -> None:
-        while self._stopping is None and not self.signals and len(self.running) < self.executor.slots:
+        while self._stopping is None and not self.signals and not self._full():
             step = self._next or self.waiting.first()
             if step is None or not self.executor.has_room():
                 return
@@ -203,11 +216,42 @@ class Schedule:
         while self._stopping is None and not self.signals and self._next is None:
             step = self.waiting.first()
             if step is None or self.judge.rank(step.node) > before or step.content in same:
-                return
+                break
             if not self._may_start(step):
+                break
+            if self.waiting.take(step):
+                self._start(step)
+        self._start_behind(before, same)
+
+    def _start_behind(self, before: float, same: Container[Key | None]) -> None:
+        """Send calls of brief tasks ahead to workers that are busy with such, in order, if they come before ``before``.
+
+        Only what needs one slot and nothing else, while all slots are taken: it gets the share of one that ends.
+        """
+        while self._stopping is None and not self.signals and self._next is None and not self.waiting:
+            if not self._full() or not self.executor.has_room_behind():
+                return
+            step = self.judge.first_ready()
+            if step is None or self.judge.rank(step.node) > before or step.content in same:
+                return
+            call = step.node.call
+            if not self._is_brief(step.node) or call.needs != USUAL or call.interactive:
                 return
             if self.waiting.take(step):
                 self._start(step)
+
+    def _full(self) -> bool:
+        """Whether each slot has its job."""
+        return len(self.running) - len(self._behind) >= self.executor.slots
+
+    def _is_brief(self, node: Node) -> bool:
+        """Whether a call probably ends within milliseconds, in a worker that others use too."""
+        return (
+            self.executor.slots > 1
+            and self._usual.get(node.name, math.inf) <= BRIEF
+            and isinstance(node.call, PythonCall)
+            and not node.call.task.settings.nice
+        )
 
     def _may_start(self, step: Step) -> bool:
         """Whether there is room for it, and nobody is or would be disturbed at the terminal."""
@@ -216,7 +260,7 @@ class Schedule:
         if step.node.call.interactive:
             return not self.running
         alone = any(attempt.node.call.interactive for attempt in self.running.values())
-        return not alone and len(self.running) < self.executor.slots and self.executor.has_room()
+        return not alone and not self._full() and self.executor.has_room()
 
     def _check_nothing_left(self) -> None:
         if self._next is not None:
@@ -257,7 +301,9 @@ class Schedule:
             lock.release()
             self._fail(step, error, 0.0, "")
             return
-        attempt.grant = self.shares.take(node.call.needs)
+        behind = self._full()
+        if not behind:
+            attempt.grant = self.shares.take(node.call.needs)
         try:
             self.attempts.check_sources(node)
             job = self.attempts.job(attempt)
@@ -275,9 +321,11 @@ class Schedule:
             events.Started(node, self.labels[node.key], log, number, reason(step), inline, used)
         )
         self.inline = inline
-        ticket = self.executor.start(job)
+        ticket = self.executor.start(job, self._is_brief(node))
         self.inline = False
         self.running[ticket] = attempt
+        if behind:
+            self._behind[ticket] = attempt
 
     def _answer(self, step: Step) -> Record | None:
         """A record that another build on this machine filed since this step was judged."""
@@ -327,7 +375,11 @@ class Schedule:
     def _taken_in(self, ended: Ended) -> Made | None:
         """What a job made that ended well; None if it did not end well, and the judge has been told."""
         attempt = self.running.pop(ended.ticket)
+        self._behind.pop(ended.ticket, None)
         self._give_back(attempt)
+        if isinstance(attempt.node.call, PythonCall):
+            name = attempt.node.name
+            self._usual[name] = 0.8 * self._usual.get(name, ended.seconds) + 0.2 * ended.seconds
         step = self.judge.steps[attempt.node.key]
         if self.signals and attempt.node.call.interactive:
             ended = replace(ended, interrupted=True)  # The terminal told it before we could.
@@ -393,6 +445,9 @@ class Schedule:
         if attempt.grant is not None:
             self.shares.give_back(attempt.grant)
             attempt.grant = None
+        while self._behind and not self._full() and not self.shares.short(USUAL, {}):
+            first = next(iter(self._behind))
+            self._behind.pop(first).grant = self.shares.take(USUAL)
 
     def _release(self, attempt: Attempt, *, discard: bool) -> None:
         self._unlock(attempt)
@@ -435,6 +490,17 @@ class Schedule:
         """Start nothing more; what runs may end."""
         if self._stopping is None:
             self._stopping = because
+            self._recall()
+
+    def _recall(self) -> None:
+        """Take back what was sent ahead and has not begun."""
+        for ticket in self.executor.recall():
+            attempt = self.running.pop(ticket)
+            self._behind.pop(ticket, None)
+            self._tries[attempt.node.key] -= 1
+            self._release(attempt, discard=True)
+            self.reporter.report(events.Interrupted(attempt.node, self.labels[attempt.node.key]))
+            self.judge.put_back(self.judge.steps[attempt.node.key])
 
     # ---- telling ---------------------------------------------------------------------------------------------------
 
@@ -498,6 +564,7 @@ class Schedule:
         if self.signals == 0:
             return
         if self._obeyed == 0:
+            self._recall()
             self.executor.interrupt()
             self._obeyed = 1
             self._impatient_at = time.monotonic() + PATIENCE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from merkl.errors import TaskError
 from merkl.nodes import Node
-from merkl.resources import CPU, GPU, MEM, VISIBLE, Needs, gpus_here, memory_here, shown
+from merkl.resources import CPU, GPU, MEM, VISIBLE, Needs, exactly, gpus_here, memory_here, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Shares:
                 return TaskError(
                     f"{node.name} needs {shown(name, need)}, and there is {there} in all",
                     at=node.place.relative_to(self._root),
-                    hint=_hint(name, need, self._given),
+                    hint=_hint(name, need, self._given, hidden=VISIBLE in self._environ),
                 )
         return None
 
@@ -112,9 +112,10 @@ class Shares:
             heapq.heappush(self._free_gpus, place)
 
 
-def _hint(name: str, need: int, given: Mapping[str, int]) -> str:
-    amount = shown(name, need).removesuffix(f" {name}").removesuffix(" of")
-    line = f"resources: {{{name}: {amount}}} in merkl.yaml"
+def _hint(name: str, need: int, given: Mapping[str, int], *, hidden: bool) -> str:
+    if name == GPU and hidden and given.get(GPU, need) >= need:
+        return f"{VISIBLE} says which there are: name more in it, or unset it"
+    line = f"resources: {{{name}: {exactly(name, need)}}} in merkl.yaml"
     if name == CPU and name not in given:
         return f"there are as many as tasks may run at once: -j {need}; or write {line}"
     if name in (CPU, MEM, GPU) and name not in given:

@@ -1,6 +1,6 @@
 """The contract of an executor: it takes jobs, runs them, and says how each ended.
 
-It knows no graph, no key and no cache.  The invariant: every job that was started ends in exactly one ``Ended``, and
+It knows no graph, no key and no cache.  The invariant: every job that was started and not recalled ends in exactly one ``Ended``, and
 after ``close`` no process of any job is alive (where the system has no subreapers: except one that left its session).
 """
 
@@ -182,11 +182,19 @@ class Executor(Protocol):
         If it is what others on this machine have that is missing, the next ``wait`` returns when it may have come.
         """
 
-    def start(self, job: Job) -> int:
+    def has_room_behind(self) -> bool:
+        """Whether a brief call that is started now would wait in a worker for brief ones alone, if at all."""
+
+    def start(self, job: Job, brief: bool = False) -> int:
         """Start a job and return its ticket.  Never blocks on the job, except inline calls, which end in here.
 
-        An inline call that must wait for a slot runs in a later ``wait``.
+        An inline call that must wait for a slot runs in a later ``wait``.  A ``brief`` call, one that needs no worker of its
+        own and is expected to end within milliseconds, may wait in a worker behind others that are, so that the worker
+        need not wait for us; it is taken back if they turn out to take longer, and its time counts from when it begins.
         """
+
+    def recall(self) -> list[int]:
+        """Take back what has not begun; the tickets.  There is no ``Ended`` of these."""
 
     def wait(self, timeout: float | None) -> list[Ended]:
         """Wait until at least one job has ended, ``wake`` was called or ``timeout`` seconds have passed; all that ended.

@@ -1,15 +1,18 @@
 """What goes over the two pipes between the coordinator and a worker.
 
-It decides the layout of a frame, nothing about its contents.  One request, one reply: never two in flight, so whatever
-is read beyond the length of a frame is a fault.
+It decides the layout of a frame, nothing about its contents.  Each request that a worker begins gets one reply, in order.
+
+A request with a claim may be taken back: its claim goes through a third pipe, of which both ends can be read.  Whoever reads
+it there has the call, so what was taken back never begins, and what has begun cannot be taken back.
 """
 
 import os
 import struct
 from typing import Final
 
-# Bytes of payload, of log path and of directory; then the log path, the directory and the payload.
-REQUEST: Final = struct.Struct("!QII")
+# The claim, 0 for none; bytes of payload, of log path and of directory; then the log path, the directory and the payload.
+REQUEST: Final = struct.Struct("!QQII")
+CLAIM: Final = struct.Struct("!Q")
 # Outcome, whether the worker is worn, start (ns since the epoch), duration (ns), peak memory (bytes), bytes of payload;
 # then the payload.
 REPLY: Final = struct.Struct("!B?QQQQ")

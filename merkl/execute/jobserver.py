@@ -20,7 +20,9 @@ from merkl.execute.base import JOBSERVER_FDS
 FLAGS: Final = "MAKEFLAGS"
 _AUTH: Final = ("--jobserver-auth=", "--jobserver-fds=")  # The second is what make before 4.2 says.
 _TOKEN: Final = b"+"
-_MOST: Final = 4095  # Tokens that any pipe takes at once, also that of a user who has too many (a page, pipe(7)).
+_MOST: Final = (
+    4095  # Tokens that any pipe takes at once, also that of a user who has too many (a page, pipe(7)).
+)
 _FIFO: Final = "fifo:"
 
 
@@ -191,7 +193,10 @@ def _is_inherited_pipe(reader: int, writer: int) -> bool:
 
 def open_pipe(jobs: int) -> Tokens | None:
     """A jobserver for that many jobs, of which only our children know; None where there can be none."""
-    reader, writer = os.pipe()
+    try:
+        reader, writer = os.pipe()
+    except OSError:  # Few descriptors: what else needs them says so.
+        return None
     try:
         os.set_blocking(writer, False)  # A task may have filled it with what it never took.
         own = min(jobs - 1, _MOST)

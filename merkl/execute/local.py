@@ -14,7 +14,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from merkl.execute.base import (
@@ -47,6 +47,10 @@ if TYPE_CHECKING:  # Only with more than one slot.
 
 _TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
 _LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
+_BEHIND: Final = 4  # Calls that wait in a worker behind the one that runs, at most.
+_LATE: Final = (
+    0.01  # Seconds after which those behind a call are taken back: it is not as brief as was thought.
+)
 _BURY_EVERY: Final = 256  # Processes between two looks for orphans that have ended.
 
 
@@ -74,6 +78,9 @@ class Local:
         self._watched: dict[int, Running | Worker] = {}  # By pidfd.
         self._replies: dict[int, Running] = {}  # By descriptor, as is the next.
         self._requests: dict[int, Worker] = {}
+        self._corked: list[
+            Worker
+        ] = []  # Have something to be sent before we wait: several calls, one wake-up.
         self._lifeline: tuple[int, int] | None = None
         self._adoption: Adoption | None = None
         self._reaped = 0
@@ -93,16 +100,36 @@ class Local:
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
-    def start(self, job: Job) -> int:
+    def start(self, job: Job, brief: bool = False) -> int:
         """See ``Executor``."""
         if self._closed:
             raise RuntimeError("the executor is closed")
         ticket = next(self._tickets)
         if not self._queue and self.has_room():
-            self._launch(ticket, job)
+            self._launch(ticket, job, brief)
+        elif brief and isinstance(job, CallJob) and (worker := self._led()) is not None:
+            worker.send_behind(ticket, job)
+            self._corked.append(worker)
         else:
             self._queue.append((ticket, job))
         return ticket
+
+    def has_room_behind(self) -> bool:
+        """See ``Executor``."""
+        return self._led() is not None
+
+    def _led(self) -> Worker | None:
+        """The worker in which one more call may wait, and the fewest do."""
+        if self._queue:
+            return None
+        best: Worker | None = None
+        for running in self._running.values():
+            worker = running.worker
+            if worker is None or not running.may_lead() or worker.taken_back:
+                continue
+            if len(worker.behind) < (_BEHIND if best is None else len(best.behind)):
+                best = worker
+        return best
 
     def has_room(self) -> bool:
         """See ``Executor``."""
@@ -124,7 +151,7 @@ class Local:
             return False
         return job.interactive or (self.slots == 1 and job.timeout is None and not job.wants_own_worker)
 
-    def _launch(self, ticket: int, job: Job) -> None:
+    def _launch(self, ticket: int, job: Job, brief: bool = False) -> None:
         if isinstance(job, CallJob) and self.is_inline(job):
             self._ended.append(run_inline(ticket, job, self._terminal))
             return
@@ -148,13 +175,13 @@ class Local:
             ticket, child, worker, started_ns, started, due, job.interactive
         )
         running.own_worker = isinstance(job, CallJob) and job.wants_own_worker
+        running.brief = brief
         self._watch(child, running)
         if worker is not None:
+            worker.taken_back = False
             self._replies[worker.replies] = running
             self._poll.register(worker.replies, select.POLLIN)
-            if worker.unsent:
-                self._requests[worker.requests] = worker
-                self._poll.register(worker.requests, select.POLLOUT)
+            self._push(worker)
 
     def _hand_over(self, job: CallJob) -> Worker:
         """Send a call to an idle worker, or to a new one if there is none alive, or it must not be shared.
@@ -212,13 +239,15 @@ class Local:
         woken = False
         deaths = []
         self._fill()
+        while self._corked:
+            self._push(self._corked.pop())
         if self._tokens is not None:
             self._tokens.keep(self._jobs())
             if self._wants_token:
                 self._poll.register(self._tokens.fd, select.POLLIN)
         for fd, _ in self._poll.poll(0 if self._ended else self._patience(limit)):
             if fd in self._replies:
-                self._heard(self._replies[fd])
+                self._hear_all(fd)
             elif fd in self._requests:
                 self._push(self._requests[fd])
             elif fd in self._watched:
@@ -235,14 +264,27 @@ class Local:
                 self._check(owner)
         for running in [r for r in self._running.values() if r.child.pidfd < 0]:
             self._check(running)
-        now = time.monotonic()
-        for running in self._running.values():
-            running.on_time(now)
+        self._keep_time()
         self._see_off()
         self._fill()
         if self._tokens is not None and not self._jobs():
             self._tokens.keep(0)  # Before whoever called us can start another.
         return woken
+
+    def _keep_time(self) -> None:
+        """Send the signals that are due, and take back what waits behind a call that takes long."""
+        now = time.monotonic()
+        for running in list(self._running.values()):
+            worker = running.worker
+            late = (
+                running.due
+                if worker is None or not worker.behind
+                else min(running.due, running.started + _LATE)
+            )
+            if worker is not None and now >= late:
+                self._settle(worker)  # It may turn out that it has ended, or not begun.
+            if running.ticket in self._running:
+                running.on_time(now)
 
     def _fill(self) -> None:
         """Start what waits for a slot, but only one inline call before ``wait`` returns."""
@@ -258,18 +300,31 @@ class Local:
         for running in self._running.values():
             if running.due < limit:
                 limit = running.due
+            if running.worker is not None and running.worker.behind:
+                limit = min(limit, running.started + _LATE)
         if limit == math.inf:
             return None
         return min(max(limit - time.monotonic(), 0.0), _LONGEST) * 1000
 
     def _push(self, worker: Worker) -> None:
+        """Send what a worker is to get, as far as there is room, and the rest when there is."""
         try:
             worker.push()
         except BrokenPipeError:
             worker.unsent = []
-        if not worker.unsent:
+        if bool(worker.unsent) == (worker.requests in self._requests):
+            return
+        if worker.unsent:
+            self._requests[worker.requests] = worker
+            self._poll.register(worker.requests, select.POLLOUT)
+        else:
             self._poll.unregister(worker.requests)
             del self._requests[worker.requests]
+
+    def _hear_all(self, replies: int) -> None:
+        """Read what a worker has to say of the call that runs, and of those behind it."""
+        while (running := self._replies.get(replies)) is not None and self._heard(running):
+            pass
 
     def _heard(self, running: Running) -> bool:
         """Read from a busy worker; whether its call has ended."""
@@ -281,15 +336,53 @@ class Local:
                 self._poll.unregister(worker.replies)
                 del self._replies[worker.replies]
             return False
-        self._free(running)
         self._ended.append(running.answered(reply))
         # A SIGINT that came too late for this call must not meet the next one.
-        if reply.worn or running.own_worker or running.interrupted or running.told or self._closed:
+        done = reply.worn or running.own_worker or running.interrupted or running.told or self._closed
+        if worker.behind and not done:
+            self._advance(running, worker)
+            return True
+        self._free(running)
+        if done:
+            self._give_back(worker.behind)
             self._dismiss(worker)
         else:
             self._watch(worker.child, worker)
             self._idle.append(worker)
         return True
+
+    def _advance(self, before: Running, worker: Worker) -> None:
+        """The first of those behind a call runs now.  Its time begins."""
+        del self._running[before.ticket]
+        ticket, job = worker.next = worker.behind.popleft()
+        now = time.monotonic()
+        due = math.inf if job.timeout is None else now + job.timeout
+        running = Running(ticket, worker.child, worker, time.time_ns(), now, due, brief=True)
+        self._running[ticket] = self._replies[worker.replies] = running
+        self._watch(worker.child, running)
+        worker.taken_back = False
+
+    def _settle(self, worker: Worker) -> None:
+        """Take back what has not begun in a worker.  What it is said to run afterwards is what it runs."""
+        back = worker.take_back()
+        if back and (running := self._running.get(back[0][0])) is not None:
+            self._free(running)
+            self._watch(worker.child, worker)
+            self._idle.append(worker)
+        self._give_back(back)
+        if worker.behind:  # These have begun, so what was before them has ended.
+            self._hear_all(worker.replies)
+
+    def _settle_all(self) -> None:
+        for running in list(self._running.values()):
+            if running.worker is not None:
+                self._settle(running.worker)
+
+    def _give_back(self, jobs: Iterable[tuple[int, Job]]) -> None:
+        """Let jobs that a worker did not begin wait for a slot, before all others."""
+        self._queue.extendleft(reversed(list(jobs)))
+        if self._closed:
+            self._cancel(None)
 
     def _free(self, running: Running) -> None:
         """Empty the slot of a job."""
@@ -297,6 +390,7 @@ class Local:
         worker = running.worker
         if worker is None:
             return
+        worker.next = None
         if self._replies.pop(worker.replies, None) is not None:
             self._poll.unregister(worker.replies)
         if self._requests.pop(worker.requests, None) is not None:
@@ -315,8 +409,14 @@ class Local:
             self._dismiss(owner)
             return
         worker = owner.worker
-        if worker is not None and worker.replies in self._replies and self._heard(owner):
-            return  # It had answered.  Idle now, and dead: the next look finds it.
+        if worker is not None:
+            self._hear_all(worker.replies)
+            if worker.next is not None and _is_dead(worker.child):
+                self._settle(worker)  # It may have died before it came to that.
+            now_runs = next((one for one in self._running.values() if one.worker is worker), None)
+            if now_runs is None:
+                return  # It had answered, or begun with none.  Idle now, and dead: the next look finds it.
+            owner = now_runs
         death: Death | ChildProcessError | None
         try:
             death = reap(owner.child)
@@ -329,6 +429,7 @@ class Local:
             self._terminal.take_back()
         self._unwatch(owner.child)
         if worker is not None:
+            self._give_back(worker.behind)
             worker.hang_up()
         self._reaped += 1
         if self._adoption is not None and self._reaped % _BURY_EVERY == 0:
@@ -360,8 +461,16 @@ class Local:
 
     # ---- ending -----------------------------------------------------------------------------------------------------
 
+    def recall(self) -> list[int]:
+        """See ``Executor``."""
+        self._settle_all()
+        tickets = [ticket for ticket, _ in self._queue]
+        self._queue.clear()
+        return tickets
+
     def interrupt(self) -> None:
         """See ``Executor``."""
+        self._settle_all()
         for running in self._running.values():
             running.interrupted = True
             # One that shares our terminal has heard of a Ctrl-C by itself.
@@ -384,6 +493,7 @@ class Local:
 
     def kill(self, tickets: Sequence[int] | None = None, grace: float = GRACE) -> None:
         """See ``Executor``."""
+        self._settle_all()
         for ticket in list(self._running) if tickets is None else tickets:
             if (running := self._running.get(ticket)) is not None:
                 running.tell(grace)
@@ -416,3 +526,10 @@ class Local:
         for fd in (self._woken, self.wake_fd, *(self._lifeline or ())):
             os.close(fd)
         self.wake_fd = -1
+
+
+def _is_dead(child: Child) -> bool:
+    try:
+        return has_ended(child)
+    except ChildProcessError:  # Somebody else has waited for it.
+        return True

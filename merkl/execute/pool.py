@@ -9,13 +9,14 @@ import os
 import pickle
 import signal
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from merkl.execute.base import CallJob, How, NotStarted, Raised, Returned, Unportable
 from merkl.execute.call import new_file
-from merkl.execute.frames import CHUNK, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
+from merkl.execute.frames import CHUNK, CLAIM, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
 from merkl.execute.process import Child, spawn
 
 # Not ``-m``: runpy costs milliseconds, and merkl itself may be found only by the coordinator's own path.
@@ -39,16 +40,23 @@ class Reply:
 class Worker:
     """A worker process and our ends of its pipes.
 
-    ``unsent`` is what is left of the request, ``heard`` what came of the reply; ``silent`` once no more can come.
+    ``unsent`` is what is left of the requests, ``heard`` what came of the replies; ``silent`` once no more can come.
+    ``claims`` are both ends of the pipe of claims, to be read and to be written; ``behind`` what was sent behind the call
+    that runs, by ticket, in that order; ``next`` the first of these once what was before it has ended.  ``taken_back``: some
+    of that was, as the call that runs takes long.
     """
 
     child: Child
     requests: int
     replies: int
+    claims: tuple[int, int]
     unsent: list[memoryview]
     heard: list[bytes]
     heard_bytes: int = 0
     silent: bool = False
+    behind: deque[tuple[int, CallJob]] = field(default_factory=deque)
+    next: tuple[int, CallJob] | None = None
+    taken_back: bool = False
 
     def send(self, job: CallJob) -> None:
         """Begin to send a job to an idle worker.
@@ -56,10 +64,34 @@ class Worker:
         Raises:
             BrokenPipeError: the worker is gone.
         """
-        log, cwd = _absolute(job.log), _absolute(job.cwd)
-        head = REQUEST.pack(len(job.payload), len(log), len(cwd)) + log + cwd
-        self.unsent = [memoryview(head), memoryview(job.payload)]
+        self.unsent += _request(job, 0)
         self.push()
+
+    def send_behind(self, ticket: int, job: CallJob) -> None:
+        """Have a job sent with the next ``push``; it may be taken back until it has begun."""
+        os.write(self.claims[1], CLAIM.pack(ticket))
+        self.behind.append((ticket, job))
+        self.unsent += _request(job, ticket)
+
+    def take_back(self) -> list[tuple[int, CallJob]]:
+        """What has not begun of what was sent behind others, and never will in this worker.
+
+        That may be ``next`` too: what was before it has ended, and the worker has not come to it.
+        """
+        sent = [self.next] if self.next is not None else []
+        sent += self.behind
+        if not sent:
+            return []
+        try:
+            data = os.read(self.claims[0], CLAIM.size * len(sent))
+        except BlockingIOError:
+            return []  # All have begun, or have ended even.
+        taken = {ticket for (ticket,) in CLAIM.iter_unpack(data)}
+        if self.next is not None and self.next[0] in taken:
+            self.next = None
+        self.behind = deque(each for each in self.behind if each[0] not in taken)
+        self.taken_back = True
+        return [each for each in sent if each[0] in taken]
 
     def push(self) -> None:
         """Send as much as there is room for.
@@ -75,10 +107,12 @@ class Worker:
             self.unsent = rest(self.unsent, written)
 
     def listen(self) -> Reply | None:
-        """Read what is there, and return the reply once it is complete."""
+        """Read what is there, and return the next reply once it is complete."""
         while True:
+            if (reply := self._complete()) is not None:
+                return reply
             try:
-                data = os.read(self.replies, CHUNK if self.heard else SMALL)
+                data = os.read(self.replies, CHUNK if self.heard_bytes else SMALL)
             except BlockingIOError:
                 return None
             if not data:
@@ -86,29 +120,41 @@ class Worker:
                 return None
             self.heard.append(data)
             self.heard_bytes += len(data)
-            if self.heard_bytes < REPLY.size:
-                continue
-            if len(self.heard[0]) < REPLY.size:
-                self.heard = [b"".join(self.heard)]
-            outcome, worn, started_ns, duration, peak, size = REPLY.unpack_from(self.heard[0])
-            if self.heard_bytes < REPLY.size + size:
-                continue
-            self.heard[0] = self.heard[0][REPLY.size :]
-            payload = b"".join(self.heard)
-            self.heard, self.heard_bytes = [], 0
-            return Reply(understood(outcome, payload), started_ns, duration / 1e9, peak, worn)
+
+    def _complete(self) -> Reply | None:
+        """The first reply of what was heard, if all of it was."""
+        if self.heard_bytes < REPLY.size:
+            return None
+        if len(self.heard[0]) < REPLY.size:
+            self.heard = [b"".join(self.heard)]
+        outcome, worn, started_ns, duration, peak, size = REPLY.unpack_from(self.heard[0])
+        end = REPLY.size + size
+        if self.heard_bytes < end:
+            return None
+        whole = b"".join(self.heard)
+        self.heard, self.heard_bytes = [whole[end:]], self.heard_bytes - end
+        return Reply(understood(outcome, whole[REPLY.size : end]), started_ns, duration / 1e9, peak, worn)
 
     def hang_up(self) -> None:
         """Close the pipes, which ends an idle worker."""
-        for fd in (self.requests, self.replies):
+        for fd in (self.requests, self.replies, *self.claims):
             if fd >= 0:
                 os.close(fd)
         self.requests = self.replies = -1
-        self.unsent, self.heard = [], []
+        self.claims = -1, -1
+        self.unsent, self.heard, self.heard_bytes = [], [], 0
+        self.behind.clear()
+        self.next = None
+
+
+def _request(job: CallJob, claim: int) -> list[memoryview]:
+    log, cwd = _absolute(job.log), _absolute(job.cwd)
+    head = REQUEST.pack(claim, len(job.payload), len(log), len(cwd)) + log + cwd
+    return [memoryview(head), memoryview(job.payload)]
 
 
 def new_lifeline() -> tuple[int, int]:
-    """A pipe whose closing tells all workers that we are gone: their end, and ours, to be kept open.
+    """A pipe of which a worker gets one end, and we keep both: one whose closing tells it that we are gone, or of claims.
 
     Raises:
         OSError: no descriptors are left.
@@ -148,7 +194,8 @@ def start_worker(log: bytes, lifeline: int, env: Mapping[bytes, bytes], nice: in
             reader, writer = os.pipe()
             theirs.append((reader, writer)[end])
             ours.append((writer, reader)[end])
-        moves = zip((*theirs, lifeline), (2, 0, 1, 3), strict=True)
+        ours += new_lifeline()
+        moves = zip((*theirs, ours[2], lifeline), (2, 0, 1, 4, 3), strict=True)
         actions = [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in moves]
         # Blocked until it can tell a call from the time before: a SIGINT must not kill it as it starts.
         child = spawn(argv, env, actions, blocked=(signal.SIGINT,), nice=nice)
@@ -162,7 +209,7 @@ def start_worker(log: bytes, lifeline: int, env: Mapping[bytes, bytes], nice: in
     for fd in ours:
         os.set_blocking(fd, False)
     widen(ours[0])
-    return Worker(child, ours[0], ours[1], [], [])
+    return Worker(child, ours[0], ours[1], (ours[2], ours[3]), [], [])
 
 
 def _absolute(path: bytes) -> bytes:

@@ -39,6 +39,7 @@ class Running:
     timed_out: bool = False
     interrupted: bool = False
     own_worker: bool = False  # Its worker takes no other call.
+    brief: bool = False  # Others may wait behind it.
 
     def on_time(self, now: float) -> None:
         """Send the signal that is due, if one is."""
@@ -50,6 +51,10 @@ class Running:
         else:
             self.timed_out = True
             self.tell(GRACE)
+
+    def may_lead(self) -> bool:
+        """Whether another call may be sent to wait behind it."""
+        return self.brief and not (self.told or self.interrupted or self.own_worker)
 
     def was_stopped(self, seconds: float) -> None:
         """It did nothing for so long, which is no part of its time."""

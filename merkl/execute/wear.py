@@ -8,16 +8,14 @@ The invariant: it asks the system, never the objects of the user, and changes no
 
 import os
 import resource
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MOST_MEMORY: Final = 300_000_000  # Bytes more than after the first call; loky has the same limit.
 MOST_THREADS: Final = 64
 _SHARE_OF_DESCRIPTORS: Final = 4  # One in so many of those that the process may have.
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):  # No dataclass: to import that takes a new worker as long as all else of ours.
     """What a process has: resident memory in bytes, threads, and the lowest descriptor that is free."""
 
     memory: int

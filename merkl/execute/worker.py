@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Final
 
 from merkl.execute.call import flush, new_file, perform, text_on
-from merkl.execute.frames import CHUNK, NOT_STARTED, REPLY, REQUEST, SMALL, widen, write_all
+from merkl.execute.frames import CHUNK, CLAIM, NOT_STARTED, REPLY, REQUEST, SMALL, widen, write_all
 from merkl.execute.wear import Wear
 
 _PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call gets the usual low ones.
@@ -27,11 +27,12 @@ def main() -> None:
     """Serve calls.
 
     fd 0 is the pipe of requests, fd 1 that of replies, fd 2 the first call's log, fd 3 a pipe that the coordinator holds
-    open as long as it lives.
+    open as long as it lives, fd 4 the pipe of claims.
     """
     if not _die_with_coordinator():
         return
     requests, replies = _take_pipes()
+    calls = _Calls(requests, _move(4))
     widen(replies)
     import faulthandler
 
@@ -40,9 +41,9 @@ def main() -> None:
     worker = _Worker()
     signal.signal(signal.SIGINT, worker.note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    while (request := _read_request(requests)) is not None:
+    while not worker.worn and (call := calls.next()) is not None:
         try:
-            write_all(replies, worker.serve(*request))
+            write_all(replies, worker.serve(*call))
         except BrokenPipeError:
             return
 
@@ -66,34 +67,66 @@ def _take_pipes() -> tuple[int, int]:
     return requests, replies
 
 
-def _read_request(fd: int) -> tuple[bytes, bytes, bytes] | None:
-    """The log, directory and payload of the next call; None once the coordinator is gone or has closed the pipe."""
-    data = os.read(fd, SMALL)
-    if len(data) < REQUEST.size:
-        return None
-    payload, log, cwd = REQUEST.unpack_from(data)
-    missing = REQUEST.size + log + cwd + payload - len(data)
-    if missing:
-        chunks = [data]
-        while missing:
-            chunk = os.read(fd, min(missing, CHUNK))
-            if not chunk:
+class _Calls:
+    """The calls that came, without those that were taken back."""
+
+    __slots__ = ("_claim", "_claims", "_data", "_fd")
+
+    def __init__(self, fd: int, claims: int) -> None:
+        self._fd = fd
+        self._claims = claims
+        self._claim = 0  # Read, but not that of the last call.
+        self._data = b""
+        os.set_blocking(claims, False)
+
+    def next(self) -> tuple[bytes, bytes, bytes] | None:
+        """The log, directory and payload of the next call; None once the coordinator is gone or has closed the pipe."""
+        while True:
+            head = self._read(REQUEST.size)
+            if head is None:
                 return None
-            chunks.append(chunk)
-            missing -= len(chunk)
-        data = b"".join(chunks)
-    middle = REQUEST.size + log
-    return data[REQUEST.size : middle], data[middle : middle + cwd], data[middle + cwd :]
+            claim, payload, log, cwd = REQUEST.unpack(head)
+            rest = self._read(log + cwd + payload)
+            if rest is None:
+                return None
+            if not claim or self._is_ours(claim):
+                return rest[:log], rest[log : log + cwd], rest[log + cwd :]
+
+    def _is_ours(self, claim: int) -> bool:
+        if not self._claim:
+            try:
+                self._claim = int.from_bytes(os.read(self._claims, CLAIM.size))
+            except BlockingIOError:
+                return False
+        if self._claim != claim:
+            return False
+        self._claim = 0
+        return True
+
+    def _read(self, size: int) -> bytes | None:
+        """So many bytes; None if the pipe ends before."""
+        if len(self._data) < size:
+            chunks, there = [self._data], len(self._data)
+            while there < size:
+                chunk = os.read(self._fd, min(max(size - there, SMALL), CHUNK))
+                if not chunk:
+                    return None
+                chunks.append(chunk)
+                there += len(chunk)
+            self._data = b"".join(chunks)
+        data, self._data = self._data[:size], self._data[size:]
+        return data
 
 
 class _Worker:
     """What lasts from call to call: the streams, the umask and an interrupt that came before its call had begun."""
 
-    __slots__ = ("_interrupted", "_stderr", "_stdout", "_umask", "_wear")
+    __slots__ = ("_interrupted", "_stderr", "_stdout", "_umask", "_wear", "worn")
 
     def __init__(self) -> None:
         self._interrupted = False
         self._wear = Wear()
+        self.worn = False  # What was sent after the last call is for another.
         self._stdout, self._stderr = text_on(1), text_on(2)
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -105,14 +138,16 @@ class _Worker:
             self._set_up(log, cwd)
         except OSError as error:
             data = pickle.dumps((error.errno, error.strerror, error.filename))
-            return [REPLY.pack(NOT_STARTED, self._wear.is_too_much(), started_ns, 0, 0, len(data)), data]
+            self.worn = self._wear.is_too_much()
+            return [REPLY.pack(NOT_STARTED, self.worn, started_ns, 0, 0, len(data)), data]
         before = _peak_memory()
         outcome, data = perform(payload, self._enter, self._leave)
         flush()
         peak = _peak_memory()
         duration = time.perf_counter_ns() - started
         peak = peak if peak > before else 0
-        return [REPLY.pack(outcome, self._wear.is_too_much(), started_ns, duration, peak, len(data)), data]
+        self.worn = self._wear.is_too_much()
+        return [REPLY.pack(outcome, self.worn, started_ns, duration, peak, len(data)), data]
 
     def _set_up(self, log: bytes, cwd: bytes) -> None:
         fd = new_file(log)

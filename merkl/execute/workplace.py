@@ -8,7 +8,8 @@ length for every attempt, so that commands that embed an output's path in it giv
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from merkl.digest import Digest
 from merkl.nodes import Artifact, Kind
@@ -68,3 +69,10 @@ class Staged:
     serializer: str = ""
     digest: Digest | None = None
     size: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a dataclass with slots has for this asks for its fields again each time.
+        return Staged, _staged_fields(self)
+
+
+_staged_fields: Final = attrgetter(*Staged.__slots__)

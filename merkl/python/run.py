@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from merkl.digest import Digest, encode
@@ -28,6 +29,7 @@ from merkl.python.outs import split_result
 from merkl.python.project import Project
 from merkl.python.spill import Spill
 from merkl.python.task import PythonTask
+from merkl.room import FULL
 from merkl.store.local import LocalStore
 from merkl.store.pickles import PickleForm
 from merkl.store.serializers import by_name, serializer_for
@@ -58,6 +60,13 @@ class CallSpec:
     texts: str
     sender: int
     watch: "Watch | None" = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a dataclass with slots has for this asks for its fields again each time.
+        return CallSpec, _spec_fields(self)
+
+
+_spec_fields: Final = attrgetter(*CallSpec.__slots__)
 
 
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
@@ -226,9 +235,14 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
         raise
     except Exception as error:
         output = f"output {name!r}" if name else "result"
+        what = f"{task}: its {output}, of type {type(value).__name__}"
+        if isinstance(error, OSError) and error.errno in FULL:
+            with contextlib.suppress(OSError):
+                os.unlink(whole)  # Half a result helps nobody, and keeps the disk full.
+            hint = "make room on the file system of .merkl; `merkl gc` removes what nothing needs any more"
+            raise TaskFailed(f"{what}, cannot be written: {error.strerror}", hint=hint) from error
         raise SerializationError(
-            f"{task}: its {output}, of type {type(value).__name__}, cannot be stored: {error}",
-            hint="return plain data, arrays or a FileRef",
+            f"{what}, cannot be stored: {error}", hint="return plain data, arrays or a FileRef"
         ) from error
     if data is not None:
         return Staged(name, "value", data=data, serializer=serializer.name, size=size)

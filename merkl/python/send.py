@@ -26,6 +26,9 @@ from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.python.run import CallSpec, run_call
 from merkl.python.task import MERKLFILE_MODULE, PythonCall, PythonTask, by_value
+from merkl.room import FULL
+
+_LONGEST_LINE: Final = 4_000  # Characters of a line of an exception: its text may be a whole table.
 
 
 def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob:
@@ -65,6 +68,8 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
     except MerklError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # The texts found no room; nothing is wrong with the call.
         raise SerializationError(
             f"{call.task_name} cannot be sent to a worker: {error}",
             at=node.place,
@@ -217,14 +222,15 @@ def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
                 raise error
             last = trace.strip().splitlines()[-1] if trace.strip() else repr(error)
             raise TaskFailed(
-                f"{call.task_name} raised {last}", task=label, at=node.place, traceback=trace.rstrip(),
+                f"{call.task_name} raised {_short(last)}", task=label, at=node.place,
+                traceback="\n".join(map(_short, trace.rstrip().splitlines())),
                 output=_tail(place) or None, log=os.fsdecode(place.log),
             ) from error  # fmt: skip
         case WorkerDied(code, timed_out):
             what = (
                 f"took longer than {call.task.settings.timeout:g} s"
                 if timed_out
-                else f"lost its process: {exit_meaning(code)}"
+                else f"lost its process: {exit_meaning(code) if code < 0 else _left_with(code)}"
             )
             raise TaskFailed(
                 f"{call.task_name} {what}", task=label, at=node.place, output=_tail(place) or None,
@@ -236,6 +242,15 @@ def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
             )
         case other:
             raise AssertionError(f"a call ended as {other!r}")
+
+
+def _left_with(code: int) -> str:
+    """What is known of a worker that ended by itself in the middle of a call: an exit code means nothing more there."""
+    return f"it ended with exit code {code} before the task returned, as after os._exit()"
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… ({len(line)} characters)"
 
 
 def _tail(place: Workplace) -> str:

@@ -30,7 +30,7 @@ from merkl.python.code import HashMode, code_of, definition_of, encode_hook
 from merkl.python.outs import Outs, declared_outs, deduced_outs, futures_of
 from merkl.python.parts import Code
 from merkl.python.project import Project
-from merkl.resources import USUAL, Needs, needs_of, nice_of
+from merkl.resources import USUAL, Needs, needs_of, nice_of, retries_of, seconds_of
 from merkl.workspace.refs import DirRef, FileRef
 
 MERKLFILE_MODULE: Final = "Merklfile"  # What the loader calls the module; those included are inside it.
@@ -315,8 +315,8 @@ def task(
     """
     if function is None:
         settings = Settings(
-            outs, version, tuple(deps), hash_mode, strict_source, cache, portable, timeout, retries,
-            bool(interactive), nice_of(nice), needs_of(resources),
+            outs, version, tuple(deps), hash_mode, strict_source, cache, portable,
+            seconds_of("timeout", timeout), retries_of(retries), bool(interactive), nice_of(nice), needs_of(resources),
         )  # fmt: skip
         _check(settings)
         place = calling_place()
@@ -331,8 +331,6 @@ def _check(settings: Settings) -> None:
         )
     if not isinstance(settings.hash_mode, HashMode):
         raise TaskError(f"hash_mode is one of {', '.join(HashMode.__members__)}, not {settings.hash_mode!r}")
-    if not isinstance(settings.retries, int) or settings.retries < 0:
-        raise TaskError(f"retries is a number from 0 up, not {settings.retries!r}")
     if settings.interactive and settings.timeout is not None:
         raise TaskError(
             "an interactive Python task runs inside merkl, where nothing can stop it after a timeout",

@@ -25,10 +25,10 @@ Looked = tuple[str, Stamp]
 
 def request_of(arguments: Sequence[str], version: str) -> tuple[Any, ...]:
     """Everything but files and variables that the meaning of a command line depends on."""
-    uname = os.uname()
+    options = tuple(map(str, sys.warnoptions)), tuple(map(str, sys._xoptions.items()))
     return (
-        FORMAT, version, sys.version, sys.executable, tuple(map(int, sys.flags)), tuple(sys.path),
-        uname.nodename, uname.machine, os.geteuid(), os.getegid(), os.getcwd(), tuple(arguments), _terminals(),
+        FORMAT, version, sys.version, sys.executable, tuple(map(int, sys.flags)), *options, tuple(map(str, sys.path)),
+        tuple(os.uname()), os.geteuid(), os.getegid(), os.getcwd(), _terminals(), tuple(arguments),
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def checksum(data: bytes) -> bytes:
 
 
 def _terminals() -> tuple[bool, ...]:
-    return tuple(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+    return tuple(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def full_stamp(found: os.stat_result) -> Stamp:
@@ -81,7 +81,7 @@ def _say(text: str) -> int | None:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except OSError:
+        except (OSError, ValueError):  # A full disk, nobody who reads, an encoding that lacks a letter.
             return None  # The long way knows what to do with that.
     return 0
 
@@ -135,7 +135,7 @@ def _same_environment(variables: dict[bytes, bytes | None], everything: dict[byt
 
 def _unchanged(files: list[Looked]) -> bool:
     half = len(files) // 2
-    if len(files) < _SPLIT or len(os.sched_getaffinity(0)) < 2:
+    if len(files) < _SPLIT or (os.cpu_count() or 1) < 2:
         return _all_same(files)
     child = os.fork()
     if child == 0:
@@ -144,8 +144,11 @@ def _unchanged(files: list[Looked]) -> bool:
             same = _all_same(files[half:])
         finally:
             os._exit(0 if same else 1)
-    same = _all_same(files[:half])
-    return os.waitpid(child, 0)[1] == 0 and same
+    try:
+        same = _all_same(files[:half])
+    finally:  # Nobody else is to come across it.
+        ended = os.waitpid(child, 0)[1]
+    return same and ended == 0
 
 
 def _all_same(files: list[Looked]) -> bool:

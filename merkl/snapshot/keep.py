@@ -11,7 +11,7 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from merkl.snapshot.answer import (
@@ -24,24 +24,26 @@ from merkl.snapshot.answer import (
     full_stamp,
     name_of,
 )
-from merkl.snapshot.recorder import SITES, Recording, own
+from merkl.snapshot.asker import SITES
+from merkl.snapshot.recording import Recording, own
 
 _TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
 _WRITE_NS: Final = 10  # For each byte: a write stamps the file when it begins.
+_STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
 _MOST: Final = 64  # Snapshots kept in a project.
 
 
 def keep(
     recording: Recording,
-    arguments: Sequence[str],
     *,
     root: str,
     store: str,
     clock_ns: int,
     summary: tuple[str, str],
+    only_ask: bool,
 ) -> str:
-    """Write the snapshot of a request that had nothing to do; empty, or why there can be none.
+    """Write the snapshot of a request that had nothing to do, or ``only_ask``; empty, or why there can be none.
 
     ``summary`` is what was said, before and after the seconds; ``clock_ns`` the time by the clock of the file system that
     ``root`` is on.
@@ -49,6 +51,9 @@ def keep(
     since = clock_ns - int((time.monotonic() - recording.began) * 1e9) - _TICK_NS
     if recording.said:
         recording.spoil("something was printed")
+    arguments = recording.request[-1]
+    if own(f"{root}/"):
+        recording.spoil("the project is in a directory of Python's, merkl's or the machine's")
     if directory_of(arguments) == "" and arguments and arguments[0] != "build":
         recording.spoil("the command does not begin with `build`, or with -C DIR")
     if not recording.spoiled:
@@ -58,9 +63,13 @@ def keep(
     files = _sorted(recording.files, root, store, recording.kept)
     links = _sorted(recording.links, root, store, set())
     device = os.stat(root).st_dev
+    if placed := _placed(recording.changed, root, store):
+        return f"{placed} was changed"
     for path, stamp in (*files, *links):
         if not _settled(stamp, since, device):
             return f"{path} was changed just now"
+    if only_ask:
+        return ""
     request = recording.request
     before = {name: recording.environment.get(name) for name in recording.variables}
     everything = recording.environment if recording.all_variables else None
@@ -95,13 +104,32 @@ def _stamp(path: str, follow: bool) -> Stamp:
         return error.errno or 0
 
 
+def _placed(changed: Iterable[str], root: str, store: str) -> str:
+    """One of the files of the project that merkl has changed, such as an output that it placed; or empty."""
+    tops = {f"{top.rstrip('/')}/" for top in (root, os.path.realpath(root))}
+    stores = {f"{top.rstrip('/')}/" for top in (store, os.path.realpath(store))}
+    for path in sorted(changed):
+        inside = any(path.startswith(top) for top in tops)
+        if inside and not own(f"{path}/") and not any(_of_store(path, top) for top in stores):
+            return path
+    return ""
+
+
+def _of_store(path: str, stored: str) -> bool:
+    """Whether a path is a store's own; other things may be beside those."""
+    first = path[len(stored) :].partition("/")[0]
+    return (
+        path.startswith(stored) and (first in _STORES or first.startswith("store-"))
+    ) or f"{path}/" == stored
+
+
 def _sorted(looked: dict[str, Stamp], root: str, store: str, kept: set[str]) -> list[Looked]:
     """Paths in the project relative to it, in an order in which neighbours come together; of merkl's and Python's own files
     only those in ``kept``."""
     inside, stored = root.rstrip("/") + "/", store.rstrip("/") + "/"
     found: list[Looked] = []
     for path, stamp in sorted(looked.items()):
-        if (path.startswith(stored) or own(path)) and path not in kept:
+        if (_of_store(path, stored) or own(path)) and path not in kept:
             continue
         if path == f"{inside}{STATE}" and not isinstance(stamp, int):
             continue  # It is there, or there would be no snapshot.
@@ -114,16 +142,21 @@ def _settled(stamp: Stamp, since: int, device: int) -> bool:
     if isinstance(stamp, int) or len(stamp) == 3:
         return True
     _, _, where, size, _, changed = stamp
-    return changed < since - size * _WRITE_NS - (0 if where == device else _ELSEWHERE_NS)
+    coarse = where != device or changed % 1_000_000_000 == 0  # Or the clock has whole seconds.
+    return changed < since - size * _WRITE_NS - (_ELSEWHERE_NS if coarse else 0)
 
 
 def _write(directory: str, name: str, data: bytes) -> None:
+    temporary = os.path.join(directory, f"{name}.{os.getpid()}.new")
     try:
         os.makedirs(directory, exist_ok=True)
-        temporary = os.path.join(directory, f"{name}.{os.getpid()}.new")
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, os.path.join(directory, name))
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+            os.replace(temporary, os.path.join(directory, name))
+        except OSError:
+            os.unlink(temporary)
+            raise
         _prune(directory)
     except OSError:
         return  # It is there to save time; a full disk is told by what needs the disk.

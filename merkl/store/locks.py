@@ -146,7 +146,7 @@ class RunLocks:
     def _note(self, lock: RunLock, task: str) -> None:
         """Write down who holds a lock: one slot for each held at a time, in a file of this process."""
         # By hand: it is written for every task, and ``json.dumps`` of the whole would cost as much as all the rest.
-        text = f'{{"place": {lock.place}, "since": {time.time_ns()}, {_who(os.getpid())}, "task": {json.dumps(task[:60])}}}'
+        text = f'{{"place": {lock.place}, "since": {time.time_ns()}, {_who(os.getpid())}, "task": {_shown(task)}}}'
         data = text.encode()[: _SLOT - 1]
         try:
             if self._notes < 0:
@@ -195,6 +195,11 @@ def _is_live(path: str) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+@functools.lru_cache(maxsize=1000)
+def _shown(task: str) -> str:
+    return json.dumps(task[:60])
 
 
 @functools.lru_cache(maxsize=1)

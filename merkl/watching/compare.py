@@ -1,8 +1,8 @@
 """Whether what a round depended on still holds.
 
 It decides what counts as a change: other bytes, another executable bit, another set of files that match; a time alone
-does not.  It remembers nothing from one question to the next but stamps that were settled when they were read: digests come
-from the project's index, which is opened anew each time.
+does not.  It remembers nothing from one question to the next but stamps that were settled when they were read, and the
+directories that patterns have come to look into: digests come from the project's index, which is opened anew each time.
 
 The invariant: it errs towards changed.
 """
@@ -10,7 +10,7 @@ The invariant: it errs towards changed.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from merkl.config import STATE_DIR
@@ -162,13 +162,18 @@ class Comparison:
         stamps = {path: _stamp(absolute(path, matters.root)) for path in (*matters.listed, *matters.rules)}
         clock = index.clock_ns()
         found: set[str] = set()
+        listed, rules = set(matters.listed), set(matters.rules)
         for glob in matters.globs:
             try:
                 now = glob_files(matters.root, glob.base, glob.pattern)
             except MerklError:  # A rule file that cannot be read: the next build says so.
                 return set(matters.rules)
             found.update(set(now.files).symmetric_difference(glob.found))
+            listed.update(now.directories)
+            rules.update(now.rules)
         if not found:
+            # A directory came in which nothing matches yet.
+            self.matters = replace(matters, listed=frozenset(listed), rules=frozenset(rules))
             settled = {
                 path: stamp
                 for path, stamp in stamps.items()

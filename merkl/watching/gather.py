@@ -10,7 +10,7 @@ the round began is doubtful.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ from merkl.digest import Digest
 from merkl.engine.judge import Judge, State
 from merkl.engine.project import Placement, Project
 from merkl.engine.sidecars import LoadedCall
-from merkl.errors import MerklError
+from merkl.errors import InputChanged, MerklError
+from merkl.events import Failed
 from merkl.merklfile.registry import Merklfile
 from merkl.nodes import Artifact, Future, Node, walk
 from merkl.python import sources
@@ -44,13 +45,14 @@ class Round:
     placements: tuple[Placement, ...] = ()
     judge: Judge | None = None
     evaluated: list[Future[Any]] = field(default_factory=list)
+    failed: Sequence[Failed] = ()
 
 
 def gather(around: Round, *, well: bool, everything: bool) -> Matters:
     """What the round depended on; ``well`` if it built all, ``everything`` if nobody knows what else it would have read."""
     project = around.project
     files: dict[str, Known] = {}
-    doubtful: set[str] = set()
+    doubtful = set(_changed_under(around))
     merklfile = around.merklfile
     for path in (MERKLFILE, MERKLFILE_YAML, CONFIG_FILE):
         _note_now(around, path, files, doubtful)
@@ -74,6 +76,16 @@ def gather(around: Round, *, well: bool, everything: bool) -> Matters:
     if everything:
         matters = with_everything(matters, project.index, around.began_ns)
     return replace(matters, links=leading(project.root, files))
+
+
+def _changed_under(around: Round) -> Iterator[str]:
+    """The inputs that changed under a task that failed, which may be why: also those that are now as they were."""
+    for event in around.failed:
+        if isinstance(event.error, InputChanged):
+            yield event.error.path
+        for source in event.node.sources:
+            if read_stamp(absolute(source.path, around.project.root)) != source.stamp:
+                yield source.path
 
 
 def _globs(merklfile: Merklfile | None) -> dict[str, Any]:

@@ -71,7 +71,8 @@ class Matters:
 
     A glob may match otherwise if a name in one of the directories ``listed`` changed, or one of the files ``rules``.
     ``links`` are files that a symbolic link among ``files`` leads to, absolute, with the names that lead there.
-    ``doubtful`` are files that changed when the round had begun, of which nobody knows whether it read them before.
+    ``doubtful`` are files that changed when the round had begun, of which nobody knows whether it read them before, or
+    that changed under a task that failed.
     """
 
     root: str

@@ -182,6 +182,7 @@ def _built(door: Door, around: Round, plan: Callable[[Planned], None] | None) ->
     except Exception as error:  # noqa: BLE001  # The edge of this process: what is no MerklError is shown as a bug.
         door.tell(error)
         return Ended(error=error.headline if isinstance(error, MerklError) else repr(error)), True
+    around.failed = reporter.failed
     ended = Ended(
         tuple(reporter.ran),
         tuple((event.label, str(event.error)) for event in reporter.failed),
@@ -218,7 +219,8 @@ def serve() -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # How it ended is said in whole.
     except KeyboardInterrupt:
         ended = Ended(interrupted=True)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # It was closed.
+        sys.stdout.flush()
     send(report, ended)
     gc.freeze()
 

@@ -15,7 +15,7 @@ import pytest
 
 from merkl.execute.base import Exited, ProcessJob
 from merkl.execute.environment import of_worker
-from merkl.execute.jobserver import Heard, heard, join, open_pipe
+from merkl.execute.jobserver import Heard, heard, join, open_fifo, open_pipe
 from merkl.execute.local import Local
 
 LEAF = """
@@ -223,6 +223,21 @@ def test_tokens_that_a_killed_child_held_come_back(tmp_path):
         run_all(executor, [command(tmp_path, leaf, f"{n}") for n in range(6)])
 
     assert most_at_once(log) == 3
+
+
+@pytest.mark.parametrize("jobserver", ["pipe", "fifo"])
+def test_more_slots_than_a_pipe_has_room_for_are_no_harm(tmp_path, jobserver):
+    jobs = 10**20
+    tokens = open_pipe(jobs) if jobserver == "pipe" else open_fifo(jobs, f"{tmp_path}/fifo")
+    with Local(jobs, tokens=tokens) as executor:
+        run_all(executor, [command(tmp_path, "true", f"{n}") for n in range(3)])
+
+
+@pytest.mark.parametrize(
+    "auth", ["", "3", "a,b", "-2,-2", "1,2,3", f"{10**20},4", "fifo:", "fifo:/dev/null", "fifo:\ud800"]
+)
+def test_what_names_no_jobserver_is_none(auth):
+    assert join(auth) is None
 
 
 def test_a_build_inside_a_task_of_another_shares_its_slots(inside, leaves):

@@ -4,8 +4,19 @@ import os
 
 import pytest
 
+from merkl import task
 from merkl.errors import ConfigError, TaskError
-from merkl.resources import amount_of, gpus_here, memory_here, needs_of, totals_in
+from merkl.resources import (
+    amount_of,
+    exactly,
+    gpus_here,
+    limits_of_groups,
+    memory_here,
+    needs_of,
+    retries_of,
+    seconds_of,
+    totals_in,
+)
 
 # What runs says so, and how much it takes: "+gpu" is a start.
 TRACE = """
@@ -84,12 +95,56 @@ def test_what_is_no_amount_is_refused(given, message):
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (seconds_of, "5", "timeout is a number of seconds above 0, not '5'"),
+        (seconds_of, -1, "timeout is a number of seconds above 0, not -1"),
+        (seconds_of, float("nan"), "timeout is a number of seconds above 0, not nan"),
+        (seconds_of, True, "timeout is a number of seconds above 0, not True"),
+        (retries_of, True, "retries is a number from 0 up, not True"),
+        (retries_of, 1.5, "retries is a number from 0 up, not 1.5"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_where_it_is_written(option, value, message):
+    given = ("timeout", value) if option is seconds_of else (value,)
+    with pytest.raises(TaskError) as caught:
+        option(*given)
+    assert caught.value.headline == message
+
+
+def test_a_time_longer_than_any_is_no_limit():
+    assert seconds_of("timeout", 10**400) == float("inf")
+    assert seconds_of("timeout", None) is None
+
+
+def test_a_python_task_has_the_same_limits_as_a_command():
+    for options in ({"timeout": "5"}, {"timeout": -1}, {"retries": True}):
+        with pytest.raises(TaskError):
+            task(**options)
+
+
+def test_a_size_is_exact_however_large():
+    assert amount_of("mem", "9007199254740993") == 9007199254740993
+    assert amount_of("mem", "1.5 KiB") == 1536
+    assert amount_of("mem", "9" * 400 + " GB") == int("9" * 400) * 10**9
+    assert amount_of("mem", "9" * 5000) is None
+
+
+@pytest.mark.parametrize(
+    "amount", [1, 999, 1024, 1_023_456_789, 999_999_999, 17_179_869_184, 10**30, 3 << 40]
+)
+def test_what_a_hint_says_to_write_is_enough(amount):
+    assert amount_of("mem", exactly("mem", amount)) == amount
+
+
+@pytest.mark.parametrize(
     ("section", "message"),
     [
         ([1], "resources is a mapping, not [1]"),
         ({"gpu": "many"}, "resources: gpu is a whole number from 0 up, not 'many'"),
         ({"mem": -1}, "resources: mem is a size such as 16 GB, not -1"),
         ({"cpu": 0}, "with 0 cpu no task could run"),
+        ({"gpu": 10**9}, "resources: gpu is 4096 at most, not 1000000000"),
         ({True: 1}, "resources: True is a whole number from 0 up, not 1"),
     ],
 )
@@ -105,8 +160,42 @@ def test_the_memory_of_the_machine_is_more_than_a_task_of_this_test_has():
 
 
 @pytest.mark.parametrize(
+    ("groups", "limits"),
+    [
+        ("0::/a/b\n", [9000, 300]),
+        ("0::/a\n", [9000]),
+        ("0::/elsewhere/../a\n", []),
+        ("5:cpu,cpuacct:/a\n4:memory:/v1\n0::/\n", [1 << 62, 70]),
+        ("4:hugetlb,memory:/not/here\n", [1 << 62]),
+        ("", []),
+    ],
+)
+def test_a_control_group_and_those_above_it_limit_the_memory(tmp_path, groups, limits):
+    for name, text in {
+        "a/memory.max": "9000\n",
+        "a/b/memory.max": "300\n",
+        "memory/memory.limit_in_bytes": f"{1 << 62}\n",
+        "memory/v1/memory.limit_in_bytes": "70\n",
+        "memory.max": "max\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "groups").write_text(groups)
+
+    assert list(limits_of_groups(str(tmp_path / "groups"), str(tmp_path))) == limits
+    assert list(limits_of_groups(str(tmp_path / "none"), str(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
     ("visible", "gpus"),
-    [("0,1", ("0", "1")), ("GPU-12ab, 3", ("GPU-12ab", "3")), ("", ()), ("-1", ()), ("2,-1,0", ("2",))],
+    [
+        ("0,1", ("0", "1")),
+        ("GPU-12ab, 3", ("GPU-12ab", "3")),
+        ("", ()),
+        ("-1", ()),
+        ("2,-1,0", ("2",)),
+        ("1,1,0", ("1", "0")),
+    ],
 )
 def test_gpus_are_those_that_cuda_would_see(visible, gpus):
     assert gpus_here({"CUDA_VISIBLE_DEVICES": visible}) == gpus
@@ -233,7 +322,7 @@ def all():
             {"gpu": 2},
             "-j2",
             "needs 2 gpu, and there is 1 gpu in all",
-            "resources: {gpu: 2}",
+            "CUDA_VISIBLE_DEVICES says which there are",
         ),
     ],
 )

@@ -156,6 +156,19 @@ def test_writing_listing_running_and_removing_are_told_too(inside: Any) -> None:
     }
 
 
+def test_a_command_that_writes_to_its_own_input_is_told_so(inside: Any) -> None:
+    inside.write("in.txt", "in")
+    inside.merklfile("""
+        gen = bash_task("echo more >> in.txt; : {file_arg('source')}")
+
+        @target(default=True)
+        def all():
+            return gen("in.txt")
+    """)
+
+    assert only(inside, "gen", code=1) == [("wrote", "in.txt")]
+
+
 def test_what_a_command_makes_and_removes_again_is_its_own_business(inside: Any) -> None:
     inside.write("in.txt", "in")
     inside.merklfile('''

@@ -360,7 +360,7 @@ def test_children_of_a_call_get_none_of_the_pipes(bench, pair):
 
     own, child = value(finish(pair, bench.call(links))[0])
     pipes = {link for link in own if link.startswith("pipe:")}
-    assert len(pipes) == 3
+    assert len(pipes) == 4
     assert not pipes & child
 
 

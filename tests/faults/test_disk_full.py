@@ -145,6 +145,28 @@ def test_row_16_a_full_disk_under_the_tasks_fails_them_by_name_and_harms_nothing
 
 
 @pytest.mark.needs("mount")
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_row_16_a_result_that_finds_no_room_is_not_called_unfit_to_be_stored(
+    project: Any, mount: Mount, proven: Proven, jobs: str
+) -> None:
+    mount(".merkl", "size=5m")
+    project.merklfile("""
+        @task
+        def zeros(size):
+            return bytes(size)
+
+        @target(default=True)
+        def all(size: int = 10):
+            zeros(size) > "zeros"
+    """)
+    done = project.merkl("build", jobs, "size=9000000", code=1)
+
+    assert "zeros: its result, of type bytes, cannot be written: No space left on device" in done.stderr
+    assert "make room" in done.stderr and no_traceback(done)
+    proven()
+
+
+@pytest.mark.needs("mount")
 def test_row_16_a_disk_without_one_free_byte_under_merkls_own_directory(
     project: Any, mount: Mount, proven: Proven
 ) -> None:

@@ -277,6 +277,26 @@ def test_row_10_a_child_that_keeps_the_output_open_holds_nothing_up(project: Any
     built_within(project, 10, "(sleep 60; echo late) & :")
 
 
+def test_row_10_a_thread_that_a_task_left_in_merkl_itself_holds_its_end_up_for_a_moment(project: Any) -> None:
+    project.merklfile("""
+        import threading
+        import time
+
+        @task
+        def leaves():
+            threading.Thread(target=lambda: time.sleep(60)).start()
+            return "done"
+
+        @target(default=True)
+        def all():
+            leaves() > "out.txt"
+    """)
+    started = time.monotonic()
+    done = project.merkl("build", "-j1")
+    assert time.monotonic() - started < 30
+    assert "1 task: 1 ran" in done.stdout + done.stderr and project.read("out.txt") == "done"
+
+
 def test_row_11_a_child_that_ignores_sigterm_is_killed_with_its_task(project: Any) -> None:
     built_within(project, 10, "(trap '' TERM INT HUP; while :; do sleep 60; done) & sleep 0.1")
 

@@ -115,6 +115,24 @@ def test_a_task_that_ends_its_worker_is_named_and_the_rest_goes_on(
     assert [project.read(f"{n}.txt") for n in range(4)] == ["0\n", "1\n", "2\n", "3\n"]
 
 
+def test_the_text_of_an_exception_may_be_a_whole_table_and_is_cut(project: Any) -> None:
+    project.merklfile("""
+        @task
+        def fails():
+            raise ValueError("x" * 1_000_000)
+
+        @target(default=True)
+        def all():
+            return fails()
+    """)
+    said = project.merkl("build", "-j1", code=1)
+
+    assert (
+        "fails raised ValueError: xxxx" in said.stdout + said.stderr
+        and len(said.stdout + said.stderr) < 20_000
+    )
+
+
 def test_a_failed_task_is_not_remembered_as_done(project: Any) -> None:
     project.merklfile("""
         import os

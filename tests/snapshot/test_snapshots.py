@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,12 @@ LOADS: dict[str, tuple[str, Change]] = {
     "a variable that is there": ("import os; os.environ['KNOWN']", _env("KNOWN", None)),
     "a variable as bytes": ("import os; b'SWITCH' in os.environb", _env("SWITCH", "1")),
     "all variables": ("import os; dict(os.environ)", _env("SWITCH", "1")),
+    "a variable by posix": ("import posix; posix.environ.get(b'SWITCH')", _env("SWITCH", "1")),
+    "a variable that a C library asks for": ("import os, time; time.localtime(os.stat('data').st_mtime)", _env("TZ", "Asia/Tokyo")),
+    "how a text is decoded": ("open('data').read()", _env("LC_ALL", "C")),
+    "the time of an open directory": ("import os; fd = os.open('folder', os.O_RDONLY); os.fstat(fd); os.close(fd)", _write("folder/x")),
+    "a directory that Python imports from": ("open('lib/site-packages/x').read()", _same_size("lib/site-packages/x")),
+    "another mapping in place of the environment": ("import os; os.environ = dict(os.environ)", _env("SWITCH", "1")),
     "the number of variables": ("from os import environ; len(environ)", _env("SWITCH", "1")),
     "a module": ("import helper", _write("helper.py", "X = 2\n")),
     "a module of a package": ("import package.inner", _write("package/inner.py", "X = 2\n")),
@@ -206,17 +212,36 @@ def varied(asked: Asked) -> Asked:
     """A project with a file for everything in ``LOADS``."""
     for name, text in {
         "data": "data\n", "other": "x", "folder/f": "f\n", "folder/inner/g.c": "", "helper.py": "X = 1\n", "package/__init__.py": "",
+        "lib/site-packages/x": "some\n",
         "package/inner.py": "X = 1\n", "lib/spare.py": "X = 1\n", "part/Merklfile.py": "Y = 1\n", "data.yaml": "lr: 0.1\n",
     }.items():  # fmt: skip
         asked.write(name, text)
     (asked.path / "link").symlink_to("data")
     (asked.path / "folder/link").symlink_to("../data")
     (asked.path.parent / "bin").mkdir()
-    asked.env |= {"KNOWN": "1", "PATH": f"{asked.path.parent / 'bin'}:{asked.env['PATH']}"}
+    asked.env |= {
+        "KNOWN": "1",
+        "PYTHONPATH": f"{asked.path / 'lib/site-packages'}",
+        "PATH": f"{asked.path.parent / 'bin'}:{asked.env['PATH']}",
+    }
     return asked
 
 
-@pytest.mark.parametrize("what", LOADS)
+# The same in another way: left to the long sweeps.
+TWINS = {
+    "a path that was not there, by os.path", "stat taken from posix", "a line by linecache", "two files by filecmp", "names by os.walk",
+    "a variable by getenv", "a file that is read as bytes by os.open", "settings by configparser", "a module of a package",
+    "names by glob", "the number of variables", "a variable as bytes", "a link that is followed", "an output that may be executed",
+    "all outputs gone", "a second Merklfile", "a database that is gone", "an input that may be executed",
+    "an output that became a link", "an input that is gone", "settings",
+}  # fmt: skip
+
+
+def _some(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.full) if name in TWINS else name for name in names]
+
+
+@pytest.mark.parametrize("what", _some(LOADS))
 def test_a_change_of_what_a_merklfile_looked_at_is_seen(varied: Asked, what: str) -> None:
     code, change = LOADS[what]
     merklfile(varied, textwrap.dedent(code) + textwrap.dedent(IDLE))
@@ -274,7 +299,7 @@ BUILDS: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("what", BUILDS)
+@pytest.mark.parametrize("what", _some(BUILDS))
 def test_a_change_of_what_a_build_looked_at_is_seen(asked: Asked, what: str) -> None:
     merklfile(asked, PLAIN)
     assert asked.settle()
@@ -322,11 +347,28 @@ EFFECTS = {
     "writes a file": "open('made', 'w').close()",
     "makes a directory": "import os; os.path.isdir('made') or os.mkdir('made'); os.rmdir('made')",
     "reads the machine's state": "open('/proc/loadavg').read()",
+    "reads standard input": "import sys; sys.stdin.read()",
+    "asks the user": "try: input()\nexcept EOFError: pass",
+    "reads standard input by its path": "open('/dev/stdin').read()",
+    "prints by a number": "import os; os.write(2, b'hello\\n')",
+    "lets a thread use the network": """
+import concurrent.futures, socket
+with concurrent.futures.ThreadPoolExecutor() as threads: threads.submit(socket.gethostname).result()
+""",
+    "lets a library use the network": """
+import sys; sys.path.append("lib/site-packages")
+import client
+client.ask()
+""",
 }
 
 
 @pytest.mark.parametrize("what", EFFECTS)
 def test_a_merklfile_that_does_more_than_look_is_run_each_time(asked: Asked, what: str) -> None:
+    library = asked.write(
+        "lib/site-packages/client.py", "import socket\ndef ask(): socket.gethostname()\n"
+    ).parent
+    asked.env["PYTHONPATH"] = str(library)
     merklfile(asked, EFFECTS[what] + "\n" + textwrap.dedent(IDLE))
     time.sleep(0.04)
     assert not asked.answered()
@@ -434,6 +476,112 @@ def test_sidecars_are_looked_at(asked: Asked) -> None:
     assert asked.settle(), asked.ask("build", "-v")
     (asked.path / "out/a.out.merkl").unlink()
     assert not asked.answered()
+
+
+@pytest.mark.parametrize(("op", "gone"), [(">", "out/a.out"), (">", "out"), (">>", "out/a.out.merkl")])
+def test_what_was_placed_again_is_placed_again_the_next_time_too(asked: Asked, op: str, gone: str) -> None:
+    merklfile(asked, PLAIN.replace(") > f", f") {op} f"))
+    assert asked.settle()
+    path = asked.path / gone
+    for _ in range(3):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        time.sleep(0.04)  # So that what it sees, and what is no longer there, is old enough.
+        assert not asked.answered()
+        assert path.exists()
+
+
+@pytest.mark.needs("script")
+def test_on_a_terminal_the_same_line_is_shown(asked: Asked) -> None:
+    merklfile(asked, PLAIN)
+    asked.ask()
+    asked.env["TERM"] = "xterm"
+    told = []
+    for _ in range(5):
+        time.sleep(0.04)
+        done = subprocess.run(
+            ["script", "-qec", f"{sys.executable} {asked.script} build", "/dev/null"],
+            cwd=asked.path, env=asked.env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        told.append(done.stdout)
+    assert "answered" in told[-1] and "found out" in told[0]
+    assert all("3 tasks: 3 cached in 0." in each for each in told)
+
+
+def test_a_project_inside_its_store_is_looked_at_like_any_other(asked: Asked) -> None:
+    asked.env["MERKL_STORE"] = str(asked.path.parent)
+    merklfile(asked, PLAIN)
+    assert asked.settle(), asked.ask("build", "-v")
+    asked.write("src/a.txt", "A\n")
+    assert not asked.answered()
+
+
+def test_another_way_to_start_python_is_another_question(asked: Asked) -> None:
+    merklfile(asked, PLAIN)
+    assert asked.settle()
+    assert not asked.answered(flags=("-W", "error"))
+    assert not asked.answered(flags=("-X", "mine"))
+    assert asked.answered()
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(asked: Asked) -> None:
+    merklfile(asked, PLAIN)
+    asked.ask()
+    first = asked.path.parent / "first/code.py"
+    first.parent.mkdir()
+    first.write_text(
+        "import errno, os; import merkl.snapshot.keep as keep\n"
+        "def full(*_): raise OSError(errno.ENOSPC, 'full')\n"
+        "keep.os = type(os)('os'); vars(keep.os).update(vars(os), replace=full)\n"
+    )
+    time.sleep(0.04)
+    assert asked.ask()[1].startswith("3 tasks: 3 cached")
+    assert not list((asked.path / ".merkl/snapshots").iterdir())
+
+
+def test_an_interrupt_while_an_answer_is_looked_for_is_no_error(asked: Asked) -> None:
+    merklfile(asked, PLAIN)
+    assert asked.settle()
+    first = asked.path.parent / "first/code.py"
+    first.parent.mkdir()
+    first.write_text(
+        "import merkl.snapshot.answer as answer\n"
+        "def interrupt(files): raise KeyboardInterrupt\n"
+        "answer._unchanged = interrupt\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(asked.script), "build"], cwd=asked.path, env=asked.env, capture_output=True, text=True
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()[0]) == (130, "interrupted")
+
+
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_functions_that_are_watched_can_be_held_and_sent_elsewhere(asked: Asked, jobs: str) -> None:
+    merklfile(
+        asked,
+        """
+        import os, pickle
+        from functools import partial
+        assert os.stat in os.supports_dir_fd and os.access in os.supports_effective_ids
+        assert pickle.loads(pickle.dumps(os.lstat)) is os.lstat
+        looks = {"stat": os.stat, "link": partial(os.lstat)}
+
+        @task
+        def size(path, look=os.stat):
+            return looks["stat"](path).st_size + looks["link"](path).st_size + look(path).st_size
+
+        @target(default=True)
+        def x():
+            size("src/a.txt") > "a.json"
+            size("src/b.txt") > "b.json"
+        """,
+    )
+    assert "2 ran" in asked.ask("build", jobs)[1]
+    assert (asked.path / "a.json").read_text() == "6\n"
+    done = subprocess.run(
+        [sys.executable, "-c", "from merkl.cli.main import run; run(['build'])"],
+        cwd=asked.path, env=asked.env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "2 cached" in done.stdout
 
 
 def test_the_keys_of_python_tasks_do_not_depend_on_whether_a_build_is_recorded(asked: Asked) -> None:

@@ -165,11 +165,26 @@ class Files(RuleBasedStateMachine):
         finally:
             opened.close()
 
-    def named(self) -> set[str]:
-        """The digests of everything that a sidecar names, here or in git, and that was saved, with what is in directories."""
-        texts = [path.read_bytes() for path in self.root.rglob("*.merkl") if path.is_file()]
+    def in_history(self) -> set[bytes]:
+        """The objects of all sidecars that were ever committed."""
         objects = self.git("rev-list", "--all", "--reflog", "--objects").stdout.split(b"\n")
-        names = {line.split(b" ")[0] for line in objects if line.endswith(b".merkl")}
+        return {line.split(b" ")[0] for line in objects if line.endswith(b".merkl")}
+
+    def at_tips(self) -> set[bytes]:
+        """The objects of the sidecars in the last commit of all that has a name, in stashes and in the index: what gc keeps."""
+        refs = self.git("for-each-ref", "--format=%(refname)").stdout.decode().split()
+        refs += ["HEAD", "ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD"]
+        stashes = self.git("rev-list", "-g", "refs/stash", code=None).stdout.decode().split()
+        rows = self.git("ls-files", "-s").stdout.split(b"\n")
+        found = {row.split()[1] for row in rows if row.endswith(b".merkl")}
+        for ref in (*refs, *(each + part for each in stashes for part in ("", "^2", "^3"))):
+            rows = self.git("ls-tree", "-r", ref, code=None).stdout.split(b"\n")
+            found |= {row.split()[2] for row in rows if row.endswith(b".merkl")}
+        return found
+
+    def named(self, names: set[bytes]) -> set[str]:
+        """The digests of everything that those sidecars name and those here, and that was saved, with what is in directories."""
+        texts = [path.read_bytes() for path in self.root.rglob("*.merkl") if path.is_file()]
         asked = subprocess.run(
             ["git", "cat-file", "--batch"],
             cwd=self.root,
@@ -194,7 +209,9 @@ class Files(RuleBasedStateMachine):
             return store.read(Digest.of(data)) == data
 
     def is_named(self, data: bytes) -> bool:
-        return self.in_git(data) or (self.stored(data) and Digest.of(data).hex() in self.named())
+        return self.in_git(data) or (
+            self.stored(data) and Digest.of(data).hex() in self.named(self.in_history())
+        )
 
     def user_gives_up(self, what: Callable[[], object]) -> None:
         """The user does something that may lose what only the work tree had."""
@@ -298,8 +315,8 @@ class Files(RuleBasedStateMachine):
             self.placed.pop(path, None)
 
     def gc(self) -> None:
-        """After a year.  What nothing names any more, the user has given up."""
-        reached = self.named()
+        """After a year.  What only a commit of the past names, the user has given up."""
+        reached = self.named(self.at_tips())
         left = set(self.in_place().values())
         self.mine = {d for d in self.mine if d in left or Digest.of(d).hex() in reached or self.in_git(d)}
         database = max((self.root / ".merkl/store").glob("store-*.db"))

@@ -217,6 +217,19 @@ def test_a_failing_task_and_a_broken_merklfile_keep_watching(project, watch):
     assert last["ok"]
 
 
+@pytest.mark.parametrize("words", [[], ["--poll"]], ids=["listening", "looking"])
+def test_a_directory_that_was_made_empty_is_heard_of_when_something_comes_into_it(project, watch, words):
+    project.merklfile(UPPER.replace("src/*.txt", "src/**/*.txt"))
+    project.write("src/a.txt", "a")
+    watching = watch(*words)
+
+    (project.path / "src/new/deep").mkdir(parents=True)
+    time.sleep(1.3 if words else 0.3)  # So that it was looked at.
+    project.write("src/new/deep/b.txt", "b")
+
+    assert watching.round()["changed"] == ["src/new/deep/b.txt"]
+
+
 def test_a_directory_that_goes_and_comes_back_is_watched_again(project, watch):
     project.merklfile(UPPER)
     project.write("src/a.txt", "a")
@@ -357,6 +370,24 @@ def test_with_restart_a_change_ends_the_build_that_runs(project, watch):
 
 
 @pytest.mark.full
+def test_a_build_under_which_an_edit_came_and_was_taken_back_is_followed_by_a_good_one(project, watch):
+    project.merklfile(UPPER.replace("tr a-z", "while [ ! -e go ]; do sleep 0.02; done; tr a-z"))
+    project.write("go", "")
+    project.write("src/a.txt", "a")
+    watching = watch()
+    (project.path / "go").unlink()
+
+    project.write("src/a.txt", "b")
+    watching.next("running")
+    project.write("src/a.txt", "c")
+    project.write("src/a.txt", "b")
+    project.write("go", "")
+    rounds = watching.rounds()
+
+    assert [each["ok"] for each in rounds] == [False, True]
+    assert project.read("out/a.txt") == "B"
+
+
 def test_a_build_that_changes_what_it_reads_does_not_run_without_a_pause(project, watch):
     project.merklfile(
         """
@@ -398,6 +429,18 @@ def test_a_signal_while_it_builds_stops_the_tasks_and_ends_in_130(project, watch
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert project.merkl("watch", "-n", code=2).stderr.startswith("--dry-run makes no sense for a watch")
+
+
+def test_a_signal_before_the_first_build_can_begin_is_not_lost(project, watch):
+    project.merklfile("")
+    watching = watch(ready=False)
+    watching.next("change")
+    time.sleep(0.05)  # Its process is only being started.
+
+    code, said = watching.end()
+
+    assert code in {0, 130}
+    assert said == ""
 
 
 def test_there_is_nothing_to_watch_where_no_project_is(project):

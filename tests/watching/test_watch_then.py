@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -94,6 +95,18 @@ def test_the_command_follows_good_builds_only_and_ends_with_the_watch(project, w
     assert not is_alive(second)
 
 
+def test_a_second_signal_has_no_patience_with_the_command_and_leaves_none_of_it_either(project, watch):
+    project.merklfile(UPPER)
+    watching = watch("--then", "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done")
+    command = started(project.path / "pid")[0]
+
+    watching.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)  # So that it waits for the command.
+    assert watching.end(signal.SIGTERM)[0] == 130
+
+    assert not is_alive(command)
+
+
 def test_people_get_one_line_a_round(project):
     project.merklfile(UPPER)
     project.write("src/a.txt", "a")
@@ -117,6 +130,20 @@ def test_people_get_one_line_a_round(project):
         "out/a.txt changed: 1 output placed",
         "src/a.txt changed: nothing to run",
     ]
+
+
+def test_streams_that_are_closed_end_no_build(project):
+    project.merklfile(UPPER + '    print("to nobody")')
+    project.write("src/a.txt", "a")
+    command = f"exec '{sys.executable}' -m merkl watch >&- 2>&-"
+    watching = subprocess.Popen(["bash", "-c", command], cwd=project.path)
+    try:
+        until(lambda: (project.path / "out/a.txt").exists())
+        project.write("src/a.txt", "b")
+        until(lambda: project.read("out/a.txt") == "B")
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.wait(60)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""What was looked at.
+
+It decides which files count, and holds the one recording that goes on in this process.
+"""
+
+import posix
+import time
+from typing import Any, Final
+
+from merkl.snapshot.answer import STATE, Stamp
+from merkl.snapshot.asker import IN_SITES, OURS, STDLIB
+
+# What merkl and Python read of themselves; packages count by the directory that holds their metadata.
+_OWN: Final = (STDLIB[0], *IN_SITES, OURS)
+MACHINE: Final = ("/proc/", "/sys/")
+# What Python and C libraries ask for without a word: how text is read, what a time is called, how sets are ordered.
+UNASKED: Final = (
+    b"LANG", b"LANGUAGE", b"LC_ALL", b"LC_CTYPE", b"LC_COLLATE", b"LC_NUMERIC", b"LC_TIME", b"TZ", b"PYTHONHASHSEED",
+    b"PYTHONIOENCODING", b"PYTHONPATH", b"PYTHONSTARTUP",
+)  # fmt: skip
+
+
+class Recording:
+    """What was looked at.  Paths are absolute; ``spoiled`` says why there can be no snapshot, or is empty."""
+
+    def __init__(self, request: tuple[Any, ...]) -> None:
+        self.request = request  # As it is before anything is run, since that may change ``sys.path``.
+        self.began = time.monotonic()
+        self.files: dict[str, Stamp] = {}  # By following links.
+        self.links: dict[str, Stamp] = {}  # Without.
+        self.kept: set[str] = set()  # Those of merkl's own files that count.
+        self.listed: dict[
+            str, bool
+        ] = {}  # Directories; whether their entries may have been asked for more than names.
+        self.changed: set[str] = set()  # What merkl itself wrote, renamed or removed.
+        self.variables: set[bytes] = set(UNASKED)
+        self.all_variables = False
+        self.environment = dict(posix.environ)
+        self.out: list[str] = []  # What was written to stdout.
+        self.paused = False  # While what is done is answered for in another way.
+        self.said = False  # Whether something was written to stderr.
+        self.spoiled = ""
+
+    def spoil(self, why: str) -> None:
+        """There can be no snapshot; the first reason is kept."""
+        self.spoiled = self.spoiled or why
+
+    def look(self, path: str, stamp: Stamp, looked: dict[str, Stamp]) -> None:
+        """Remember what was found at a path; once something else than before, it cannot be said what decided."""
+        before = looked.setdefault(path, stamp)
+        if before == stamp:
+            return
+        if isinstance(before, tuple) and isinstance(stamp, tuple) and len(before) != len(stamp):
+            longer = max(before, stamp, key=len)  # Of a directory, once its kind and once what is in it.
+            if longer[:3] == min(before, stamp, key=len):
+                looked[path] = longer
+                return
+        if not own(path):
+            self.spoil(f"{path} changed meanwhile")
+
+
+def own(path: str) -> bool:
+    """Whether a file is merkl's, Python's or the machine's, so that what is in it is known in another way."""
+    return path.startswith((*_OWN, *MACHINE)) or f"/{STATE}/" in path or is_device(path)
+
+
+def is_device(path: str) -> bool:
+    return path.startswith("/dev/") and not path.startswith("/dev/shm/")  # There files are files.
+
+
+_active: list[Recording] = []
+
+
+def active() -> Recording | None:
+    """The recording that is going on, unless it is paused."""
+    return _active[0] if _active and not _active[0].paused else None
+
+
+def begin(recording: Recording) -> None:
+    """Let this one go on from now on."""
+    _active[:] = [recording]
+
+
+def end() -> bool:
+    """Let none go on; whether one did."""
+    if not _active:
+        return False
+    _active.pop().paused = True  # For who still holds a part of it.
+    return True
