@@ -79,6 +79,7 @@ class _Pull:
         self._watcher = watcher
         self._force = force
         self._dry_run = dry_run
+        self._synced = False
         self._gate = Gate(watcher)
         self._done = Transfer()
         self._layered: Layered | None = None
@@ -268,11 +269,18 @@ class _Pull:
                 return False
             # It was seen with another sidecar, which names it; whether anybody has its bytes is another question.
             if self._store.present([found]):
+                self._outlive_power()
                 return False
         elif not self._force:
             return False  # Half pulled: all of it is in one of two directories that are known.
         save_edit(self._project, path, found)
         return True
+
+    def _outlive_power(self) -> None:
+        """Before what is in place goes, see that the store's copy, soon the only one, is on the disk; once for all."""
+        if not self._synced:
+            os.sync()  # All of it was stored before: one call costs less than one for each file.
+            self._synced = True
 
     def _look_again(self, job: _Job) -> None:
         """See that at the path is still what was found there.

@@ -223,6 +223,27 @@ def test_what_is_outdated_is_replaced_and_saved_if_no_store_has_it(clones: Any) 
     assert (clones.there / "data.txt").read_text() == "old\n"
 
 
+def test_the_stores_copy_is_on_the_disk_before_outdated_data_goes(
+    clones: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        clones.write(clones.there, name, f"old {name}\n")
+        clones.track(clones.there, name)
+    clones.merkl(clones.there, "pull")
+    for name in ("a.txt", "b.txt"):
+        clones.write(clones.here, name, f"new {name}\n")
+        clones.track(clones.here, name)
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+    seen: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: seen.append((clones.there / "a.txt").read_text()))
+
+    clones.merkl(clones.there, "pull")
+
+    assert seen == ["old a.txt\n"], "once for all"
+    assert (clones.there / "b.txt").read_text() == "new b.txt\n"
+
+
 def test_fresh_data_gets_the_time_of_its_sidecar(clones: Any) -> None:
     where = clones.write(clones.here, "data.txt", "data\n", mtime=1_000_000_000)
     clones.track(clones.here, "data.txt")
