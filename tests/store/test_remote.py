@@ -12,8 +12,10 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -455,3 +457,23 @@ def test_a_directory_that_has_a_use_of_its_own_is_no_remote(tmp_path: Path, url:
     with pytest.raises(ConfigError, match="has a use of its own"):
         open_objects(url, str(tmp_path))
     assert open_objects("../share", str(tmp_path)).url == os.path.abspath(tmp_path / "../share")
+
+
+def test_writers_who_are_the_first_in_a_new_share_do_not_disturb_each_other(tmp_path: Path) -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for turn in range(60):
+            share = tmp_path / str(turn)
+            share.mkdir()
+            start = threading.Barrier(8)
+
+            def write(number: int, share: Path = share, start: threading.Barrier = start) -> bool:
+                objects = DirectoryObjects(str(share))
+                start.wait()
+                return objects.create(f"records/{number % 3:02x}/{number}", b"x")
+
+            with ThreadPoolExecutor(8) as pool:
+                assert all(pool.map(write, range(8)))
+    finally:
+        sys.setswitchinterval(usual)

@@ -9,13 +9,14 @@ The invariant: below the directory nothing is written but ``incoming/`` and the 
 such a name is whole.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from merkl.errors import StoreError, StoreFull
 from merkl.filesystem import clone
@@ -23,6 +24,8 @@ from merkl.room import FULL, used_up
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
 from merkl.store.streams import write_all
+
+T = TypeVar("T")
 
 INCOMING: Final = "incoming"
 _STALE_S: Final = 7 * 86_400  # A writer that is slower than this has died.
@@ -97,15 +100,14 @@ class DirectoryObjects:
             _unlink(draft)
         return True
 
-    def _into_folder(self, act: Callable[[], None], path: str) -> None:
-        """Give a draft its name.  Its directory may be another's, just put in the place of ours while both were empty."""
+    def _into_folder(self, act: Callable[[], T], path: str) -> T:
+        """Do something at ``path``.  Its directory may be another's, just put in the place of ours while both were empty."""
         for _ in range(_TRIES):
             try:
-                act()
-                return
+                return act()
             except FileNotFoundError:
                 self._make_folder(os.path.dirname(path))
-        act()
+        return act()
 
     def _create_locked(self, draft: str, path: str, name: str) -> bool:
         """As a link would, where the file system has none: one writer at a time looks and renames."""
@@ -202,7 +204,8 @@ class DirectoryObjects:
         try:
             self._make_folder(self._path(INCOMING))
             self._make_folder(os.path.dirname(self._path(name)))
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = self._into_folder(lambda: os.open(draft, flags, 0o600), draft)
             try:
                 self._fill(fd, data)
                 _give_mode(fd, self._share_mode() & 0o444)
@@ -235,11 +238,19 @@ class DirectoryObjects:
         return self._mode
 
     def _make_folder(self, path: str) -> None:
-        if os.path.isdir(path):
-            return
-        if path == self.directory or not os.path.isdir(self.directory):
+        """See that a directory is there.  Another writer may put an empty one in the place of ours: so try again."""
+        for _ in range(_TRIES):
+            if os.path.isdir(path):
+                return
+            if path == self.directory or not os.path.isdir(self.directory):
+                break
+            self._make_folder(os.path.dirname(path))
+            with contextlib.suppress(FileNotFoundError):
+                self._add_folder(path)
+        if not os.path.isdir(path):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.directory)
-        self._make_folder(os.path.dirname(path))
+
+    def _add_folder(self, path: str) -> None:
         # It appears with its permissions: somebody else may be about to write there.
         beside = self.directory if path == self._path(INCOMING) else self._path(INCOMING)
         draft = os.path.join(beside, f"{INCOMING}-{os.urandom(16).hex()}")
@@ -248,7 +259,8 @@ class DirectoryObjects:
             _give_mode(draft, self._share_mode())
             os.rename(draft, path)
         except OSError:
-            os.rmdir(draft)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(draft)
             if not os.path.isdir(path):
                 raise
 
