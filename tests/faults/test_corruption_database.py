@@ -110,6 +110,7 @@ def test_row_28_any_flipped_byte_of_the_stores_database(
     made = pristine(inside, journal=False)
 
     assert run_all(made, "store/store-1.db", part, quick=36) > 0
+    inside.merkl("fsck", code=None)  # What the last flip did may be where no build looks.
     proven()
 
 
@@ -120,6 +121,7 @@ def test_row_28_any_flipped_byte_of_the_stores_journal(
     made = pristine(inside, journal=True)
 
     run_all(made, "store/store-1.db-wal", part, "n=2")
+    inside.merkl("fsck", code=None)
     proven("n=2")
 
 
