@@ -78,7 +78,7 @@ def build(
         planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes)
         to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
         if to_run:
-            recorder.stop()  # There will be no snapshot, and what tasks do is not to be recorded.
+            recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
         expected = expected_seconds(project, to_run, names)
         if project.config.order == CRITICAL_PATH:
             planned.reorder(critical_path(everything, expected, selection.after))

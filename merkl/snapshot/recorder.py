@@ -38,6 +38,15 @@ def start(request: tuple[Any, ...]) -> Recording:
     return recording
 
 
+def drop() -> None:
+    """Record no more, and forget what was: for a build that runs something, and needs the memory."""
+    recording = active()
+    stop()
+    if recording is not None:
+        for found in (recording.files, recording.links, recording.listed):
+            found.clear()
+
+
 def stop() -> None:
     """Record no more."""
     if end():
