@@ -9,9 +9,9 @@ The invariant: a call's key depends only on what the function can see through it
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from merkl.config import system_name
 from merkl.digest import Digest, encode
@@ -26,35 +26,18 @@ from merkl.nodes import (
     session,
 )
 from merkl.python.call import Freezer, FromDep
-from merkl.python.code import HashMode, code_of, definition_of, encode_hook
+from merkl.python.code import code_of, definition_of, encode_hook
 from merkl.python.outs import Outs, declared_outs, deduced_outs, futures_of
 from merkl.python.parts import Code
 from merkl.python.project import Project
-from merkl.resources import USUAL, Needs, needs_of, nice_of, retries_of, seconds_of
+from merkl.python.settings import Settings, TaskOptions, settings_of
+from merkl.resources import Needs
 from merkl.workspace.refs import DirRef, FileRef
 
 MERKLFILE_MODULE: Final = "Merklfile"  # What the loader calls the module; those included are inside it.
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The options of a Python task.  ``outs`` None means: as the return statements say."""
-
-    outs: object = None
-    version: str = ""
-    deps: tuple[object, ...] = ()
-    hash_mode: HashMode = HashMode.FIND_DEPS
-    strict_source: bool = False
-    cache: bool = True
-    portable: bool = True
-    timeout: float | None = None
-    retries: int = 0
-    interactive: bool = False
-    nice: int = 0
-    needs: Needs = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,40 +251,10 @@ def _subject(bound: Mapping[str, Any]) -> str:
 @overload
 def task(function: Callable[P, R], /) -> PythonTask[P, R]: ...
 @overload
-def task(
-    *,
-    outs: int | Sequence[str] | None = None,
-    version: str = "",
-    deps: Sequence[object] = (),
-    hash_mode: HashMode = HashMode.FIND_DEPS,
-    strict_source: bool = False,
-    cache: bool = True,
-    portable: bool = True,
-    timeout: float | None = None,
-    retries: int = 0,
-    interactive: bool = False,
-    nice: int = 0,
-    resources: Mapping[str, int | str] = {},
-) -> Callable[[Callable[P, R]], PythonTask[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], PythonTask[P, R]]: ...
 
 
-def task(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    outs: int | Sequence[str] | None = None,
-    version: str = "",
-    deps: Sequence[object] = (),
-    hash_mode: HashMode = HashMode.FIND_DEPS,
-    strict_source: bool = False,
-    cache: bool = True,
-    portable: bool = True,
-    timeout: float | None = None,
-    retries: int = 0,
-    interactive: bool = False,
-    nice: int = 0,
-    resources: Mapping[str, int | str] = {},
-) -> Any:
+def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a task of a function; bare, or with options.
 
     A call returns Futures and runs nothing.  How many is told from the return statements (a tuple literal gives a tuple, a
@@ -313,36 +266,13 @@ def task(
         TaskOutsError: ``outs`` is wrong.
         TaskError: another option is, or this is no function.
     """
-    if function is None:
-        settings = Settings(
-            outs, version, tuple(deps), hash_mode, strict_source, cache, portable,
-            seconds_of("timeout", timeout), retries_of(retries), bool(interactive), nice_of(nice), needs_of(resources),
-        )  # fmt: skip
-        _check(settings)
-        place = calling_place()
-        return lambda decorated: PythonTask(_checked_function(decorated), settings, place)
-    return PythonTask(_checked_function(function), Settings(), calling_place())
-
-
-def _check(settings: Settings) -> None:
-    if not isinstance(settings.version, str):
-        raise TaskError(
-            f"version is a string, not {settings.version!r}", at=calling_place(), hint='version="1"'
-        )
-    if not isinstance(settings.hash_mode, HashMode):
-        raise TaskError(f"hash_mode is one of {', '.join(HashMode.__members__)}, not {settings.hash_mode!r}")
-    if settings.interactive and settings.timeout is not None:
-        raise TaskError(
-            "an interactive Python task runs inside merkl, where nothing can stop it after a timeout",
-            hint="leave out timeout=, or interactive=True",
-            at=calling_place(),
-        )
-    if settings.interactive and settings.nice:
-        raise TaskError(
-            "an interactive Python task runs inside merkl, which nice= would slow down for good",
-            hint="leave out nice=, or interactive=True",
-            at=calling_place(),
-        )
+    if function is not None and not options:
+        return PythonTask(_checked_function(function), Settings(), calling_place())
+    settings = settings_of(options)
+    place = calling_place()
+    if function is not None:  # ``task(f, version="1")``, as one writes without the @.
+        return PythonTask(_checked_function(function), settings, place)
+    return lambda decorated: PythonTask(_checked_function(decorated), settings, place)
 
 
 def _checked_function(function: object) -> Callable[..., Any]:
