@@ -257,9 +257,10 @@ def size_of(text: str) -> int | None:
     if match is None:
         return None
     whole, _, part = match[1].partition(".")
-    unit = (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " ")
+    unit: int = (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " ")
+    scale: int = 10 ** len(part)
     try:
-        return int(int(whole + part) * unit // 10 ** len(part))
+        return int(whole + part) * unit // scale
     except ValueError:  # More digits than Python reads.
         return None
 

@@ -16,6 +16,7 @@ OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 STDLIB: Final = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
 SITES: Final = tuple(path for path in sys.path if path.endswith(("/site-packages", "/dist-packages")))
 IN_SITES: Final = tuple(f"{site}/" for site in SITES)
+_NOBODY: Final = (*STDLIB, HERE)  # Their frames ask for somebody else.
 # Questions about a directory whose answer does not depend on what is in it.
 _KIND_ONLY: Final = frozenset(
     "isdir isfile exists islink lexists realpath _joinrealpath ismount samefile is_dir is_file is_symlink is_mount resolve "
@@ -28,7 +29,7 @@ def asks_for_times() -> bool:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith((*STDLIB, HERE)):
+        if not code.co_filename.startswith(_NOBODY):
             return not code.co_filename.startswith(OURS)
         if code.co_name in _KIND_ONLY:
             return False
@@ -46,7 +47,7 @@ def by_user() -> bool:
             return False  # What a library does while it is imported comes with the library.
         if name.startswith(IN_SITES):
             library = True
-        elif not name.startswith((*STDLIB, HERE)):
+        elif not name.startswith(_NOBODY):
             return not name.startswith(OURS)
         frame = frame.f_back
     return True  # A thread of a library, or of Python's.

@@ -43,10 +43,13 @@ _CHANGES: Final[dict[str, tuple[tuple[int, int | None], ...]]] = {
 
 
 def hook(event: str, args: tuple[Any, ...]) -> None:
-    """An audit hook."""
+    """An audit hook.  What it raised would reach whoever does what is recorded."""
     handle = _HANDLERS.get(event)
     if handle is not None and (recording := active()) is not None:
-        handle(recording, event, args)
+        try:
+            handle(recording, event, args)
+        except Exception as error:  # noqa: BLE001
+            recording.spoil(f"{event} could not be recorded: {error!r}")
 
 
 def _opened(recording: Recording, _event: str, args: tuple[Any, ...]) -> None:

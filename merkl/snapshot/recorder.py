@@ -21,7 +21,7 @@ from merkl.snapshot.files import WRAPPED
 from merkl.snapshot.recording import Recording, active, begin, end
 from merkl.snapshot.surroundings import Stdin, Variables, heard_err, heard_out, hearing
 
-__all__ = ["active", "start", "stop", "vouching"]
+__all__ = ["active", "drop", "start", "stop", "vouching"]
 
 _hooked: Final[list[bool]] = []
 

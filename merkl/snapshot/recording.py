@@ -10,9 +10,10 @@ from typing import Any, Final
 from merkl.snapshot.answer import STATE, Stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB
 
-# What merkl and Python read of themselves; packages count by the directory that holds their metadata.
-_OWN: Final = (STDLIB[0], *IN_SITES, OURS)
 MACHINE: Final = ("/proc/", "/sys/")
+# What merkl and Python read of themselves; packages count by the directory that holds their metadata.
+_OWN: Final = (STDLIB[0], *IN_SITES, OURS, *MACHINE)
+_STATE: Final = f"/{STATE}/"
 # What Python and C libraries ask for without a word: how text is read, what a time is called, how sets are ordered.
 UNASKED: Final = (
     b"LANG", b"LANGUAGE", b"LC_ALL", b"LC_CTYPE", b"LC_COLLATE", b"LC_NUMERIC", b"LC_TIME", b"TZ", b"PYTHONHASHSEED",
@@ -61,7 +62,7 @@ class Recording:
 
 def own(path: str) -> bool:
     """Whether a file is merkl's, Python's or the machine's, so that what is in it is known in another way."""
-    return path.startswith((*_OWN, *MACHINE)) or f"/{STATE}/" in path or is_device(path)
+    return path.startswith(_OWN) or _STATE in path or is_device(path)
 
 
 def is_device(path: str) -> bool:

@@ -10,7 +10,7 @@ import itertools
 import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from merkl.errors import MerklfileError
@@ -74,11 +74,13 @@ class Hearing:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         return self._take(self.source.hear())
 
-    def rest(self, seconds: float) -> None:
-        """Only hear for a while."""
+    def rest(self, seconds: float, known: Collection[str]) -> tuple[str, ...]:
+        """Only hear for a while, or until something changes that is not ``known``; what else has changed."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self.hear(timeout=left)
+            if self.hear(timeout=left) and not set(known).issuperset(self.changes_so_far()):
+                return self.whole_changes()
+        return ()
 
     def changes(self) -> tuple[str, ...]:
         """What has changed, of all that was heard; it is heard no more."""

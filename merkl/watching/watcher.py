@@ -113,7 +113,9 @@ class Watcher:
                     yield Note(
                         f"{changed[0]} changes while it is built: the next build begins in {pause:.0f} s"
                     )
-                    self._hearing.rest(pause)
+                    others = self._hearing.rest(pause, changed)
+                    if others:
+                        changed, repeated = tuple(sorted({*changed, *others})), 0
 
     def finish(self, *, told: bool) -> None:
         """Interrupt the round that runs, and wait until it has ended; ``told`` if it was interrupted already."""

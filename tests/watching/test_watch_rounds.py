@@ -402,6 +402,11 @@ def test_a_build_that_changes_what_it_reads_does_not_run_without_a_pause(project
 
     assert "changes while it is built" in watching.next("note")["text"]
 
+    project.merklfile("")  # One who repairs it need not wait for the pause to end.
+    mended = watching.next("round")
+
+    assert mended["changed"] == ["Merklfile.py", "src/a.txt"]
+
 
 # ---- the end -----------------------------------------------------------------------------------------------------------
 
