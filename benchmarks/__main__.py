@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track|watch|tinypython|memory] …``: measure, and print tables.  Nothing here asserts a time.
+"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track|watch|tinypython|memory|calls|graph] …``: measure, and print tables.  Nothing here asserts a time.
 
 Run it with the interpreter of an environment that merkl is installed in.
 """
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 
 from benchmarks import large
+from benchmarks.calls import calls, graph
 from benchmarks.memory import memory
 from benchmarks.tinypython import tinypython
 from benchmarks.track import track
@@ -123,6 +124,8 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "track": track,
     "tinypython": tinypython,
     "memory": memory,
+    "calls": calls,
+    "graph": graph,
     "watch": watch,
 }
 

@@ -10,10 +10,11 @@ import sysconfig
 from collections import Counter
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import drawing
 
-from merkl import bash_task, file, target, task
+from merkl import Future, bash_task, file, target, task
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 PACKAGES = ["asyncio", "collections", "concurrent", "email", "encodings", "http", "importlib", "json", "logging",
@@ -49,16 +50,16 @@ inspect = bash_task(
 
 
 @task
-def parse(package: str, sources: list[str]):
+def parse(package: str, sources: list[str]) -> tuple[list[list[Any]], dict[str, int]]:
     """The longest functions of a package, and how often it imports what.  A tuple: so two Futures."""
-    functions, imports = [], Counter()
+    functions, imports = list[list[Any]](), Counter[str]()
     for path in map(Path, sources):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
                 functions.append([node.end_lineno - node.lineno + 1, f"{package}/{path.name}: {node.name}"])
             elif isinstance(node, ast.Import):
                 imports.update(alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and not node.level:
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imports[node.module.partition(".")[0]] += 1
     return sorted(functions, reverse=True)[:10], dict(sorted(imports.items()))
 
@@ -81,7 +82,7 @@ def wheel(imports: dict[str, dict[str, int]]) -> str:
 
 
 @task
-def page(sizes: str, imports: str, functions: list[list], common: str) -> str:
+def page(sizes: str, imports: str, functions: list[list[list[Any]]], common: str) -> str:
     """The report."""
     longest = sorted((found for package in functions for found in package), reverse=True)[:12]
     rows = "".join(f"<tr><td>{size}</td><td>{escape(name)}</td></tr>\n" for size, name in longest)
@@ -105,7 +106,7 @@ def sources(package: str) -> list[str]:
 
 
 @target
-def words(top: int = 20):
+def words(top: int = 20) -> object:
     """The words that most packages have in common, and what each has of its own."""
     made = {package: vocabulary(sources(package)) for package in PACKAGES}
     for package in PACKAGES:
@@ -114,7 +115,7 @@ def words(top: int = 20):
 
 
 @target(default=True)
-def report(top: int = 20):
+def report(top: int = 20) -> Future[str]:
     """The report: sizes, imports, long functions and common words."""
     sizes = {package: measure(sources(package)) > f"build/sizes/{package}.txt" for package in PACKAGES}
     parsed = {package: parse(package, sources(package)) for package in PACKAGES}
@@ -125,6 +126,6 @@ def report(top: int = 20):
 
 
 @target
-def check():
+def check() -> object:
     """See whether the report is one."""
     return inspect(report())

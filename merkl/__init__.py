@@ -9,8 +9,23 @@ __version__ = "0.1.0"
 _HOMES = {
     "Future": "merkl.nodes",
     "task": "merkl.python.task",
+    "batch": "merkl.python.batch",
     "HashMode": "merkl.python.code",
     "pip_version_of": "merkl.python.versions",
+    "find_pip_version": "merkl.python.versions",
+    "MerklDict": "merkl.python.items",
+    "MerklList": "merkl.python.items",
+    "pipeline": "merkl.python.pipeline",
+    "read_future": "merkl.python.named_files",
+    "write_future": "merkl.python.named_files",
+    "path_future": "merkl.python.named_files",
+    "merkl_open": "merkl.python.opened",
+    "FileObjectWriteFuture": "merkl.python.opened",
+    "FileObjectReadFuture": "merkl.python.opened",
+    "register_serializer": "merkl.python.forms",
+    "Serializer": "merkl.store.serializers",
+    "WrappedSerializer": "merkl.store.serializers",
+    "IdentitySerializer": "merkl.store.serializers",
     "bash_task": "merkl.bash.task",
     "file_arg": "merkl.bash.placeholders",
     "files_arg": "merkl.bash.placeholders",
@@ -30,18 +45,28 @@ _HOMES = {
     "include": "merkl.merklfile.loader",
     "FileRef": "merkl.workspace.refs",
     "DirRef": "merkl.workspace.refs",
+    "combine_file_refs": "merkl.workspace.refs",
     "watch": "merkl.watching.api",
 }
 
 __all__ = [
     "DirRef",
+    "FileObjectReadFuture",
+    "FileObjectWriteFuture",
     "FileRef",
     "Future",
     "HashMode",
+    "IdentitySerializer",
+    "MerklDict",
+    "MerklList",
+    "Serializer",
+    "WrappedSerializer",
     "__version__",
     "arg",
     "argfile",
     "bash_task",
+    "batch",
+    "combine_file_refs",
     "depfile_arg",
     "dir_arg",
     "env_arg",
@@ -49,16 +74,23 @@ __all__ = [
     "file_arg",
     "files",
     "files_arg",
+    "find_pip_version",
     "flag_arg",
     "include",
+    "merkl_open",
     "out_dir_arg",
     "out_file_arg",
     "params",
+    "path_future",
     "pip_version_of",
+    "pipeline",
+    "read_future",
+    "register_serializer",
     "secret_arg",
     "target",
     "task",
     "watch",
+    "write_future",
 ]
 
 _WINDOWS = "merkl runs on Linux and macOS; on Windows, run it inside WSL: wsl --install"
@@ -84,11 +116,18 @@ if TYPE_CHECKING:
     from merkl.merklfile.loader import include
     from merkl.merklfile.parameters import params
     from merkl.nodes import Future
+    from merkl.python.batch import batch
     from merkl.python.code import HashMode
+    from merkl.python.forms import register_serializer
+    from merkl.python.items import MerklDict, MerklList
+    from merkl.python.named_files import path_future, read_future, write_future
+    from merkl.python.opened import FileObjectReadFuture, FileObjectWriteFuture, merkl_open
+    from merkl.python.pipeline import pipeline
     from merkl.python.task import task
-    from merkl.python.versions import pip_version_of
+    from merkl.python.versions import find_pip_version, pip_version_of
+    from merkl.store.serializers import IdentitySerializer, Serializer, WrappedSerializer
     from merkl.watching.api import watch
-    from merkl.workspace.refs import DirRef, FileRef
+    from merkl.workspace.refs import DirRef, FileRef, combine_file_refs
 
 
 def __getattr__(name: str) -> object:

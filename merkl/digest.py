@@ -13,7 +13,7 @@ import math
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from blake3 import blake3
@@ -192,13 +192,20 @@ UNHASHABLE_HINT: Final = "pass plain values, dataclasses, paths, a FileRef or a 
 
 
 class Encoder:
-    """The encoding with its two openings: a hook for values it does not know, and the names of classes."""
+    """The encoding with its openings: a hook for values it may not know, one for those that nobody knows, and the names
+    of classes."""
 
-    __slots__ = ("_hook", "_name_of")
+    __slots__ = ("_hook", "_last", "_name_of")
 
-    def __init__(self, hook: Hook | None = None, name_of: Callable[[type], str] = type_name) -> None:
+    def __init__(
+        self,
+        hook: Hook | None = None,
+        name_of: Callable[[type], str] = type_name,
+        last: Callable[[object], bytes] | None = None,
+    ) -> None:
         self._hook = hook
         self._name_of = name_of
+        self._last = last
 
     def value(self, value: object, depth: int = 0) -> bytes:
         """Encode one value that lies ``depth`` containers deep.
@@ -282,6 +289,8 @@ class Encoder:
             if isinstance(value, base):
                 _refuse_other_state(value, frozenset())
                 return self._named(b"w", kind, (_SCALARS[base](value),), depth)
+        if self._last is not None:
+            return self._last(value)
         raise Unencodable(value)
 
     def _named(self, tag: bytes, cls: type, payload: tuple[object, ...], depth: int) -> bytes:
@@ -314,10 +323,12 @@ class Encoder:
         parts: tuple[object, ...]
         if isinstance(value, numpy.dtype) and value.kind in _PLAIN:
             parts = ("dtype", value.str)
-        elif isinstance(value, numpy.generic) and _is_plain(value.dtype):
+        elif isinstance(value, numpy.generic) and is_plain_dtype(value.dtype):
             parts = ("numpy", value.dtype.str, _elements(numpy, value))
-        elif type(value) is numpy.ndarray and _is_plain(value.dtype):
-            parts = ("ndarray", value.dtype.str, value.shape, Digest.of(_elements(numpy, value)).hex())
+        elif type(value) is numpy.ndarray and is_plain_dtype(value.dtype):
+            parts = ("ndarray", value.dtype.str, value.shape, array_digest(value).hex())
+        elif self._last is not None:
+            return self._last(value)
         else:
             raise Unencodable(value)
         return tagged(b"o", self.value(parts, depth))
@@ -352,7 +363,8 @@ def _refuse_other_state(value: object, known: frozenset[str]) -> None:
 _PLAIN: Final = "biufcSUMm"  # Kinds of dtype whose elements are their bytes.
 
 
-def _is_plain(dtype: Any) -> bool:
+def is_plain_dtype(dtype: Any) -> bool:
+    """Whether the elements of a numpy dtype are their bytes."""
     # A long double has padding, whose bytes are anything.
     real = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
     return dtype.kind in _PLAIN and not (dtype.kind in "fc" and real > 8)
@@ -365,6 +377,45 @@ def _elements(numpy: Any, value: Any) -> bytes:
         numbers = value.view(value.real.dtype)  # Of a complex number, either part may be NaN.
         numbers[numbers != numbers] = numpy.nan
     return bytes(value.tobytes())
+
+
+_AT_ONCE: Final = 1 << 22  # Bytes of an array that are copied, or looked at for NaNs, at a time.
+
+
+def array_digest(*arrays: Any) -> Digest:
+    """The digest of the elements of arrays, one after the other in C order, with one bit pattern for all NaNs,
+    wherever they lie in memory."""
+    large = any(array.nbytes > _AT_ONCE for array in arrays)
+    hasher = blake3(max_threads=blake3.AUTO) if large else blake3()
+    for array in arrays:
+        for part in _contiguous(sys.modules["numpy"], array):
+            hasher.update(part)
+    return Digest(hasher.digest())
+
+
+def _contiguous(numpy: Any, array: Any) -> Iterator[Any]:
+    """The bytes of an array in C order, copying little at a time."""
+    if array.nbytes == 0:
+        return
+    if not array.flags.c_contiguous and array.nbytes > _AT_ONCE:
+        rows = max(1, _AT_ONCE * len(array) // array.nbytes)
+        for start in range(0, len(array), rows):
+            part = array[start : start + rows]
+            yield from _contiguous(numpy, part[0] if len(part) == 1 else numpy.ascontiguousarray(part))
+        return
+    flat = numpy.ascontiguousarray(array).reshape(-1)
+    if flat.dtype.kind not in "fc":
+        yield flat.view(numpy.uint8)
+        return
+    numbers = flat.view(flat.real.dtype)  # Of a complex number, either part may be NaN.
+    step = _AT_ONCE // numbers.itemsize
+    for start in range(0, len(numbers), step):
+        some = numbers[start : start + step]
+        missing = numpy.isnan(some)
+        if missing.any():
+            some = some.copy()
+            some[missing] = numpy.nan
+        yield some.view(numpy.uint8)
 
 
 def _float(value: float) -> bytes:

@@ -21,6 +21,7 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
      │   │   ├─ BatchTaskError
      │   │   ├─ UnhashableArgument no stable encoding
      │   │   └─ FutureAccessError  a Future used as if it were its value
+     │   │       └─ FutureAttributeError   also an AttributeError, so that ``hasattr`` may ask
      │   ├─ SidecarError           a sidecar that cannot be read
      │   │   └─ SidecarConflict    git left its conflict markers in it
      │   └─ InputMissing           a declared input is not there, or is not a file
@@ -31,12 +32,13 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
      │   └─ SchemaTooNew
      ├─ NotTrusted                 4
      ├─ OutOfDate                  6   --check, --frozen, --pull found something to do
+     │   └─ NotYetKnown            what a pipeline makes depends on a task that has not run
      └─ Interrupted                130
 """
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 
 class MerklError(Exception):
@@ -160,6 +162,10 @@ class FutureAccessError(TaskError):
     """A Future was used as if it were its value."""
 
 
+class FutureAttributeError(FutureAccessError, AttributeError):
+    """An attribute of a Future was asked for that only its value can have."""
+
+
 class UnhashableArgument(TaskError):
     """A value has no stable encoding, so no key can be made from it."""
 
@@ -208,6 +214,16 @@ class OutOfDate(MerklError):
     """A command that must run nothing found something to run or to fetch."""
 
     exit_code = 6
+
+
+class NotYetKnown(OutOfDate):
+    """A command that runs nothing came to a pipeline that evaluates what has not run."""
+
+    def __init__(self, pipeline: str, task: str, futures: Sequence[Any] = ()) -> None:
+        self.futures = futures  # What is evaluated.
+        super().__init__(
+            f"the pipeline {pipeline} is unknown until {task} has run", hint="`merkl build` runs it"
+        )
 
 
 class Interrupted(MerklError):

@@ -14,6 +14,17 @@ from merkl.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """What people are told of nodes that run in one batch, with the event of one of them; ``label`` is empty on the others.
+
+    ``seconds`` is what the whole batch took.
+    """
+
+    label: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BuildStarted:
     """Planning is done: ``total`` nodes are needed, ``to_run`` of them will or may run, up to ``slots`` at once.
 
@@ -26,6 +37,13 @@ class BuildStarted:
     targets: Sequence[str]
     slots: int = 1
     expected: Mapping[Node, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """More nodes have turned out to be needed: ``total`` in all, as of lists whose length was not known."""
+
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +61,7 @@ class Started:
     why: str
     inline: bool = False
     used: bool = False
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,7 @@ class Ran:
     seconds: float
     log: str
     exit_code: int = 0
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +106,7 @@ class Failed:
     error: BaseException
     seconds: float
     log: str
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +144,7 @@ class Retrying:
     attempt: int
     delay: float
     reason: str
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +220,7 @@ class BuildDone:
 
 Event: TypeAlias = (
     BuildStarted
+    | Grown
     | Started
     | Ran
     | Cached

@@ -8,13 +8,29 @@ cycles and a key is known before anything runs.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeAlias, TypeVar, cast
+from dataclasses import dataclass
+from types import CodeType
+from typing import (
+    IO,
+    Any,
+    BinaryIO,
+    Final,
+    Generic,
+    Literal,
+    NoReturn,
+    Protocol,
+    TextIO,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from blake3 import blake3
 
@@ -28,7 +44,7 @@ from merkl.digest import (
     encoded_tuple,
     tagged,
 )
-from merkl.errors import FutureAccessError
+from merkl.errors import FutureAccessError, FutureAttributeError
 from merkl.stamp import Stamp
 
 T = TypeVar("T")
@@ -58,13 +74,16 @@ class Output:
     """One output that a node declares.
 
     ``name`` is empty when it is the only one.  ``filename`` is the file's last name as the command sees it.
-    ``form`` says how a value is kept: ``str``, ``bytes``, ``lines``, ``json`` for a stream, else empty.
+    ``form`` says how a value is kept: ``str``, ``bytes``, ``lines``, ``json`` for a stream, else empty.  ``holds`` says
+    what of it has a name of its own: the ``files`` of what is, or may turn out to be, a directory; the ``items`` of many
+    outputs that are kept together; the items of a ``list`` or a ``dict``.
     """
 
     name: str
     kind: Kind
     filename: str = ""
     form: str = ""
+    holds: Literal["", "files", "items", "list", "dict"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +162,22 @@ class Call(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Dep:
     """A Future that a call names, and under which file name it will see it (empty for a Python value)."""
 
-    future: "Future[Any]"
-    name: str = ""
+    __slots__ = ("future", "name")
+
+    # Written out, as in ``Node``: a frozen dataclass takes three times as long to make, and there are a hundred thousand.
+    def __init__(self, future: "Future[Any]", name: str = "") -> None:
+        self.future: Final = future
+        self.name: Final = name
 
 
 _serial = itertools.count()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One call of one task.
+    """One call of one task.  Nothing of it is ever set again.
 
     ``static`` is a digest of code and arguments, with each dependency replaced by its position in ``deps``.
     ``cache`` False means that it runs once in every build that reaches it.  ``discovers`` means that it finds inputs
@@ -165,18 +186,47 @@ class Node:
     loaded from a sidecar and cannot run.
     """
 
-    call: Call
-    key: Key
-    static: Digest
-    deps: tuple[Dep, ...]
-    sources: tuple[Source, ...]
-    outputs: tuple[Output, ...]
-    place: Place
-    cache: bool = True
-    discovers: bool = False
-    open: bool = False
-    serial: int = field(default_factory=lambda: next(_serial))
-    given: Mapping[str, Artifact] | None = None
+    __slots__ = (
+        "cache",
+        "call",
+        "deps",
+        "discovers",
+        "given",
+        "key",
+        "open",
+        "outputs",
+        "place",
+        "serial",
+        "sources",
+        "static",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        key: Key,
+        static: Digest,
+        deps: tuple[Dep, ...],
+        sources: tuple[Source, ...],
+        outputs: tuple[Output, ...],
+        place: Place,
+        cache: bool = True,
+        discovers: bool = False,
+        open: bool = False,
+        given: Mapping[str, Artifact] | None = None,
+    ) -> None:
+        self.call: Final = call
+        self.key: Final = key
+        self.static: Final = static
+        self.deps: Final = deps
+        self.sources: Final = sources
+        self.outputs: Final = outputs
+        self.place: Final = place
+        self.cache: Final = cache
+        self.discovers: Final = discovers
+        self.open: Final = open
+        self.serial: Final = next(_serial)
+        self.given: Final = given
 
     @property
     def name(self) -> str:
@@ -187,8 +237,33 @@ class Node:
         return f"<node {self.name} {self.key.short}>"
 
     def output(self, name: str) -> Output:
-        """The declared output of that name."""
-        return next(output for output in self.outputs if output.name == name)
+        """The declared output of that name, or what is known of one that lies inside a declared one."""
+        inside = inside_of(self, name)
+        if inside is None:
+            return next(output for output in self.outputs if output.name == name)
+        items = self.output(inside[0]).holds in ("items", "list", "dict")
+        return Output(name, "value") if items else Output(name, "file", os.path.basename(name))
+
+
+def inside_of(node: Node, name: str) -> tuple[str, str] | None:
+    """The declared output that an output of ``node`` lies inside, and its name there; None if it is declared itself."""
+    if not name:
+        return None
+    if len(node.outputs) == 1 and not node.outputs[0].name:
+        return "", name
+    return inside_named({output.name for output in node.outputs}, name) if "/" in name else None
+
+
+def inside_named(declared: Collection[str], name: str) -> tuple[str, str] | None:
+    """As ``inside_of``, where the names of the ``declared`` outputs are known."""
+    if name in declared:
+        return None
+    if "" in declared:
+        return "", name
+    outer = name
+    while outer and outer not in declared:
+        outer = outer.rpartition("/")[0]
+    return None if not outer or outer == name else (outer, name[len(outer) + 1 :])
 
 
 def make_node(
@@ -207,23 +282,68 @@ def make_node(
     ``static`` is an encoding of everything that is no dependency and no source; it must be injective by itself.
     Sources are in both keys as they are (kind, digest, executable bit, path).
     """
-    known = encoded_tuple(*map(_encoded_source, sources))
+    known = encoded_tuple(*map(_encoded_source, sources)) if sources else _NO_SOURCES
     frozen = _new(Digest, blake3(known + static).digest())
-    named = tuple([(dep.future.node.key, dep.future.output, dep.name) for dep in deps])
+    key, is_open = _key_of(frozen, deps)
     return Node(
-        call=call,
-        key=_new(Key, blake3(KEY_DOMAIN + frozen + _encode_names(named)).digest()),
-        static=frozen,
-        deps=tuple(deps),
-        sources=tuple(sources),
-        outputs=tuple(outputs),
-        place=place,
-        cache=cache,
-        discovers=discovers,
-        open=discovers or not cache or any(dep.future.node.open for dep in deps),
+        call,
+        key,
+        frozen,
+        tuple(deps),
+        tuple(sources),
+        tuple(outputs),
+        place,
+        cache,
+        discovers,
+        is_open or discovers or not cache,
     )
 
 
+def with_deps(node: Node, call: Call, deps: Sequence[Dep]) -> Node:
+    """The node of the same call with other dependencies in their places; ``call`` is how it is shown."""
+    key, is_open = _key_of(node.static, deps)
+    return Node(
+        call,
+        key,
+        node.static,
+        tuple(deps),
+        node.sources,
+        node.outputs,
+        node.place,
+        node.cache,
+        node.discovers,
+        is_open or node.discovers or not node.cache,
+    )
+
+
+def _key_of(frozen: Digest, deps: Sequence[Dep]) -> tuple[Key, bool]:
+    """The key of a node, and whether something it needs is open."""
+    is_open = False
+    named = b""
+    if deps:
+        members: list[bytes] = []
+        for dep in deps:
+            future = dep.future
+            node = future.node
+            before, after = (
+                _around(future.output, dep.name) if future.output or dep.name else _AROUND_NAMELESS
+            )
+            members.append(before + node.key + after)
+            is_open = is_open or node.open
+        named = tagged(b"t", members[0] if len(members) == 1 else b"".join(members))
+    return _new(Key, blake3(KEY_DOMAIN + frozen + named).digest()), is_open
+
+
+@functools.lru_cache(maxsize=4096)
+def _around(output: str, name: str) -> tuple[bytes, bytes]:
+    """What stands before and after a node's key in the encoding of ``(key, output, name)``."""
+    whole = encode((bytes(32), output, name))
+    at = whole.index(bytes(32), 17)
+    return whole[:at], whole[at + 32 :]
+
+
+_AROUND_NAMELESS: Final = _around("", "")
+_NO_SOURCES: Final = encoded_tuple()
 _new: Final = bytes.__new__  # Without a look at the length, which is BLAKE3's.
 _KINDS: Final = {kind: encode(kind) for kind in ("file", "dir")}
 _EXECUTABLE: Final = {executable: encode(executable) for executable in (False, True)}
@@ -246,10 +366,6 @@ def content_key(node: Node, inputs: Sequence[Artifact]) -> Key:
     return Key(blake3(CONTENT_DOMAIN + node.static + encode(seen)).digest())
 
 
-def _encode_names(named: tuple[tuple[Key, str, str], ...]) -> bytes:
-    return encode(tuple((bytes(key), output, name) for key, output, name in named)) if named else b""
-
-
 def walk(roots: "Iterable[Future[Any] | Node]") -> Iterator[Node]:
     """Yield every node ``roots`` need, each key once, dependencies first, otherwise in the order of ``roots``."""
     done: set[Key] = set()
@@ -267,6 +383,37 @@ def walk(roots: "Iterable[Future[Any] | Node]") -> Iterator[Node]:
         stack += [(dep.future.node, False) for dep in reversed(node.deps) if dep.future.node.key not in done]
 
 
+class Construction(Protocol):
+    """One call of a pipeline, as the package that made it knows it.
+
+    ``key`` is None, and ``reason`` says why, if no two calls can be told to be alike; ``inputs`` are the Futures that it was
+    given.
+    """
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+
+    @property
+    def key(self) -> Key | None:
+        """What it is known by."""
+
+    @property
+    def reason(self) -> str:
+        """Why it has no key."""
+
+    @property
+    def inputs(self) -> "Sequence[Future[Any]]":
+        """The Futures that it was given."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is called."""
+
+    def run(self) -> Any:
+        """Run the pipeline's function."""
+
+
 class Session(Protocol):
     """What stands behind a Future: the project, its store and the build that is going on.
 
@@ -276,8 +423,17 @@ class Session(Protocol):
     root: str
     project_modules: tuple[str, ...]
 
-    def made(self, node: Node) -> None:
-        """Hear of every node that is made, with ``scope().target`` as its target."""
+    def made(self, node: Node, called: "tuple[Sequence[Any], Mapping[str, Any]] | None" = None) -> None:
+        """Hear of every node that is made, with ``scope().target`` as its target, and what its task was called with."""
+
+    def construct(self, construction: Construction) -> Any:
+        """What a pipeline returns: by running it, or from what is remembered of that."""
+
+    def first(self, futures: "Sequence[Future[Any]]") -> None:
+        """Let what is made from now on, in the pipeline that is running, start only after these have ended well."""
+
+    def looked(self, kind: Literal["file", "files", "params"], path: str, answer: object) -> None:
+        """Hear of what the running code asked of the project's files, and what it was told."""
 
     def source(self, path: PathLike, kind: Literal["file", "dir", "any"] = "any") -> Source:
         """Stamp and hash a file or directory that is named as an input.
@@ -306,6 +462,13 @@ class Session(Protocol):
 
     def evaluate(self, futures: "Sequence[Future[Any]]") -> list[Any]:
         """Build what is missing and return the values, in the order asked for."""
+
+    def open(self, future: "Future[Any]", mode: str, encoding: str | None, newline: str | None) -> IO[Any]:
+        """Build what is missing and return a reader of the bytes.
+
+        Raises:
+            FutureAccessError: it is no file, and neither bytes nor text.
+        """
 
     def artifact(self, future: "Future[Any]") -> Artifact | None:
         """What is known of a Future without running anything, or None."""
@@ -385,20 +548,42 @@ def using(current: Session) -> Iterator[Session]:
 _OURS: Final = os.path.dirname(__file__) + os.sep
 
 
+_places: dict[
+    tuple[int, int], tuple[CodeType, Place]
+] = {}  # By code and instruction; the code is kept, for its id.
+_KEPT: Final = 10_000
+
+
 def calling_place() -> Place:
-    """The nearest line of the stack that is not merkl's."""
+    """The nearest line of the stack that is not merkl's; one object for all calls from one place."""
     frame = sys._getframe(2)  # Whoever asks is merkl.
     while True:
-        file = (
-            frame.f_code.co_filename
-        )  # Once each: a look at the code of a frame is an event for audit hooks.
-        if frame.f_back is None or not file.startswith(_OURS):
+        code = frame.f_code  # Once each: a look at it is an event for audit hooks.
+        at = id(code), frame.f_lasti
+        known = _places.get(at)
+        if known is not None and known[0] is code:
+            return known[1]
+        file = code.co_filename
+        if not file.startswith(_OURS):
+            if len(_places) >= _KEPT:
+                _places.clear()
+            place = Place(file, frame.f_lineno)
+            _places[at] = code, place
+            return place
+        if frame.f_back is None:
             return Place(file, frame.f_lineno)
         frame = frame.f_back
 
 
+_TWO_PLACES: Final = 'To place it at two paths write two statements: f > "x" and then f > "y"'
 _ACCESS_HINT: Final = (
     "a Future has no value before it has run: pass it to a task, or call .eval() to run it now"
+)
+
+
+_GETITEM_HINT: Final = (
+    f"{_ACCESS_HINT}. A directory's files can be named: of a Python task that says that it returns one (-> DirRef), and of "
+    "an out_dir_arg"
 )
 
 
@@ -425,6 +610,24 @@ class Future(Generic[T_co]):
         """Run what is missing and return the value; for a file, a ``FileRef`` to it."""
         return cast(T_co, session().evaluate([self])[0])
 
+    @overload
+    def open(self, mode: Literal["rb"]) -> BinaryIO: ...
+    @overload
+    def open(
+        self, mode: Literal["r", "rt"] = ..., *, encoding: str | None = ..., newline: str | None = ...
+    ) -> TextIO: ...
+    def open(self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
+        """Run what is missing and return a reader of the result: a file, bytes or text.  It is not loaded into memory.
+
+        Text is UTF-8 unless ``encoding`` says otherwise.
+        """
+        if mode not in ("r", "rt", "rb"):
+            raise FutureAccessError(
+                f"{self!r} can be opened to be read, as 'r' or 'rb', and not as {mode!r}",
+                hint="merkl_open opens an output in a task",
+            )
+        return session().open(self, mode, encoding, newline)
+
     @property
     def v(self) -> T_co:
         """The same as ``eval()``."""
@@ -450,7 +653,10 @@ class Future(Generic[T_co]):
 
     def __or__(self, task: Callable[..., Any]) -> Any:
         if not callable(task):
-            return NotImplemented
+            raise FutureAccessError(
+                f"`future | task` calls a task, and {task!r:.60} is none",
+                hint="write `future | task`, or task(future, …) to pass more; " + _ACCESS_HINT,
+            )
         return task(self)
 
     def __gt__(self, path: PathLike) -> "Future[T_co]":
@@ -461,11 +667,36 @@ class Future(Generic[T_co]):
         session().place(self, _checked_path(path, ">>"), True)
         return self
 
+    @overload
+    def __getitem__(self: "Future[Mapping[str, T]]", name: str) -> "Future[T]": ...
+    @overload
+    def __getitem__(self, name: str | int) -> "Future[Any]": ...
+    def __getitem__(self, name: str | int) -> "Future[Any]":
+        """One file of the directory that this is, by its path inside; an item of a list by its number, of a dict by name.
+
+        Raises:
+            FutureAccessError: this is no directory and has no items, as far as can be known, or that is no path inside one.
+        """
+        if (form := items_form(self)) and type(name) is (str if form == "dict" else int):
+            return Future(self.node, item_name(self.output, name))
+        if isinstance(name, str) and inside_of(self.node, self.output) is None:
+            output = self.node.output(self.output)
+            if output.kind == "dir" or output.holds == "files":
+                return Future(self.node, _path_inside(self, str.__str__(name)))
+        hint = f"its items are named by {'text' if form == 'dict' else 'numbers'}" if form else _GETITEM_HINT
+        raise FutureAccessError(f"{self!r} was used as if it were its value ([…])", hint=hint)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Future) and self.node.key == other.node.key and self.output == other.output
 
     def __hash__(self) -> int:
-        return hash((self.node.key, self.output))
+        return hash(self.node.key) ^ hash(self.output)
+
+    def __copy__(self) -> "Future[T_co]":
+        return self  # Nothing of it ever changes; and the graph behind it may be large, and deep.
+
+    def __deepcopy__(self, memo: object) -> "Future[T_co]":
+        return self
 
     def __repr__(self) -> str:
         output = f".{self.output}" if self.output else ""
@@ -474,8 +705,21 @@ class Future(Generic[T_co]):
     def __bool__(self) -> bool:
         raise FutureAccessError(
             f"{self!r} has no truth value yet",
-            hint=f'{_ACCESS_HINT}. To place it at two paths write two statements: f > "x" and then f > "y"',
+            hint=f"{_ACCESS_HINT}. {_TWO_PLACES}",
         )
+
+
+def items_form(future: Future[Any]) -> str:
+    """Whether a Future is a ``list`` or a ``dict`` of items that are kept one by one; empty if it is neither."""
+    for output in future.node.outputs:
+        if output.name == future.output:
+            return output.holds if output.holds in ("list", "dict") else ""
+    return ""
+
+
+def item_name(output: str, item: object) -> str:
+    """The output that is an item of the output ``output``: of a list by its number, of a dict by its name."""
+    return f"{output}/{item}" if output else f"{item}"
 
 
 class Placeable:
@@ -493,8 +737,8 @@ class Placeable:
         return PlacedTask(self, _checked_path(path, ">>"), sidecar=True)
 
 
-class PlacedTask:
-    """A task whose one output is placed at a path when it is called."""
+class PlacedTask(Placeable):
+    """A task whose one output is placed at a path when it is called; it can be placed at another one as well."""
 
     __slots__ = ("_path", "_sidecar", "_task")
 
@@ -507,9 +751,30 @@ class PlacedTask:
         made = self._task(*args, **kwargs)
         if not isinstance(made, Future):
             raise TypeError(
-                f"only one output can be placed at {os.fsdecode(self._path)!r}; this task has several"
+                f"only one output can be placed at {os.fsdecode(self._path)!r}, and this task has several: "
+                "call it, and place each of the Futures that it returns"
             )
         return made >> self._path if self._sidecar else made > self._path
+
+    def __bool__(self) -> bool:
+        raise FutureAccessError(
+            f"`task > path` has no truth value (at {os.fsdecode(self._path)!r})", hint=_TWO_PLACES
+        )
+
+
+def _path_inside(future: Future[Any], name: str) -> str:
+    """The name of the output that is the file ``name`` of a directory."""
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise FutureAccessError(
+            f"{name!r} is no path of a file inside {future!r}", hint='such as "part-0", or "sub/part-0"'
+        )
+    whole = f"{future.output}/{name}" if future.output else name
+    if inside_of(future.node, whole) != (future.output, name):
+        raise FutureAccessError(
+            f"{name!r} inside {future!r} has the name of another output, {whole!r}",
+            hint="give one of them another name",
+        )
+    return whole
 
 
 def _checked_path(path: object, operator: str) -> PathLike:
@@ -526,9 +791,13 @@ def _refusal(use: str) -> Callable[..., NoReturn]:
 
 
 _NEEDS_VALUE: Final[Mapping[str, str]] = {
-    **{f"__{name}__": f"{name}()" for name in ("len", "iter", "next", "reversed", "int", "float", "index", "abs", "round")},
+    **{f"__{name}__": f"{name}()" for name in (
+        "len", "iter", "next", "reversed", "int", "float", "complex", "index", "abs", "round", "bytes")},
+    **{f"__{name}__": f"math.{name}()" for name in ("trunc", "floor", "ceil")},
     "__str__": "str() or an f-string", "__format__": "an f-string", "__contains__": "in",
-    "__getitem__": "[…]", "__setitem__": "[…] =", "__lt__": "<", "__le__": "<=", "__ge__": ">=", "__neg__": "-",
+    "__setitem__": "[…] =", "__delitem__": "del […]", "__array__": "as an array",
+    "__lt__": "<", "__le__": "<=", "__ge__": ">=", "__neg__": "-", "__pos__": "+", "__invert__": "~",
+    "__ror__": "|", "__rrshift__": ">>",
     **{f"__{side}{name}__": sign for side in ("", "r") for name, sign in (
         ("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("floordiv", "//"), ("mod", "%"), ("pow", "**"),
         ("matmul", "@"), ("and", "&"), ("xor", "^"), ("lshift", "<<"), ("divmod", "divmod()"))},
@@ -536,3 +805,12 @@ _NEEDS_VALUE: Final[Mapping[str, str]] = {
 
 for _name, _use in _NEEDS_VALUE.items():
     setattr(Future, _name, _refusal(_use))
+
+
+def _no_attribute(self: Future[Any], name: str) -> NoReturn:
+    if name.startswith("_"):  # Asked for by copy, pickle, numpy, notebooks, … to see whether it is there.
+        raise AttributeError(name)
+    raise FutureAttributeError(f"{self!r} was used as if it were its value (.{name})", hint=_ACCESS_HINT)
+
+
+setattr(Future, "__getattr__", _no_attribute)  # noqa: B010 - mypy shall go on knowing which attributes there are.

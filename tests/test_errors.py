@@ -29,7 +29,7 @@ def real_tree() -> dict[str, tuple[str, int]]:
     classes = [
         value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, MerklError)
     ]
-    return {cls.__name__: (cls.__base__.__name__, cls.exit_code) for cls in classes}
+    return {cls.__name__: (cls.__bases__[0].__name__, cls.exit_code) for cls in classes}
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_classes_with_their_exit_codes():

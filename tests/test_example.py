@@ -131,8 +131,8 @@ def test_comments_and_docstrings_run_nothing(built: Any) -> None:
     edit(
         built,
         "Merklfile.py",
-        "    functions, imports = [], Counter()",
-        "\n    functions, imports = [], Counter()",
+        "    functions, imports = list[list[Any]](), Counter[str]()",
+        "\n    functions, imports = list[list[Any]](), Counter[str]()",
     )
 
     assert built.build() == []

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from merkl import FileRef, bash_task, file, files, pip_version_of, target, task
+from merkl import FileRef, Future, bash_task, file, files, pip_version_of, target, task
 
 VENDOR = Path("vendor/brotli")
 INCLUDE = "vendor/brotli/c/include"
@@ -25,7 +25,7 @@ INCLUDE = "vendor/brotli/c/include"
 
 
 @task
-def download(requirements: str):
+def download(requirements: str) -> FileRef:
     """The source distribution that a requirements file pins by its hash: pip takes no other."""
     to = Path(tempfile.mkdtemp())
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -78,7 +78,7 @@ PIECE = 1 << 16  # Bytes that brot.c reads at a time.
 
 
 @task(deps=[pip_version_of("brotli")])
-def compare(program: str):
+def compare(program: str) -> str:
     """Whether the program and Python's brotli read each other, and make the same bytes of the same pieces."""
     import random
 
@@ -115,20 +115,20 @@ def run(*command: str, stdin: bytes) -> bytes:
 
 
 @target
-def library(optimise: int = 2):
+def library(optimise: int = 2) -> object:
     """The static library."""
     objects = [compile_c(optimise, INCLUDE, source) for source in library_sources()]
     return archive(objects, library="build/libbrotli.a")
 
 
 @target
-def program(optimise: int = 2):
+def program(optimise: int = 2) -> object:
     """The program."""
     brotli = library(optimise)
     return link(compile_c(optimise, INCLUDE, "brot.c"), brotli) > "build/brot"
 
 
 @target(default=True)
-def check(optimise: int = 2):
+def check(optimise: int = 2) -> Future[str]:
     """The program, and how it compares with Python's brotli."""
     return compare(program(optimise)) > "build/compared.txt"

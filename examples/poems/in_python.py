@@ -5,7 +5,7 @@ merkl -f in_python.py build
 
 from pathlib import Path
 
-from merkl import bash_task, files, target
+from merkl import FileRef, Future, bash_task, files, target
 
 poems = files("texts/*.txt")
 titles = [Path(poem).stem for poem in poems]
@@ -42,7 +42,7 @@ check_task = bash_task(
 
 
 @target
-def vocabulary():
+def vocabulary() -> list[dict[str, Future[FileRef]]]:
     """The words of each poem."""
     made = [words(poem) for poem in poems]
     for poem, each in zip(poems, made):
@@ -51,19 +51,19 @@ def vocabulary():
 
 
 @target
-def common(top: int = 10):
+def common(top: int = 10) -> object:
     """The words that most poems use."""
     return in_common([each["vocabulary"] for each in vocabulary()], top=top) > "build/common.txt"
 
 
 @target(default=True)
-def report(top: int = 10):
+def report(top: int = 10) -> object:
     """How many words each poem has, and the words that they have in common."""
     sizes = [measure(poem) for poem in poems]
     return report_task(titles=titles, sizes=sizes, common=common(top)) > "build/report.txt"
 
 
 @target
-def check():
+def check() -> object:
     """See whether the report names every poem."""
     return check_task(titles=titles, report=report())

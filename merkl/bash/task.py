@@ -133,6 +133,11 @@ class BashTask(Placeable):
         self._static = encode((self.template.identity, self.options.identity))
 
     @property
+    def identity(self) -> bytes:
+        """What all its calls have in their keys, but for tools and ``deps``."""
+        return self._static
+
+    @property
     def shown(self) -> Sequence[Part]:
         """What of a call's parts is the same in all calls: the template and the options."""
         if self._shown is not None:
@@ -174,7 +179,7 @@ class BashTask(Placeable):
         given.take(self.template.placeholders, values)
         node = self._node(given)
         current = session()
-        current.made(node)
+        current.made(node, (args, kwargs))
         futures: dict[str, Future[Any]] = {output.name: Future(node, output.name) for output in node.outputs}
         for name, path in given.places.items():
             current.place(futures[name], path, False)

@@ -11,6 +11,7 @@ import click
 
 from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
 from merkl.cli.options import LOADS, Command, Options, options_of, scheduling, shared, words_of
+from merkl.cli.profiling import profiled
 from merkl.config import QUIET
 from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
@@ -36,8 +37,9 @@ from merkl.snapshot import recorder
 @click.option("--pull", is_flag=True, help="Run nothing: place what some cache has.")
 @click.option("--push", is_flag=True, help="Send results to the remote as they come.")
 @click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
+@click.option("--profile", metavar="FILE", help="Write to FILE where merkl's own time went, for pstats.")
 @click.pass_context
-def command(context: click.Context, words: tuple[str, ...], pull: bool) -> int:
+def command(context: click.Context, words: tuple[str, ...], pull: bool, profile: str | None) -> int:
     """Build TARGETs, or the default target.
 
     A TARGET is a name from `merkl list`, or the path of a file that some task makes; ./NAME is always a path.
@@ -48,10 +50,11 @@ def command(context: click.Context, words: tuple[str, ...], pull: bool) -> int:
     6 something would run and --frozen or --pull was given, 130 interrupted.
     """
     options = options_of(context)
-    if pull:
-        return _pull(options, words_of(context, words))
-    with asked(options, words_of(context, words)) as it:
-        return run_build(options, it)
+    with profiled(profile):
+        if pull:
+            return _pull(options, words_of(context, words))
+        with asked(options, words_of(context, words), runs=not options.dry_run) as it:
+            return run_build(options, it)
 
 
 def _pull(options: Options, words: list[str]) -> int:
@@ -61,7 +64,9 @@ def _pull(options: Options, words: list[str]) -> int:
     if options.force:
         raise UsageError("--pull runs nothing, and --force runs everything", hint="leave out one of them")
     code, _ = pull_tracked(options)
-    with asked(replace(options, frozen=True), words) as it:  # Nor does what the Merklfile evaluates run.
+    with asked(
+        replace(options, frozen=True), words, runs=True
+    ) as it:  # Nor does what the Merklfile evaluates run.
         if options.dry_run:
             return max(code, _preview(options, it))
         return max(code, fetch_results(options, it, it.chosen.selection.placements))
@@ -69,7 +74,7 @@ def _pull(options: Options, words: list[str]) -> int:
 
 def build_or_list(options: Options) -> int:
     """What ``merkl`` alone does: build the default target, or list what could be built."""
-    with project_of(options) as project:
+    with project_of(options, runs=not options.dry_run) as project:
         merklfile = loaded(options, project)
         if not merklfile.defaults:
             from merkl.cli.list import print_targets
@@ -138,7 +143,7 @@ def exit_code(done: BuildDone) -> int:
 
 def _preview(options: Options, it: Asked) -> int:
     judge = plan(it.project, it.chosen.selection, force=options.force)
-    names = it.labels()
+    names = it.labels(judge)
     paint = paint_of(options, sys.stdout)
     would = may = 0
     for step in unsettled(judge):

@@ -11,6 +11,7 @@ import click
 
 from merkl.cli.opening import asked, loaded, paint_of, project_of, reporter_of, tell
 from merkl.cli.options import Command, Options, options_of, shared, words_of
+from merkl.engine.joint import once
 from merkl.engine.placing import clean
 from merkl.engine.project import Placement, Project
 from merkl.engine.request import everything_placed
@@ -38,7 +39,7 @@ def command(context: click.Context, words: tuple[str, ...], stale: bool) -> int:
     if asked_for:
         with asked(options, asked_for) as it:
             placed = it.project.index.all_placed()
-            paths = [p.path for p in it.chosen.selection.placements if p.path in placed]
+            paths = [p.path for p in once(it.chosen.selection.placements) if p.path in placed]
             return _clean(options, it.project, paths)
     with project_of(options, options.existing()) as project:
         paths = _stale(options, project) if stale else sorted(project.index.all_placed())

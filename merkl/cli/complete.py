@@ -145,8 +145,29 @@ def _at(line: _Line, word: str) -> Answer:
         return Answer("files", base=line.base)
     if spelt.words == "none" or root is None:
         return Answer()
+    if spelt.words == "function" and line.words:
+        return Answer("files", base=line.base)  # Its parameters are known only to who imports it.
     with _Memory(root, line.base) as memory:
-        return _request(line, memory, word) if spelt.words == "request" else memory.saved(word)
+        if spelt.words == "function":
+            return _matching(word, _functions(root, memory))
+        if (
+            spelt.words == "either"
+            and "." in word
+            and (found := _matching(word, _functions(root, memory))).words
+        ):
+            return found
+        return memory.saved(word) if spelt.words == "saved" else _request(line, memory, word)
+
+
+def _functions(root: str, memory: "_Memory") -> Iterator[Candidate]:
+    """The functions that a command may be given: those of modules, and the targets of the Merklfile."""
+    from merkl.merklfile.offered import functions_in
+
+    found = dict.fromkeys(functions_in(root), "")
+    for each in memory.targets():
+        if "/" not in each["name"] and each["name"].isidentifier():
+            found[f"Merklfile.{each['name']}"] = str(each.get("doc", ""))
+    return (Candidate(name, about) for name, about in found.items())
 
 
 def _matching(word: str, candidates: Iterable[Candidate]) -> Answer:

@@ -45,7 +45,7 @@ def pull_request(options: Options, words: Sequence[str], *, overwrite: bool) -> 
 
 def _pull_rest(options: Options, words: Sequence[str], done: set[str], *, overwrite: bool) -> int:
     code = 0
-    with asked(options, words) as it:
+    with asked(options, words, runs=True) as it:
         selection = it.chosen.selection
         paths = [path for path in tracked_of(it.project, selection) if path not in done]
         if paths or (options.dry_run and not done):

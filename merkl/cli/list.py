@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from merkl.cli.opening import loaded, paint_of, project_of
+from merkl.cli.opening import loaded, paint_of, project_of, tell
 from merkl.cli.options import Command, Options, options_of, shared
 from merkl.config import is_yaml
 from merkl.engine.request import described
+from merkl.events import Note
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.targets import Target
 from merkl.report.words import one_line
@@ -28,7 +29,11 @@ def command(context: click.Context) -> int:
     """
     options = options_of(context)
     with project_of(options) as project:
-        print_targets(options, loaded(options, project))
+        merklfile = loaded(options, project)
+        if merklfile.unknown is not None:
+            project.notes.append(Note(f"{merklfile.unknown.headline}; targets below it are not listed"))
+        print_targets(options, merklfile)
+        tell(options, project.take_notes())
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from merkl.cli.options import Options
 from merkl.config import Config
 from merkl.digest import Key
+from merkl.engine.logged import keep_from_root
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen, open_merklfile, open_project, selected
 from merkl.engine.select import labels
@@ -23,6 +24,7 @@ from merkl.nodes import Future, walk
 from merkl.report.color import Paint, When, can_redraw, painter, wanted
 
 if TYPE_CHECKING:  # Only a build needs it.
+    from merkl.engine.judge import Judge
     from merkl.report.printed import Output
 
 
@@ -32,23 +34,27 @@ def paint_of(options: Options, stream: TextIO) -> Paint:
 
 
 @contextlib.contextmanager
-def project_of(options: Options, config: Config | None = None) -> Iterator[Project]:
+def project_of(options: Options, config: Config | None = None, *, runs: bool = False) -> Iterator[Project]:
     """The project that is meant, closed afterwards; what it has to say then is told."""
-    project = opened(options, config)
+    project = opened(options, config, runs=runs)
     try:
         yield project
     finally:
         project.close()
 
 
-def opened(options: Options, config: Config | None = None) -> Project:
-    """The project that is meant; what its Merklfile evaluates is shown as the options say."""
+def opened(options: Options, config: Config | None = None, *, runs: bool = False) -> Project:
+    """The project that is meant; what its Merklfile evaluates is shown as the options say.
+
+    Unless the command ``runs`` tasks, what a pipeline evaluates is not run.
+    """
     project = open_project(config or options.config())
-    project.builder = functools.partial(_evaluate, options)
+    project.only_looks, project.verbose = not runs, bool(options.verbose)
+    project.builder = functools.partial(evaluate_as, options)
     return project
 
 
-def _evaluate(options: Options, project: Project, futures: Sequence[Future[Any]]) -> list[Any]:
+def evaluate_as(options: Options, project: Project, futures: Sequence[Future[Any]]) -> list[Any]:
     """What ``.eval()`` in a Merklfile does: a build of its own, which has no last line."""
     from merkl.engine.build import Quiet, evaluate
 
@@ -56,6 +62,11 @@ def _evaluate(options: Options, project: Project, futures: Sequence[Future[Any]]
         return Quiet() if options.json else _lines(options, project, summary=False)
 
     return evaluate(project, futures, make_reporter=reporter)
+
+
+def loaded_quietly() -> contextlib.AbstractContextManager[object]:
+    """What the user's code prints while it says what to build goes to stderr: stdout is for what the command says."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +77,31 @@ class Asked:
     merklfile: Merklfile
     chosen: Chosen
 
-    def labels(self) -> dict[Key, str]:
-        """Every node's name for people."""
-        return labels(walk(self.chosen.selection.roots), self.project.placements)
+    def labels(self, judge: "Judge | None" = None) -> dict[Key, str]:
+        """Every node's name for people, also of those that a judge has met."""
+        found = labels(walk(self.chosen.selection.roots), self.project.placements)
+        if judge is not None:
+            found.steps = judge.steps
+        return found
 
 
 @contextlib.contextmanager
-def asked(options: Options, words: Sequence[str]) -> Iterator[Asked]:
-    """Load the Merklfile and choose what the words of a request ask for."""
-    with project_of(options) as project:
+def asked(options: Options, words: Sequence[str], *, runs: bool = False) -> Iterator[Asked]:
+    """Load the Merklfile and choose what the words of a request ask for; ``runs`` as for ``opened``."""
+    with project_of(options, runs=runs) as project:
         merklfile = loaded(options, project)
         yield Asked(project, merklfile, chosen(options, project, merklfile, words))
 
 
 def loaded(options: Options, project: Project) -> Merklfile:
-    """Run the project's Merklfile; what it prints goes to stderr, since stdout is for what the command says."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """Run the project's Merklfile."""
+    with loaded_quietly():
         return open_merklfile(project, options.sets)
 
 
 def chosen(options: Options, project: Project, merklfile: Merklfile, words: Sequence[str]) -> Chosen:
-    """What a request asks for; what targets print goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """What a request asks for."""
+    with loaded_quietly():
         return selected(project, merklfile, words, options.cwd)
 
 
@@ -104,6 +118,7 @@ def _lines(options: Options, project: Project, *, summary: bool = True, brief: b
     """Lines, and on a terminal a live block below them."""
     from merkl.report.lines import Lines, Shown
 
+    keep_from_root()
     output = cast("Output", project.config.output)
     endings = options.verbose if brief else options.progress != "none"
     shown = Shown(output, verbose=options.verbose, endings=endings, summary=summary and not brief)

@@ -11,7 +11,7 @@ from merkl.cli.moving import transferred
 from merkl.cli.options import Command, Options, options_of, shared, words_of
 from merkl.engine.naming import named
 from merkl.engine.project import Project
-from merkl.engine.push import last_results, push, results_of
+from merkl.engine.push import constructions_of, last_results, push, results_of
 from merkl.engine.transfer import no_remote, sidecars_below
 from merkl.nodes import walk
 from merkl.store.remote.upload import Result
@@ -61,6 +61,8 @@ def _push_request(options: Options, words: list[str]) -> int:
         selection = it.chosen.selection
 
         def results() -> Iterator[Result]:
-            yield from results_of(it.project, walk(selection.roots))
+            constructions, evaluated = constructions_of(it.project)
+            yield from results_of(it.project, walk([*selection.roots, *evaluated]))
+            yield from constructions
 
         return _push(options, it.project, tracked_of(it.project, selection), results())

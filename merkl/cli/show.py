@@ -15,12 +15,14 @@ from merkl.bash.task import BashCall
 from merkl.cli.opening import Asked, asked, paint_of, tell
 from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.digest import Digest
+from merkl.engine.contained import NotThere
 from merkl.engine.explain import describe, discovered
 from merkl.engine.judge import Judge, State
 from merkl.engine.request import plan
 from merkl.errors import MerklError
 from merkl.execute.workplace import Workplace
-from merkl.nodes import Artifact, Node
+from merkl.nodes import Artifact, Node, inside_of
+from merkl.python.batch import said_of
 from merkl.report.color import Paint
 from merkl.report.words import harmless, one_line, size
 
@@ -38,7 +40,7 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
     with asked(options, words_of(context, words)) as it:
         judge = plan(it.project, it.chosen.selection)
         names: dict[Any, str] = it.labels()
-        shown = [_Task(node, it, judge, names) for node in it.chosen.own]
+        shown = [ShownTask(node, it, judge, names) for node in it.chosen.own]
         if options.json:
             sys.stdout.write(
                 json.dumps({"version": 1, "tasks": [task.as_object() for task in shown]}, indent=2) + "\n"
@@ -50,7 +52,7 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
     return 0
 
 
-class _Task:
+class ShownTask:
     """One node, laid out."""
 
     def __init__(self, node: Node, it: Asked, judge: Judge, names: dict[Any, str]) -> None:
@@ -70,6 +72,13 @@ class _Task:
         for placement in it.chosen.selection.placements:
             if placement.future.node.key == node.key:
                 self.places.setdefault(placement.future.output, []).append(placement.path)
+                artifact = judge.artifact(placement.future)
+                if artifact is not None and not isinstance(artifact, NotThere):
+                    self.made[placement.future.output] = artifact
+        self.all_outputs = [
+            *node.outputs,
+            *(node.output(name) for name in self.places if inside_of(node, name) is not None),
+        ]
         self.command = self._command(judge)
 
     def _command(self, judge: Judge) -> str:
@@ -101,7 +110,7 @@ class _Task:
     def outputs(self) -> list[tuple[str, str]]:
         """What it makes, and where that is placed."""
         found = []
-        for output in self.node.outputs:
+        for output in self.all_outputs:
             artifact = self.made.get(output.name)
             known = (
                 f"{size(artifact.size)}, {artifact.digest.short}" if artifact is not None else "not known yet"
@@ -131,6 +140,8 @@ class _Task:
                     f"  {title}",
                     *(f"    {one_line(name)}  {paint(one_line(what), 'quiet')}" for name, what in rows),
                 ]
+        if said := said_of(self.node):
+            found.append(f"  note     {one_line(said)}")
         found.append("  in the key")
         for part in self.node.call.parts():
             name = f"{part.group} {part.name}".rstrip()
@@ -143,7 +154,7 @@ class _Task:
     def as_object(self) -> dict[str, Any]:
         """For programs."""
         outputs = []
-        for output in self.node.outputs:
+        for output in self.all_outputs:
             artifact = self.made.get(output.name)
             known = {} if artifact is None else {"digest": artifact.digest.hex(), "size": artifact.size}
             outputs.append(

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 # A command's line of help is here, so that the list of commands imports none of them.
 COMMANDS: Final = {
     "build": "Build targets: run what no cache has got.",
+    "run": "Call a function of a module, and build what it returns.",
     "watch": "Build again whenever something changes.",
     "list": "List the targets.",
     "why": "Say what would run, and what changed.",
@@ -20,6 +21,7 @@ COMMANDS: Final = {
     "pull": "Bring tracked files and results from store or remote.",
     "push": "Send tracked files and results to the remote.",
     "show": "Show a target's command, inputs, outputs and key.",
+    "debug": "Show all that is known of a function, a call of it, or a key.",
     "log": "Print what tasks printed.",
     "dag": "Draw the graph.",
     "clean": "Remove outputs; the store keeps them.",
@@ -32,13 +34,14 @@ COMMANDS: Final = {
     "doctor": "Check what merkl needs from this machine.",
     "completion": "Print the script with which a shell completes merkl's words.",
 }
-HIDDEN: Final = {"merge-sidecar": "merge_sidecar"}
-"""Commands that programs call, not people, and the modules they are in."""
+HIDDEN: Final = {"merge-sidecar": "merge_sidecar", "dot": "dot"}
+"""Commands that programs call, not people, or that have another name now, and the modules they are in."""
 
 Value = Literal["", "dir", "file", "text"]
 """What an option takes: nothing, a directory, a file, or something that nobody can guess."""
-Words = Literal["none", "request", "saved", "files"]
-"""What a command's words are: none, targets with values and paths, paths with saved edits, or any files."""
+Words = Literal["none", "request", "saved", "files", "function", "either"]
+"""What a command's words are: none, targets with values and paths, paths with saved edits, any files, a function with its
+arguments, or targets and functions."""
 
 
 class Option(NamedTuple):  # Not a dataclass: to import that takes longer than all the rest.
@@ -91,19 +94,31 @@ _SCHEDULING: Final = (
     Option(("--order",), "Which task starts first.", choices=("code", "critical-path")),
 )
 
+_RUNNING: Final = (
+    *_SCHEDULING,
+    Option(("--check-deps",), "Tell what tasks use and do not declare."),
+    Option(("--strict-deps",), "Fail a task that uses what it does not declare."),
+    Option(("--frozen",), "Fail rather than run a task."),
+    Option(("--pull",), "Run nothing: place what some cache has."),
+    Option(("--push",), "Send results to the remote as they come."),
+    Option(("--require-remote",), "Fail if the remote cannot be used."),
+    Option(("--profile",), "Write to FILE where merkl's own time went, for pstats.", "file"),
+)
+
 SPELT: Final = {
     "build": Spelt(
         "jobs keep-going dry-run force quiet output verbose json progress set rehash",
-        (
-            *_SCHEDULING,
-            Option(("--check-deps",), "Tell what tasks use and do not declare."),
-            Option(("--strict-deps",), "Fail a task that uses what it does not declare."),
-            Option(("--frozen",), "Fail rather than run a task."),
-            Option(("--pull",), "Run nothing: place what some cache has."),
-            Option(("--push",), "Send results to the remote as they come."),
-            Option(("--require-remote",), "Fail if the remote cannot be used."),
-        ),
+        _RUNNING,
         words="request",
+    ),
+    "run": Spelt(
+        "jobs keep-going dry-run force quiet output verbose json progress set rehash",
+        (
+            *_RUNNING,
+            Option(("--no-cache",), "Run everything, and keep no result in the cache."),
+            Option(("--clear",), "Forget the results of the function's own tasks first."),
+        ),
+        words="function",
     ),
     "watch": Spelt(
         "jobs keep-going quiet output verbose json progress set",
@@ -148,6 +163,7 @@ SPELT: Final = {
     ),
     "untrack": Spelt("dry-run quiet json", words="files"),
     "show": Spelt("json set", words="request"),
+    "debug": Spelt("json set", words="function"),
     "log": Spelt(
         "set",
         (Option(("-f", "--follow"), "Follow the tasks that run now, in another process, to their end."),),
@@ -160,14 +176,18 @@ SPELT: Final = {
             Option(("--format",), "How to draw it.", choices=("text", "json", "dot", "mermaid", "svg")),
             Option(("--files",), "Draw the input files too, and headers that were found."),
         ),
-        words="request",
+        words="either",
     ),
     "clean": Spelt(
         "dry-run quiet set",
         (Option(("--stale",), "Remove what merkl placed once and no target places now."),),
         words="request",
     ),
-    "clear": Spelt("dry-run quiet set", words="request"),
+    "clear": Spelt(
+        "dry-run quiet set",
+        (Option(("--all-except",), "Forget every result but those of what is named."),),
+        words="either",
+    ),
     "restore": Spelt(
         "dry-run quiet",
         (Option(("--version",), "The version to bring back, instead of the latest.", "text"),),

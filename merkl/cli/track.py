@@ -3,6 +3,7 @@
 It decides what the words mean.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from merkl.engine.project import Project
 from merkl.engine.tracking import Done, refresh, track
 from merkl.errors import UsageError
 from merkl.events import Note
+from merkl.store.builds import register_build
 from merkl.workspace import git
 from merkl.workspace.listing import glob_files, is_pattern
 from merkl.workspace.paths import absolute, normalise, unplaceable
@@ -37,10 +39,12 @@ def command(context: click.Context, paths: tuple[str, ...], move: bool) -> int:
     if move and not paths:
         raise UsageError("--move needs a PATH", hint="merkl track --move PATH")
     with project_of(options, options.existing()) as project:
-        if paths:
-            done = track(project, _meant(project, options, paths), move=move, dry_run=options.dry_run)
-        else:
-            done = refresh(project, dry_run=options.dry_run)
+        # As a build, so that nobody clears what has no sidecar yet.
+        with contextlib.nullcontext() if options.dry_run else register_build(project.config.state):
+            if paths:
+                done = track(project, _meant(project, options, paths), move=move, dry_run=options.dry_run)
+            else:
+                done = refresh(project, dry_run=options.dry_run)
         say(options, project, done)
         notes = [*project.take_notes(), *_hidden(project, done)]
         notes += [Note(f"{path} is left as it is: {why}") for path, why in done.left.items()]

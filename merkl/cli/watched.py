@@ -25,7 +25,7 @@ class Given:
     def open(self) -> Project:
         """See ``Door``."""
         ready_streams()  # The process is new.
-        return opening.opened(self.options)
+        return opening.opened(self.options, runs=True)
 
     def load(self, project: Project) -> Merklfile:
         """See ``Door``."""

@@ -17,6 +17,9 @@ from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.judge import Judge, Step, Waits
 from merkl.engine.placing import last_steps
 from merkl.engine.request import plan
+from merkl.events import Note
+from merkl.nodes import walk
+from merkl.python.batch import said_of
 from merkl.report.color import Paint
 from merkl.report.json import planned
 from merkl.report.words import harmless, one_line, plural
@@ -35,7 +38,7 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
     options = options_of(context)
     with asked(options, words_of(context, words)) as it:
         judge = plan(it.project, it.chosen.selection, force=options.force)
-        names = it.labels()
+        names = it.labels(judge)
         steps = unsettled(judge)
         last = last_steps(it.project, [step.node for step in steps], names)
         paint = paint_of(options, sys.stdout)
@@ -55,7 +58,8 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
             _print_rest(judge, names, paint)
         if not steps and not options.json:
             sys.stdout.write(f"nothing would run: {plural(len(judge.steps), 'task')}, all cached\n")
-        tell(options, it.project.take_notes())
+        said = dict.fromkeys(map(said_of, walk(it.chosen.selection.roots)))
+        tell(options, [*(Note(text) for text in said if text), *it.project.take_notes()])
     return 0
 
 

@@ -20,7 +20,9 @@ import merkl.python.run
 import merkl.python.send
 from merkl.bash.task import BashCall
 from merkl.digest import Digest, Key
+from merkl.engine.contained import refuse_absent
 from merkl.engine.discovery import Began, Files
+from merkl.engine.growing import put_index
 from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
 from merkl.engine.shares import Grant
@@ -29,6 +31,7 @@ from merkl.errors import InputChanged, MerklError, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
+from merkl.python.items import as_file, as_plain
 from merkl.python.task import PythonCall
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
@@ -57,6 +60,14 @@ class Attempt:
     views: Mapping[tuple[bytes, bool, Digest], bytes] = field(default_factory=dict)  # Their paths.
     began: Began | None = None  # Only for a node that discovers inputs.
     log_closed: bool = False
+    originals: list[tuple[bytes, Artifact]] = field(
+        default_factory=list
+    )  # To go once the record is published.
+    items: dict[str, Artifact] = field(
+        default_factory=dict
+    )  # Those that it has sent, by name; all are stored.
+    refused: Exception | None = None  # Why one of them could not be.
+    shared: bool = False  # Others of its batch use its workplace after it.
 
 
 class Attempts:
@@ -100,8 +111,10 @@ class Attempts:
         """Make the directories of a new attempt.
 
         Raises:
+            TaskOutsError: an input was named that was not made.
             WorkspaceError: they cannot be made.
         """
+        refuse_absent(node, inputs)
         try:
             stage, run = self._directories()
         except OSError as error:
@@ -121,7 +134,7 @@ class Attempts:
             run=run,
             environ=self._environ,
             view=view,
-            load=lambda artifact: merkl.python.run.load_value(self.project.shelter, artifact),
+            load=lambda artifact: as_plain(merkl.python.run.load_value(self.project.shelter, artifact)),
             stores=(self.project.config.store, self.project.shelter.directory),
             modules=self.project.project_modules,
             texts=self._texts,
@@ -174,6 +187,8 @@ class Attempts:
             attempt.place = replace(attempt.place, variables=dict(attempt.grant.variables))
         self.project.shelter.bring(attempt.inputs)
         if isinstance(call, BashCall):
+            pairs = zip(attempt.node.deps, attempt.inputs, strict=True)
+            attempt.inputs = [as_file(artifact, dep.name) for dep, artifact in pairs]
             attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
             if attempt.node.discovers:
                 attempt.began = Began.now(self.project)
@@ -226,6 +241,8 @@ class Attempts:
 
     def _taken_in(self, attempt: Attempt, ended: Ended) -> tuple[Record, Mapping[Digest, bytes]]:
         node, place = attempt.node, attempt.place
+        if attempt.refused is not None:
+            raise attempt.refused
         try:
             staged = self._collect(attempt, ended)
         except TaskFailed as error:
@@ -297,22 +314,31 @@ class Attempts:
 
     def _artifact(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
         """Put one output into the store, or among the small blobs."""
+        artifact = self._kept(staged, attempt, blobs)
+        if staged.remove is not None:
+            attempt.originals.append((staged.remove, artifact))
+        return artifact
+
+    def _kept(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
         if staged.data is not None:
             digest = Digest.of(staged.data)
             blobs[digest] = staged.data
             kind: Any = intern(staged.kind)  # It came through a pipe, and there are many of few kinds.
             serializer = intern(staged.serializer)
             return Artifact(kind, digest, len(staged.data), serializer=serializer, filename=staged.filename)
-        assert staged.path is not None
+        if staged.path is None:
+            return put_index(self.project, attempt.items, staged.serializer)
         path = os.path.join(self._root, staged.path)
         if staged.kind == "dir":
             return self._tree(staged, path)
-        digest, size = self._put(path, blobs)
+        digest, size = self._put(path, blobs, staged.digest)
         if digest in blobs and staged.kind == "file":
             attempt.staged[digest] = path
         return Artifact(staged.kind, digest, size, staged.executable, staged.serializer, staged.filename)
 
-    def _put(self, path: bytes, blobs: dict[Digest, bytes]) -> tuple[Digest, int]:
+    def _put(
+        self, path: bytes, blobs: dict[Digest, bytes], digest: Digest | None = None
+    ) -> tuple[Digest, int]:
         size = os.stat(path).st_size
         if size <= SMALL:
             with open(path, "rb", buffering=0) as file:
@@ -320,14 +346,14 @@ class Attempts:
             digest = Digest.of(data)
             blobs[digest] = data
             return digest, len(data)
-        return self.project.shelter.put_file(path, move=True), size
+        return self.project.shelter.put_file(path, move=True, digest=digest), size
 
     def _tree(self, staged: Staged, path: bytes) -> Artifact:
         taking = Taking(self.project.shelter)
         tree = read_output_tree(path, taking.take, shown=staged.filename)
         taking.end()
         digest = self.project.shelter.put_tree(tree)
-        return Artifact("dir", digest, tree.size, filename=staged.filename)
+        return Artifact("dir", digest, tree.size, serializer=staged.serializer, filename=staged.filename)
 
     def _close_log(self, attempt: Attempt) -> None:
         if not attempt.log_closed and isinstance(attempt.node.call, BashCall):
@@ -357,6 +383,8 @@ class Attempts:
 
     def discard(self, attempt: Attempt) -> None:
         """Remove what an attempt left; directories that it left empty serve another."""
+        if attempt.shared:
+            return
         stage, run = attempt.place.stage, attempt.place.run
         try:
             for name in self._left(stage):
@@ -384,6 +412,21 @@ class Attempts:
             for folder in pair:
                 remove_tree(os.fsdecode(os.path.join(self._root, folder)))
         self._spare.clear()
+
+
+def share_of(whole: Record, attempt: Attempt, outputs: Mapping[str, Artifact], seconds: float) -> Record:
+    """The record of one node of a batch, from that of the run that made all of them."""
+    return replace(
+        whole,
+        key=attempt.node.key,
+        content_key=attempt.content,
+        task=attempt.node.name,
+        outputs=outputs,
+        inputs=tuple(artifact.digest for artifact in attempt.inputs),
+        seconds=seconds,
+        arguments=_arguments(attempt.node),
+        dependencies=_dependencies(attempt.node),
+    )
 
 
 def no_room(error: OSError) -> WorkspaceError:

@@ -7,28 +7,35 @@ was learned is written back before it returns.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from merkl import events
 from merkl.config import CRITICAL_PATH
 from merkl.digest import Key
 from merkl.engine.attempt import Attempts
+from merkl.engine.contained import NotThere, absent
 from merkl.engine.discovery import change_finder
 from merkl.engine.frozen import refusal, require_placed
+from merkl.engine.joint import require_whole, whole
 from merkl.engine.judge import Judge, State
 from merkl.engine.lineage import remember
+from merkl.engine.logged import logged
 from merkl.engine.order import critical_path
-from merkl.engine.placing import Workspace, expected_seconds
+from merkl.engine.placing import Workspace, expected_seconds, is_there
 from merkl.engine.project import Project
+from merkl.engine.reading import Reading, reader_of
 from merkl.engine.schedule import Outcome, Schedule
-from merkl.engine.select import Selection, labels, select
+from merkl.engine.select import Labels, Selection, labels, select
 from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
 from merkl.engine.terminal import SharedTerminal, signals
-from merkl.errors import Interrupted, TaskFailed
+from merkl.engine.yields import in_order
+from merkl.errors import Interrupted, StoreCorrupt, TaskFailed
 from merkl.events import BuildDone, Reporter
 from merkl.execute.base import Executor, Terminal
-from merkl.nodes import Future, Node, using, walk
+from merkl.nodes import Artifact, Future, Node, using, walk
+from merkl.python.items import is_index, read_index, seen
 from merkl.python.run import lending, load_value
 from merkl.resources import totals_in
 from merkl.snapshot import recorder
@@ -69,6 +76,7 @@ def build(
     ``needs_bytes`` are Futures whose values the caller is going to read.  A failed task does not raise.
     """
     began = time.monotonic()
+    reporter = logged(reporter)
     everything = list(walk(selection.roots))
     names = labels(everything, project.placements)
     lease = register_build(project.config.state)
@@ -133,7 +141,7 @@ def build(
 def _planned(
     project: Project,
     selection: Selection,
-    names: Mapping[Key, str],
+    names: Labels,
     *,
     force: bool,
     needs_bytes: Sequence[Future[Any]],
@@ -147,9 +155,11 @@ def _planned(
     sweep_drafts(project.root)
     project.store.sweep()
     planned = judge(project, selection, force=force)
+    names.steps = planned.steps
     if needs_bytes:
-        planned.require_bytes([future.node for future in needs_bytes])
+        planned.require(needs_bytes)
         planned.want([])
+    require_whole(selection.placements, planned, partial(is_there, project))
     if project.config.frozen:
         require_placed(project, selection, planned)
         if (error := refusal(planned, names)) is not None:
@@ -212,7 +222,10 @@ def _pushing(project: Project) -> "Pushing | None":
     from merkl.engine.pushing import Pushing
 
     assert project.remote is not None
-    return Pushing(project.store, project.remote)
+    pushing = Pushing(project.store, project.remote)
+    for record in [] if project.pipelines is None else project.pipelines.take_fresh():
+        pushing.give(record, [record.key])
+    return pushing
 
 
 def _end_pushing(pushing: "Pushing", outcome: Outcome, reporter: Reporter) -> None:
@@ -281,23 +294,46 @@ def evaluate(
         Interrupted: the user pressed Ctrl-C.
     """
     nodes = {node.key for node in walk(futures)}
-    placements = [placement for placement in project.placements if placement.future.node.key in nodes]
-    selection = select(futures, placements)
-    reporter = make_reporter()
-    done, judged = build(project, selection, reporter, needs_bytes=futures)
-    if done.interrupted:
-        raise Interrupted("interrupted")
-    if done.errors:
-        raise done.errors[0]
-    return [_value(project, future, judged) for future in futures]
+    asked = (placement for placement in project.placements if placement.future.node.key in nodes)
+    placements = whole(project.placements, asked)
+    first, after = in_order(project.ordered, [future.node for future in futures], {})
+    selection = select(futures, placements, effects=first, after=after)
+    for last in (False, True):
+        done, judged = build(project, selection, make_reporter(), needs_bytes=futures)
+        if done.interrupted:
+            raise Interrupted("interrupted")
+        if done.errors:
+            raise done.errors[0]
+        try:
+            return [value_of(project, future, judged) for future in futures]
+        except StoreCorrupt:  # It was set aside, and is made again.
+            if last:
+                raise
+    raise AssertionError("a value is returned, or an error raised")
 
 
-def _value(project: Project, future: Future[Any], judged: Judge) -> Any:
+def value_of(project: Project, future: Future[Any], judged: Judge) -> Any:
+    """The value of a Future that a build made or found; for a file or directory, a reference to it.
+
+    Raises:
+        TaskFailed: the task left none.
+    """
     artifact = judged.artifact(future)
     if artifact is None:
         raise TaskFailed(f"{future.node.name} left no result that could be kept", at=future.node.place)
+    if isinstance(artifact, NotThere):
+        raise absent(artifact, at=future.node.place)
+    if isinstance(future, Reading):
+        return reader_of(project.shelter, future, artifact)
+    return _read(project, artifact, artifact.filename or future.output or future.node.name)
+
+
+def _read(project: Project, artifact: Artifact, name: str) -> Any:
+    """What user code gets for an artifact; of a list, each item when it is asked for."""
     if artifact.kind == "value":
         return load_value(project.shelter, artifact)
-    name = os.fsencode(artifact.filename or future.output or future.node.name)
-    path = project.view(artifact, name)
+    if is_index(artifact):
+        items = read_index(artifact, project.shelter.read)
+        return seen(items, artifact.serializer, lambda made: _read(project, made, made.filename or "file"))
+    path = project.view(artifact, os.fsencode(name))
     return DirRef(path) if artifact.kind == "dir" else FileRef(path)

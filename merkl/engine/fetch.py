@@ -13,6 +13,7 @@ from merkl import events
 from merkl.digest import Key
 from merkl.engine.build import judge
 from merkl.engine.frozen import prediction, require_placed, unsettled
+from merkl.engine.joint import combined, futures_of, once
 from merkl.engine.judge import Cached, CutOff, Judge, State, Step
 from merkl.engine.placing import Workspace, is_replaceable, is_there
 from merkl.engine.project import Placement, Project
@@ -86,10 +87,11 @@ def replaceable(
     project: Project, placements: Sequence[Placement]
 ) -> tuple[list[Placement], list[MerklError]]:
     """The placements at which nothing of the user's lies, and why the others are not."""
-    free, errors = [], list[MerklError]()
-    for placement in placements:
+    errors = list[MerklError]()
+    able: set[str] = set()
+    for placement in once(placements):
         if is_replaceable(project, placement.path) or _is_as_known(project, placement):
-            free.append(placement)
+            able.add(placement.path)
         else:
             link = link_at(project.root, placement.path)
             whose = f"a link of yours, -> {link}," if link else "not merkl's,"
@@ -99,18 +101,24 @@ def replaceable(
                     hint=f"`merkl pull --force {placement.target or placement.path}` saves and replaces it",
                 )
             )
-    return free, errors
+    return [placement for placement in placements if placement.path in able], errors
 
 
 def _is_as_known(project: Project, placement: Placement) -> bool:
-    artifact = project.artifact(placement.future)
+    artifacts = [project.artifact(future) for future in futures_of(placement)]
+    artifact = combined(artifacts) if placement.joint else artifacts[0]
     return artifact is not None and is_there(project, placement.path, artifact)
 
 
 def _bring(project: Project, selection: Selection, planned: Judge) -> None:
     """Fetch the bytes of what was asked for: all together, which is faster than one by one."""
-    steps = [planned.steps[node.key] for node in selection.roots if node.key in planned.steps]
-    project.shelter.bring(a for step in steps if step.state is State.KNOWN for a in step.artifacts.values())
+    placed = {placement.future.node.key for placement in selection.placements}
+    wanted = [planned.artifact(placement.future) for placement in selection.placements]
+    for node in selection.roots:
+        step = planned.steps.get(node.key)
+        if node.key not in placed and step is not None and step.state is State.KNOWN:
+            wanted += step.artifacts.values()
+    project.shelter.bring(artifact for artifact in wanted if artifact is not None)
 
 
 def _report(step: Step, label: str, reporter: Reporter) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from merkl.digest import Key
 from merkl.engine.explain import describe
+from merkl.engine.joint import artifact_at, futures_of, once
 from merkl.engine.judge import Judge, State, Step, Waits
 from merkl.engine.placing import is_there
 from merkl.engine.project import Project
@@ -36,11 +37,11 @@ def prediction(judge: Judge, step: Step) -> tuple[str, str]:
 
 def require_placed(project: Project, selection: Selection, judge: Judge) -> None:
     """Ask the judge for the bytes of what would have to be placed, so that it says if they are gone."""
-    for placement in selection.placements:
-        step = judge.steps[placement.future.node.key]
-        artifact = step.artifacts.get(placement.future.output)
-        if step.state is State.KNOWN and not (artifact and is_there(project, placement.path, artifact)):
-            judge.require_bytes([step.node])
+    for placement in once(selection.placements):
+        artifact = artifact_at(judge, placement)
+        if artifact is None or not is_there(project, placement.path, artifact):
+            futures = futures_of(placement)
+            judge.require(f for f in futures if judge.steps[f.node.key].state is State.KNOWN)
     judge.want([])
 
 

@@ -11,12 +11,14 @@ A plan is a judge to which nothing has been reported yet; a build is the same ju
 
 import enum
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from merkl.digest import Digest, Key
-from merkl.nodes import Artifact, Future, Node, content_key
+from merkl.engine.contained import Contents, NotThere, all_inside, find_inside, held, unreadable
+from merkl.nodes import Artifact, Dep, Future, Node, content_key, inside_of, item_name
+from merkl.python.mapping import Mapped
 from merkl.store.base import Discovered, Record
 
 
@@ -95,7 +97,10 @@ class Step:
     __slots__ = (
         "artifacts",
         "by_key",
+        "calls",
         "content",
+        "contents",
+        "early",
         "missing",
         "needs_bytes",
         "node",
@@ -120,6 +125,9 @@ class Step:
         self.by_key = False  # Whether the record came by the key, so that its inputs must still agree.
         self.rerun: Runs | None = None  # Runs whatever the content key says, for this reason.
         self.ran = False
+        self.contents: Contents | None = None  # Of what its outputs contain, if somebody named that.
+        self.early: dict[str, Artifact] | None = None  # Items that are there before it has ended.
+        self.calls: dict[str, Node] | None = None  # Of a mapped task: those for known items, by name.
 
 
 class Lookup(Protocol):
@@ -128,6 +136,7 @@ class Lookup(Protocol):
     def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]: ...
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]: ...
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]: ...
+    def read(self, digest: Digest) -> bytes | None: ...
 
 
 FindChange: TypeAlias = Callable[[Discovered], str | None]
@@ -166,6 +175,10 @@ class Judge:
         self._readers: dict[Key, list[Step]] = {}  # By node, the steps that name it as a dependency.
         self._judgeable: list[Step] = []
         self._ready: list[tuple[int, Key]] = []
+        # By the call for an item, the lists that its result goes into, and under which name.
+        self._lists: dict[Key, list[tuple[Step, str]]] = {}
+        self._arrived: list[tuple[Step, dict[str, Artifact]]] = []  # Items that nobody has heard of yet.
+        self.to_join: list[Step] = []  # Lists whose items are all there, for whoever puts them together.
         self.newly_known: dict[Key, Step] = {}  # For whoever places and reports; emptied by them.
         self.newly_skipped: list[tuple[Step, Node]] = []  # With what failed; likewise.
 
@@ -187,6 +200,20 @@ class Judge:
         for step in steps:
             step.needs_bytes = True
         self._check_bytes(known)
+
+    def require(self, futures: "Iterable[Future[Any]]") -> None:
+        """Say that the bytes of these outputs are needed here; of one inside another, only its own."""
+        whole: dict[Key, Node] = {}
+        for future in futures:
+            step = self.steps[future.node.key]
+            if inside_of(future.node, future.output) is None:
+                whole[future.node.key] = future.node
+                continue
+            step.contents = step.contents or Contents()
+            step.contents.wanted.add(future.output)
+            if step.state is State.KNOWN and not step.ran:
+                self._check_inside(step, [future.output])
+        self.require_bytes(whole.values())
 
     def _demand(self, nodes: Iterable[Node]) -> list[Step]:
         """Ask the store for the keys of ``nodes``, and of the dependencies of those it cannot answer, wave by wave."""
@@ -243,9 +270,15 @@ class Judge:
         step.state = State.WAITING
         step.by_key = False
         for dep in step.node.deps:
-            self._wait_for(step, self.steps[dep.future.node.key])
+            if not self._has(dep):
+                self._wait_for(step, self.steps[dep.future.node.key])
         if not step.missing:
             self._judgeable.append(step)
+
+    def _has(self, dep: Dep) -> bool:
+        """Whether it is known what a dependency really is."""
+        other = self.steps[dep.future.node.key]
+        return other.state is State.KNOWN or (other.early is not None and dep.future.output in other.early)
 
     def _wait_for(self, step: Step, other: Step) -> None:
         if other.state is State.KNOWN or other is step or other.node.key in step.missing:
@@ -263,8 +296,12 @@ class Judge:
         """
         doubtful = [step for step in fresh if step.by_key and step.node.deps and step.state is State.KNOWN]
         for step in sorted(doubtful, key=lambda step: step.node.serial):  # Dependencies first.
-            needed = [self.steps.get(dep.future.node.key) for dep in step.node.deps]
-            unsettled = [other for other in needed if other is not None and other.state not in ENDED]
+            needed = [
+                other
+                for dep in step.node.deps
+                if (other := self.steps.get(dep.future.node.key)) is not None and not self._has(dep)
+            ]
+            unsettled = [other for other in needed if other.state not in ENDED]
             if unsettled:
                 self._take_back(step)
                 for other in unsettled:
@@ -277,9 +314,10 @@ class Judge:
         """Whether a record was made from what the dependencies of ``node``, as far as they are known, really produced."""
         for dep, was in zip(node.deps, record.inputs, strict=True):
             other = self.steps.get(dep.future.node.key)
-            if other is None or other.state is not State.KNOWN:
+            if other is None or not self._has(dep):
                 continue
-            if other.artifacts[dep.future.output].digest != was:
+            made = self.artifact_of(other, dep.future.output)
+            if made is None or made.digest != was:
                 return False
         return True
 
@@ -297,13 +335,16 @@ class Judge:
     def _take_back(self, step: Step) -> None:
         step.state = State.WAITING
         step.artifacts = {}
+        if step.contents is not None:
+            step.contents.forget()
         self.newly_known.pop(step.node.key, None)
 
     # ---- judging -----------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         """Judge every step whose dependencies are known, until none is left."""
-        while self._judgeable:
+        while self._judgeable or self._arrived:
+            self._hear_of_arrivals()
             batch, self._judgeable = self._judgeable, []
             to_ask: list[Step] = []
             for step in batch:
@@ -311,7 +352,7 @@ class Judge:
                     continue
                 if step.by_key and step.record is not None:
                     self._confirm(step, step.record)
-                elif not self._deps_known(step):
+                elif not self._deps_known(step) or not self._deps_open(step):
                     self._wait_for_deps(step)
                 else:
                     step.content = content_key(step.node, self.inputs(step.node))
@@ -330,7 +371,15 @@ class Judge:
                     self._will_run(step, reason)
 
     def _deps_known(self, step: Step) -> bool:
-        return all(self.steps[dep.future.node.key].state is State.KNOWN for dep in step.node.deps)
+        return all(map(self._has, step.node.deps))
+
+    def _deps_open(self, step: Step) -> bool:
+        """Whether it can be told what every dependency really is; if not, what holds it is to be made again."""
+        for dep in step.node.deps:
+            other = self.steps[dep.future.node.key]
+            if other.state is State.KNOWN and self.artifact_of(other, dep.future.output) is None:
+                self.lost(other, dep.future.output)
+        return self._deps_known(step)
 
     def _confirm(self, step: Step, record: Record) -> None:
         """Take a held-back answer by key if the dependencies known now are those it was made from."""
@@ -362,8 +411,10 @@ class Judge:
 
     def _will_run(self, step: Step, reason: Runs) -> None:
         step.verdict = reason
-        needed = [dep.future.node for dep in step.node.deps]
-        self.require_bytes(needed)
+        if isinstance(step.node.call, Mapped):
+            self._spread(step, step.node.call)
+        self.require(dep.future for dep in step.node.deps)
+        needed = [dep.future.node for dep in step.node.deps if not self._has(dep)]
         for node in (*needed, *self._after.get(step.node.key, ())):
             if node.key in self.steps:
                 self._wait_for(step, self.steps[node.key])
@@ -372,6 +423,9 @@ class Judge:
 
     def _make_ready(self, step: Step) -> None:
         step.state = State.READY
+        if isinstance(step.node.call, Mapped):
+            self.to_join.append(step)
+            return
         heapq.heappush(self._ready, (self.rank(step.node), step.node.key))
 
     def _check_bytes(self, known: Sequence[Step]) -> None:
@@ -379,21 +433,130 @@ class Judge:
         known = [step for step in known if not step.ran]
         if not known:
             return
-        present = self._lookup.present(a for step in known for a in step.artifacts.values())
+        present = self._lookup.present(held(a) for step in known for a in step.artifacts.values())
         for step in known:
             for name, artifact in step.artifacts.items():
-                if artifact.digest not in present:
+                if held(artifact).digest not in present:
                     self.lost(step, name)
                     break
+
+    def _check_inside(self, step: Step, names: Iterable[str]) -> None:
+        """As ``_check_bytes``, for outputs inside others."""
+        assert step.contents is not None
+        present = step.contents.present
+        for name in names:
+            made = self.artifact_of(step, name)
+            if isinstance(made, NotThere):
+                continue
+            if made is None or (held(made).digest not in present and not self._lookup.present([held(made)])):
+                self.lost(step, name)
+                return
+            present.add(held(made).digest)
 
     def lost(self, step: Step, output: str) -> None:
         """Take back an answer whose bytes turned out to be gone, or damaged; the node runs again."""
         step.rerun = step.verdict = OutputGone(output)
         step.ran = False
+        step.early = None
         self._take_back(step)
         self._hold_readers(step)
         self._recheck(self._demand(dep.future.node for dep in step.node.deps))
         self._wait_for_deps(step)
+
+    # ---- lists -------------------------------------------------------------------------------------------------
+
+    def streamed(self, step: Step, items: Mapping[str, Artifact]) -> None:
+        """A step that runs has made some items of its one output, and goes on."""
+        self._arrived.append((step, dict(items)))
+        self._settle()
+
+    def calls(self, step: Step) -> list[tuple[str, Node]]:
+        """The calls for all items of the list that a mapped task waits for, which is known; empty if it turns out not to be.
+
+        By the items' names, in their order.
+        """
+        call = step.node.call
+        assert isinstance(call, Mapped)
+        source = self.steps[call.items.node.key]
+        source.contents = source.contents or Contents()
+        items = all_inside(self._lookup, call.items.output, source.artifacts, source.contents)
+        if items is None:
+            self.lost(source, call.items.output)
+            return []
+        return [(name, self._call_for(step, call, name)) for name in items]
+
+    def _call_for(self, step: Step, call: Mapped, name: str) -> Node:
+        step.calls = step.calls or {}
+        if name not in step.calls:
+            node = step.calls[name] = call.call_for(name)
+            self._lists.setdefault(node.key, []).append((step, name))
+        return step.calls[name]
+
+    def _spread(self, step: Step, call: Mapped) -> None:
+        """Let a mapped task wait for its calls, and make those again that were made from other items."""
+        nodes = [node for _, node in self.calls(step)]
+        if not all(map(self._has, step.node.deps)):
+            return  # The list is to be made again.
+        call.gather(nodes)
+        self._recheck(self._demand(nodes))
+        for node in nodes:
+            other = self.steps[node.key]
+            if other.record is not None and not self._agrees(node, other.record):
+                self._judge_again(other)
+        self.require_bytes(nodes)
+        for node in nodes:
+            self._wait_for(step, self.steps[node.key])
+
+    def _judge_again(self, step: Step) -> None:
+        """Something that a step is made from is not what it was."""
+        if step.state is State.KNOWN:
+            self._take_back(step)
+            step.ran = False
+        if step.state in (State.WAITING, State.READY):
+            step.record = None
+            self._wait_for_deps(step)
+
+    def _hear_of_arrivals(self) -> None:
+        """Let those who wait for an item go on, and make the calls for new ones."""
+        while self._arrived:
+            arrived, self._arrived = self._arrived, []
+            together: dict[Key, tuple[Step, dict[str, Artifact]]] = {}
+            for step, items in arrived:
+                together.setdefault(step.node.key, (step, {}))[1].update(items)
+            nodes = [node for step, items in together.values() for node in self._heard(step, items)]
+            self._recheck(self._demand(nodes))
+
+    def _heard(self, step: Step, items: Mapping[str, Artifact]) -> list[Node]:
+        """Let those who wait for items of a step hear of them; the calls for these."""
+        if step.state is State.KNOWN:
+            return []  # Its list is known, and with it all items.
+        early = step.early = {} if step.early is None else step.early
+        changed = {name for name, made in items.items() if early.get(name, made).digest != made.digest}
+        early.update(items)
+        nodes: list[Node] = []
+        for waiter in step.waiters:
+            if waiter.by_key or waiter.state is not State.WAITING:
+                continue
+            call = waiter.node.call
+            if isinstance(call, Mapped) and call.items.node.key == step.node.key:
+                nodes += self._calls_for_new(waiter, call, items, changed)
+            elif all(self._has(dep) for dep in waiter.node.deps if dep.future.node.key == step.node.key):
+                waiter.missing.discard(step.node.key)
+                if not waiter.missing:
+                    self._judgeable.append(waiter)
+        return nodes
+
+    def _calls_for_new(
+        self, step: Step, call: Mapped, items: Mapping[str, Artifact], changed: Container[str]
+    ) -> Iterator[Node]:
+        """The calls of a mapped task for items that have come; those for ``changed`` ones are judged again."""
+        for output in items if call.streams else ():
+            name = _name_in(call.items.output, output)
+            if name is not None:
+                node = self._call_for(step, call, name)
+                if output in changed and node.key in self.steps:
+                    self._judge_again(self.steps[node.key])
+                yield node
 
     # ---- being told --------------------------------------------------------------------------------------------
 
@@ -499,6 +662,9 @@ class Judge:
         step.verdict = verdict
         step.artifacts = artifacts
         self.newly_known[step.node.key] = step
+        for whole, item in self._lists.get(step.node.key, ()):
+            made = {item_name(output, item): artifact for output, artifact in artifacts.items()}
+            self._arrived.append((whole, made))
         waiters, step.waiters = step.waiters, []
         for waiter in waiters:
             waiter.missing.discard(step.node.key)
@@ -506,17 +672,37 @@ class Judge:
                 self._judgeable.append(waiter)
         if step.needs_bytes and not step.ran:
             self._check_bytes([step])
+        if step.contents is not None and step.state is State.KNOWN and not step.ran:
+            self._check_inside(step, step.contents.wanted)
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
     def inputs(self, node: Node) -> list[Artifact]:
         """What the dependencies of ``node`` really produced, in their order; all must be known."""
-        return [self.steps[dep.future.node.key].artifacts[dep.future.output] for dep in node.deps]
+        return [self._made(dep.future) for dep in node.deps]
+
+    def _made(self, future: "Future[Any]") -> Artifact:
+        step = self.steps[future.node.key]
+        found = self.artifact_of(step, future.output)
+        return unreadable(step.node, future.output) if found is None else found
+
+    def artifact_of(self, step: Step, output: str) -> Artifact | None:
+        """What a known step made as that output; None if it lies inside another of which nothing can be told any more."""
+        found = step.artifacts.get(output)
+        if found is None and step.early is not None and step.state is not State.KNOWN:
+            found = step.early.get(output)
+        if found is not None:
+            return found
+        step.contents = step.contents or Contents()
+        found = find_inside(self._lookup, step.node, output, step.artifacts, step.contents)
+        return unreadable(step.node, output) if found is None and step.ran else found
 
     def artifact(self, future: "Future[Any]") -> Artifact | None:
         """What is known of a Future that was asked for, or None."""
         step = self.steps.get(future.node.key)
-        return step.artifacts.get(future.output) if step is not None and step.state is State.KNOWN else None
+        return (
+            self.artifact_of(step, future.output) if step is not None and step.state is State.KNOWN else None
+        )
 
     def verdict(self, step: Step) -> Verdict:
         """Why a step will or will not run, or what has to be known first."""
@@ -526,6 +712,13 @@ class Judge:
             (self.steps[key].node for key in step.missing), key=lambda node: node.serial, default=step.node
         )
         return Waits(first)
+
+
+def _name_in(output: str, name: str) -> str | None:
+    """The name that an item has inside the output it lies in, if that is ``output``."""
+    if not output:
+        return name
+    return name[len(output) + 1 :] if name.startswith(f"{output}/") else None
 
 
 def _complete(node: Node, record: Record) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from blake3 import blake3
 
 from merkl.digest import Digest, Key
+from merkl.engine.joint import futures_of, key_of_file, once
 from merkl.engine.judge import Judge, State
 from merkl.engine.project import Placement, Project
 from merkl.errors import InputMissing
@@ -25,7 +26,9 @@ def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Place
     Nothing is written, nor put together, if it is known already.
     """
     known = [
-        placement for placement in placements if judge.steps[placement.future.node.key].state is State.KNOWN
+        placement
+        for placement in once(placements)
+        if all(judge.steps[future.node.key].state is State.KNOWN for future in futures_of(placement))
     ]
     if not known:
         return
@@ -39,9 +42,14 @@ def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Place
         numbers[node.key] = len(described)
         own = [sources.setdefault(each, len(sources)) for each in _sources(node, judge)]
         described.append((own, [numbers[dep.future.node.key] for dep in node.deps]))
+    made: dict[str, tuple[Key, int]] = {}
+    for placement in known:
+        key = placement.future.node.key
+        made[placement.path] = key, numbers[key]
+        if placement.joint:  # It stands for all that went into the file.
+            made[placement.path] = key_of_file(placement), len(described)
+            described.append(([], sorted({numbers[future.node.key] for future in placement.joint})))
     value = json.dumps({"sources": list(sources), "nodes": described}, separators=(",", ":"))
-    keys = {placement.path: placement.future.node.key for placement in known}
-    made = {path: (key, numbers[key]) for path, key in keys.items()}
     project.index.lineages.set(name, value.encode("ascii"), made)
 
 
@@ -49,7 +57,8 @@ def _name(nodes: Sequence[Node], known: Sequence[Placement], judge: Judge) -> by
     """What tells this lineage from others: keys have all that was named in them, and open nodes what they found."""
     hasher = blake3()
     for placement in sorted(known, key=lambda each: each.path):
-        hasher.update(placement.future.node.key)
+        for future in futures_of(placement):
+            hasher.update(future.node.key)
         hasher.update(placement.path.encode("utf-8", "surrogateescape") + b"\0")
     for node in nodes:
         if node.discovers:

@@ -14,7 +14,10 @@ from typing import BinaryIO, Final
 
 from merkl import events
 from merkl.digest import Digest, Key
+from merkl.engine.contained import NotThere, absent
 from merkl.engine.explain import all_parts
+from merkl.engine.joint import artifact_at, key_of_file, record_of
+from merkl.engine.jointfile import LostValue, draft_of
 from merkl.engine.judge import Judge, State, Step
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import plain_label
@@ -22,8 +25,11 @@ from merkl.engine.sidecars import keep
 from merkl.errors import PlacementError, SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
+from merkl.python.items import MerklList, as_placed, as_plain
 from merkl.python.run import load_value
 from merkl.stamp import Absent, Stamp
+from merkl.store.many import write_many
+from merkl.store.serializers import is_own_extension
 from merkl.store.written import for_extension, writes_text_as_it_is
 from merkl.tree import Tree
 from merkl.workspace import ledger
@@ -54,6 +60,7 @@ class Workspace:
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
         self._with_sidecar: list[str] = []
+        self._lacking: dict[str, set[Key]] = {}  # By path of a file of many values, what was not known yet.
 
     def places(self, node: Node) -> bool:
         """Whether this build places an output of ``node``."""
@@ -85,11 +92,22 @@ class Workspace:
             StoreCorrupt: what the step has just made is damaged already.
         """
         for placement in self._wanted.get(step.node.key, ()):
-            artifact = step.artifacts[placement.future.output]
+            if placement.joint:
+                if not self._place_joint(placement, step, judge):
+                    return False
+                continue
+            artifact = judge.artifact_of(step, placement.future.output)
+            if artifact is None:
+                judge.lost(step, placement.future.output)
+                return False
+            if isinstance(artifact, NotThere):
+                raise absent(artifact, output=placement.path, at=placement.place)
+            artifact = as_placed(artifact, placement.path)
             if not self._is_there(placement, artifact, step):
-                judge.require_bytes([step.node])
+                judge.require([placement.future])
                 if step.state is not State.KNOWN:
                     return False
+                self.project.shelter.alone(artifact)
                 try:
                     self._put_or_blame(placement, artifact)
                 except StoreCorrupt as error:
@@ -101,6 +119,48 @@ class Workspace:
             if placement.sidecar:
                 self._write_sidecar(placement, artifact)
         return True
+
+    def _place_joint(self, placement: Placement, step: Step, judge: Judge) -> bool:
+        """Write a file of many values, once all are known; False if the bytes of ``step``'s are gone."""
+        path = placement.path
+        if path not in self._lacking:
+            self._lacking[path] = {future.node.key for future in placement.joint}
+        self._lacking[path].discard(step.node.key)
+        artifact = None if self._lacking[path] else artifact_at(judge, placement)
+        if artifact is not None and not is_there(self.project, path, artifact):
+            judge.require(placement.joint)
+            judge.want([])
+            artifact = artifact_at(judge, placement)
+            if artifact is None or not self._put_joint(placement, artifact, judge):
+                return step.state is State.KNOWN
+        if artifact is not None and placement.sidecar:
+            self._keep_written(path)
+            self._write_sidecar(placement, Artifact("file", artifact.digest, 0))
+        return True
+
+    def _put_joint(self, placement: Placement, artifact: Artifact, judge: Judge) -> bool:
+        """Put a file of many values in place; False if the bytes of one are gone, which is then made again."""
+        made = [judge.steps[future.node.key].artifacts[future.output] for future in placement.joint]
+        try:
+            with draft_of(self.project, placement, made) as draft:
+                self._put_written(placement, artifact, draft.artifact, draft.path)
+            self.project.shelter.publish([(record_of(placement), True)], {})
+        except LostValue as lost:
+            future = placement.joint[lost.index]
+            step = judge.steps[future.node.key]
+            if step.ran:
+                raise lost.error from None
+            self.reporter.report(events.Note(lost.error.headline, lost.error.hint))
+            judge.lost(step, future.output)
+            judge.want([])
+            return False
+        return True
+
+    def _keep_written(self, path: str) -> None:
+        """Let the store have what a sidecar names: it is the bytes of no output."""
+        found = self.project.index.look(path)
+        if isinstance(found, Artifact) and not self.project.shelter.has([found.digest]):
+            self.project.shelter.put_file(os.path.join(self.project.root, path))
 
     def _is_there(self, placement: Placement, artifact: Artifact, step: Step) -> bool:
         """Whether the path already has what it should; if merkl did not put it there, it is remembered as if it had."""
@@ -187,6 +247,10 @@ class Workspace:
             return value
         buffer = io.BytesIO()
         try:
+            if isinstance(value, MerklList):
+                write_many(placement.path, value, buffer)
+                return buffer.getvalue()
+            value = as_plain(value)
             for_extension(os.path.splitext(placement.path)[1]).dump(value, buffer)
         except SerializationError as error:
             error.details.setdefault("output", f"{placement.future.node.name}, placed at {placement.place}")
@@ -194,9 +258,9 @@ class Workspace:
         return buffer.getvalue()
 
     def _put_written(
-        self, placement: Placement, artifact: Artifact, written: Artifact, data: bytes | None
+        self, placement: Placement, artifact: Artifact, written: Artifact, data: bytes | str | None
     ) -> None:
-        """Put the written form of a value in place, unless it is there; without ``data`` from the store."""
+        """Put the written form of a value in place, unless it is there: ``data``, a file at that path, or from the store."""
         found = self.project.index.look(placement.path)
         if not (
             isinstance(found, Artifact)
@@ -205,6 +269,9 @@ class Workspace:
             replace = self._make_replaceable(placement.path)
             if data is None:
                 stamp = self._put_file(placement.path, written, replace)
+            elif isinstance(data, str):
+                with open(data, "rb") as file:
+                    stamp = place_file(self.project.root, placement.path, file, replace=replace)
             else:
                 stamp = place_file(self.project.root, placement.path, data, replace=replace)
             self.project.index.seen(placement.path, stamp, written.digest)
@@ -228,11 +295,10 @@ class Workspace:
             return Tree.decode(content.read())
 
     def _remember(self, placement: Placement, artifact: Artifact, value: str = "") -> None:
-        node = placement.future.node
         self.project.index.set_placed(
             placement.path,
             ledger.Placement(
-                artifact.kind, artifact.digest, artifact.executable, node.key, placement.future.output,
+                artifact.kind, artifact.digest, artifact.executable, *_maker_of(placement),
                 placement.target, placement.sidecar, time.time_ns(), value,
             ),
         )  # fmt: skip
@@ -247,7 +313,7 @@ class Workspace:
         node = placement.future.node
         modified = os.stat(where).st_mtime_ns
         sidecar = Sidecar(
-            kind, digest, size, modified, artifact.executable, node.key, placement.future.output, node.name,
+            kind, digest, size, modified, artifact.executable, *_maker_of(placement), node.name,
             artifact.serializer,
         )  # fmt: skip
         kept = write_sidecar(self.project.root, placement.path, sidecar, resolve=True)
@@ -335,9 +401,16 @@ def expected_seconds(
 
 def _is_written_as_stored(artifact: Artifact, path: str) -> bool:
     """Whether the bytes of a value in the store are those of the file it is written to."""
-    if artifact.serializer == "bytes":
+    if artifact.serializer == "bytes" or is_own_extension(artifact.serializer, os.path.splitext(path)[1]):
         return True
     return artifact.serializer == "text" and writes_text_as_it_is(os.path.splitext(path)[1])
+
+
+def _maker_of(placement: Placement) -> tuple[Key, str]:
+    """The key and the output of what is at a path."""
+    if placement.joint:
+        return key_of_file(placement), ""
+    return placement.future.node.key, placement.future.output
 
 
 def _value_name(artifact: Artifact) -> str:
@@ -350,6 +423,7 @@ def is_there(project: Project, path: str, artifact: Artifact) -> bool:
     found = project.index.look(path)
     if not isinstance(found, Artifact):
         return False
+    artifact = as_placed(artifact, path)
     if artifact.kind == "value":
         row = project.index.placed(path)
         placed = row is not None and row.digest == found.digest and row.value == _value_name(artifact)

@@ -7,17 +7,29 @@ The invariant: index and store are opened when something first needs them, so th
 touches neither.
 """
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from merkl.config import Config
 from merkl.digest import Digest, Key
 from merkl.errors import InputMissing
 from merkl.events import Note
-from merkl.nodes import Artifact, Future, Node, PathLike, Place, Source, calling_place, scope
+from merkl.nodes import (
+    Artifact,
+    Construction,
+    Future,
+    Node,
+    PathLike,
+    Place,
+    Source,
+    calling_place,
+    scope,
+    walk,
+)
 from merkl.snapshot.recorder import vouching
 from merkl.workspace.drafts import end_drafts
 from merkl.workspace.index import FileIndex
@@ -25,7 +37,10 @@ from merkl.workspace.paths import normalise, placeable
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # `merkl list` needs no store.
+    from merkl.engine.constructing import Constructing
     from merkl.engine.shelter import Shelter
+    from merkl.engine.yields import Ordered
+    from merkl.store.answers import Answer
     from merkl.store.base import Discovered, Record, Store
     from merkl.store.builds import BuildLease
     from merkl.store.layered import Layered
@@ -34,15 +49,23 @@ if TYPE_CHECKING:  # `merkl list` needs no store.
     from merkl.store.views import Views
 
 
+_serial = itertools.count()
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A wish that a Future's output appear at ``path``, relative to the project; ``target`` is the one that placed it."""
+    """A wish that a Future's output appear at ``path``, relative to the project; ``target`` is the one that placed it.
+
+    ``serial`` rises in the order of placing.  ``joint``, in a selection, are all that make the file at ``path`` together.
+    """
 
     future: Future[Any]
     path: str
     sidecar: bool
     target: str
     place: Place
+    serial: int = field(default_factory=lambda: next(_serial))
+    joint: tuple[Future[Any], ...] = field(default=(), compare=False)
 
 
 Builder = Callable[["Project", Sequence[Future[Any]]], list[Any]]
@@ -62,6 +85,11 @@ class Project:
         self.base = base or config.root  # Where relative paths begin outside a Merklfile.
         self.builder: Builder | None = None
         self.lease: BuildLease | None = None
+        self.make_pipelines: Callable[[Project], Constructing] | None = None  # Else they are run and no more.
+        self.pipelines: Constructing | None = None  # Once one was called.
+        self.notes: list[Note] = []
+        self.verbose = False  # Say what only who asks for all details wants to know.
+        self.only_looks = False  # For a command that runs nothing.
         self._tools: dict[str, str] = {}
         self._outside: dict[str, Digest | None] = {}
         self._callbacks: dict[Key, list[tuple[Future[Any], Callable[[Future[Any]], object]]]] = {}
@@ -141,6 +169,7 @@ class Project:
             StoreCorrupt: its bytes are gone or damaged.
         """
         self.shelter.bring([artifact])
+        self.shelter.alone(artifact)
         views = self.sheltered_views if self.shelter.sheltered(artifact.digest) else self.views
         if artifact.kind == "dir":
             return views.tree(artifact.digest, name)
@@ -200,16 +229,22 @@ class Project:
         if "shelter" in self.__dict__:
             notes += self.shelter.notes
             self.shelter.notes.clear()
+        notes += self.notes
+        self.notes.clear()
         return notes
 
     # ---- nodes.Session -------------------------------------------------------------------------------------------
 
-    def made(self, node: Node) -> None:
+    def made(self, node: Node, called: "tuple[Sequence[Any], Mapping[str, Any]] | None" = None) -> None:
         """Remember nodes that are run for what they do: those without declared outputs, made inside a target."""
+        if self.pipelines is not None and self.pipelines.did(node, called):
+            return
         target = scope().target
-        effect = not node.cache or all(output.kind == "value" and output.form for output in node.outputs)
-        if target and effect:
-            self.effects.setdefault(target, []).append(node)
+        if target and (not node.cache or all(each.kind == "value" and each.form for each in node.outputs)):
+            known = self.effects.setdefault(target, [])
+            if known and known[-1].key == node.key:
+                known.pop()  # The same call, which is told again as part of its batch.
+            known.append(node)
 
     def source(self, path: PathLike, kind: Literal["file", "dir", "any"] = "any") -> Source:
         """Stamp and hash a named input."""
@@ -226,7 +261,30 @@ class Project:
         """Remember that an output is to appear at a path."""
         where = self.path(path)
         placeable(where)
-        self.placements.append(Placement(future, where, sidecar, scope().target, calling_place()))
+        placement = Placement(future, where, sidecar, scope().target, calling_place())
+        if self.pipelines is None or not self.pipelines.did(placement):
+            self.placements.append(placement)
+
+    @property
+    def ordered(self) -> "Ordered":
+        """Nodes with what has to have ended before, as pipelines say."""
+        return () if self.pipelines is None else self.pipelines.ordered
+
+    def construct(self, construction: Construction) -> Any:
+        """What a pipeline returns."""
+        if self.pipelines is None and self.make_pipelines is not None:
+            self.pipelines = self.make_pipelines(self)
+        return construction.run() if self.pipelines is None else self.pipelines.construct(construction)
+
+    def first(self, futures: Sequence[Future[Any]]) -> None:
+        """Let what is made from now on, in the pipeline that is running, wait for these."""
+        if self.pipelines is not None:
+            self.pipelines.first(futures)
+
+    def looked(self, kind: Literal["file", "files", "params"], path: str, answer: object) -> None:
+        """Tell pipelines that are running what they were told of the project's files."""
+        if self.pipelines is not None:
+            self.pipelines.looked(kind, path, answer)
 
     def environment(self, name: str) -> str | None:
         """A variable of the environment merkl was started in."""
@@ -269,22 +327,79 @@ class Project:
         return (done.stdout or done.stderr).decode("utf-8", "replace").strip()
 
     def evaluate(self, futures: Sequence[Future[Any]]) -> list[Any]:
-        """Build what is missing and return the values."""
-        assert self.builder is not None
-        return self.builder(self, futures)
+        """Build what is missing and return the values; what the store answers at once is not worth a build."""
+        if len(futures) == 1 and (found := self._answer(futures[0])) is not None and found.checked():
+            return [self._value_of(found)]
+        return self._built(futures)
+
+    @cached_property
+    def _value_of(self) -> "Callable[[Answer], Any]":
+        from merkl.engine.answered import value_of
+
+        return value_of
+
+    def _built(self, futures: Sequence[Future[Any]]) -> list[Any]:
+        build = self.builder
+        assert build is not None
+        if self.pipelines is not None:
+            return self.pipelines.evaluate(futures, lambda: build(self, futures))
+        return build(self, futures)
+
+    def open(self, future: Future[Any], mode: str, encoding: str | None, newline: str | None) -> IO[Any]:
+        """Build what is missing and return a reader."""
+        from merkl.engine.reading import Reading
+        from merkl.python.opened import reading
+
+        reader = self._built([Reading(future.node, future.output)])[0]
+        return reading(reader, mode, encoding, newline)
 
     def artifact(self, future: Future[Any]) -> Artifact | None:
         """What is known without running anything; None also if the bytes are gone."""
-        from merkl.engine.judge import Judge, State
+        from merkl.engine.contained import NotThere
+        from merkl.engine.judge import Judge
 
+        self._asked("asks whether a result is there")
+        if (answer := self._answer(future)) is not None:
+            return answer.artifact()
         judge = Judge(self.results, self.first_change)
-        judge.want([future.node], needs_bytes=True)
-        step = judge.steps[future.node.key]
-        return step.artifacts.get(future.output) if step.state is State.KNOWN else None
+        judge.want([future.node])
+        judge.require([future])
+        judge.want([])
+        found = judge.artifact(future)
+        return None if isinstance(found, NotThere) else found
+
+    def _answer(self, future: Future[Any]) -> "Answer | None":
+        """What the store of this machine says of a Future at once, where a build would ask and do nothing else."""
+        node = future.node
+        if (
+            node.open
+            or type(future) is not Future
+            or future.output
+            or len(node.outputs) != 1
+            or node.given is not None
+            or self.config.remote is not None
+            or (self.pipelines is not None and self.pipelines.running)
+            or node.key in self._callbacks
+            or ("shelter" in self.__dict__ and self.shelter.holds_some)
+            or (self.placements and self._concerned(node))
+        ):
+            return None
+        return self.store.answer(node.key, len(node.deps))
+
+    def _concerned(self, node: Node) -> bool:
+        """Whether building a node would place something."""
+        placed = {placement.future.node.key for placement in self.placements}
+        return any(each.key in placed for each in walk([node]))
 
     def clear(self, futures: Sequence[Future[Any]]) -> None:
         """Forget the records of these nodes, and nothing else."""
+        self._asked("forgets results")
         self.forget(future.node for future in futures)
+
+    def _asked(self, what: str) -> None:
+        """Tell pipelines that are running what they did that cannot be done again from what is remembered."""
+        if self.pipelines is not None:
+            self.pipelines.asked(what)
 
     def forget(self, nodes: Iterable[Node]) -> int:
         """Forget what is recorded of some nodes, under all their names; how many records went."""
@@ -301,10 +416,12 @@ class Project:
         """The Future that a sidecar describes; its result must be in the store, or at the path."""
         from merkl.engine.sidecars import loaded
 
+        self._asked("loads a Future from a sidecar")
         return loaded(self.results, self.index, self.path(path))
 
     def when_done(self, future: Future[Any], callback: Callable[[Future[Any]], object]) -> None:
         """Call back once a Future is done."""
+        self._asked("asks to be called back")
         if future.in_cache():
             callback(future)
         else:
@@ -350,7 +467,7 @@ def _any(_: "Record") -> bool:
 
 def _without_pickles(record: "Record") -> bool:
     """Whether what a record from elsewhere promises can be read without running anybody's code."""
-    return all(artifact.serializer != "pickle" for artifact in record.outputs.values())
+    return all("pickle" not in artifact.serializer for artifact in record.outputs.values())
 
 
 def has_files(path: str) -> bool:

@@ -91,6 +91,14 @@ def results_of(project: Project, nodes: Iterable[Node]) -> Iterator[Result]:
             yield Result(step.record, () if node.open else tuple({node.key, step.record.key}))
 
 
+def constructions_of(project: Project) -> tuple[list[Result], list[Node]]:
+    """What is remembered of the pipelines that were called since the project was opened, and what these evaluated."""
+    if project.pipelines is None:
+        return [], []
+    records = project.store.by_key(list(project.pipelines.keys))
+    return [Result(record, (key,)) for key, record in records.items()], list(project.pipelines.evaluated)
+
+
 def last_results(project: Project) -> Iterator[Result]:
     """The results of all steps that ended well when this project last tried them, by what is remembered of them."""
     steps = iter(project.index.ran())

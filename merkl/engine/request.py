@@ -7,16 +7,19 @@ The invariant: nothing is built here, and the same words give the same selection
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from merkl.config import Config, is_yaml
 from merkl.digest import Key
+from merkl.engine.joint import once, whole
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import Selection, select
 from merkl.engine.twins import refuse_twins
-from merkl.errors import MerklfileError
+from merkl.engine.yields import in_order
+from merkl.errors import MerklError, MerklfileError, NotYetKnown
+from merkl.events import Note
 from merkl.merklfile.arguments import Request, TargetRequest, parse_request, unknown
 from merkl.merklfile.calls import Called, Calls, call
 from merkl.merklfile.loader import load
@@ -26,7 +29,9 @@ from merkl.merklfile.targets import Target
 from merkl.nodes import Future, Node, walk
 
 if TYPE_CHECKING:
+    from merkl.engine.constructing import Constructing
     from merkl.engine.judge import Judge
+    from merkl.nodes import Artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,13 @@ def open_project(config: Config) -> Project:
 
         return evaluate(opened, futures)
 
+    def pipelines(opened: Project) -> "Constructing":
+        from merkl.engine.pipelines import Pipelines
+
+        return Pipelines(opened)
+
     project = Project(config)
-    project.builder = builder
+    project.builder, project.make_pipelines = builder, pipelines
     return project
 
 
@@ -58,7 +68,7 @@ def open_merklfile(project: Project, sets: Sequence[str] = ()) -> Merklfile:
     """
     merklfile = load(project.config, project, sets)
     listed = [described(target, merklfile) for target in merklfile.targets.values()]
-    if project.index.targets() != listed:
+    if merklfile.unknown is None and project.index.targets() != listed:
         project.index.set_targets(listed)
     return merklfile
 
@@ -88,6 +98,22 @@ def selected(project: Project, merklfile: Merklfile, words: Sequence[str], cwd: 
     Raises:
         MerklError: the words, or the code of a target, are wrong; or the outputs do not fit together.
     """
+    if merklfile.unknown is not None:
+        return evaluated(project, merklfile.unknown)
+    try:
+        return _selected(project, merklfile, words, cwd)
+    except NotYetKnown as unknown:
+        return evaluated(project, unknown)
+
+
+def evaluated(project: Project, unknown: NotYetKnown) -> Chosen:
+    """What has to run before it can be told what a request asks for."""
+    project.notes.append(Note(unknown.headline, unknown.hint))
+    yielded, after = in_order(project.ordered, [future.node for future in unknown.futures], {})
+    return Chosen(select(unknown.futures, [], effects=yielded, after=after), ())
+
+
+def _selected(project: Project, merklfile: Merklfile, words: Sequence[str], cwd: str) -> Chosen:
     request = parse_request(words, merklfile, cwd)
     calls = call(request, merklfile)
     if not request.targets and not request.paths:
@@ -100,6 +126,33 @@ def selected(project: Project, merklfile: Merklfile, words: Sequence[str], cwd: 
         )
     found = [_placed_at(path, project, merklfile, calls, cwd) for path in request.paths]
     return _chosen(project, request, calls, [placement for each in found for placement in each])
+
+
+def called_target(
+    project: Project, merklfile: Merklfile, name: str, arguments: Mapping[str, Any]
+) -> tuple[Any, Chosen]:
+    """What a target returns, called with values that are no text, and what that comes to.
+
+    Raises:
+        MerklError: as ``selected``.
+    """
+    request = Request((TargetRequest(name, arguments),))
+    calls = call(request, merklfile)
+    value = next(each.value for each in calls.called if each.requested)
+    return value, _chosen(project, request, calls, ())
+
+
+def stood_for(
+    project: Project, merklfile: Merklfile, names: Collection[str]
+) -> tuple[list[Node], tuple[MerklError, ...]]:
+    """What all targets but ``names`` stand for, as far as they need no arguments; and what went wrong in some."""
+    others = [
+        TargetRequest(target.name)
+        for target in merklfile.targets.values()
+        if target.name not in names and not any(each.required for each in target.parameters)
+    ]
+    calls = call(Request(others=tuple(others)), merklfile)
+    return _once(node for called in calls.others for node in _roots(project, called)), calls.failures
 
 
 def everything_placed(project: Project, merklfile: Merklfile) -> tuple[list[Placement], set[str]]:
@@ -135,13 +188,16 @@ def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Pl
     placements = [placement for placement in project.placements if placement.target in names]
     everything = {node.key for node in walk([*(f.node for f in futures), *effects])}
     # What is placed outside any target belongs to whoever needs it.
-    placements += [p for p in project.placements if not p.target and p.future.node.key in everything]
+    outside = [p for p in project.placements if not p.target]
+    placements += whole(outside, (p for p in outside if p.future.node.key in everything))
+    own = [*(future.node for future in (*futures, *(p.future for p in placements))), *effects]
+    yielded, after = in_order(project.ordered, own, _after(calls, roots))
     selection = select(
         futures,
         _with_sidecars([*placements, *asked], calls),
-        effects=effects,
+        effects=[*effects, *yielded],
         forced=_forced(calls, roots),
-        after=_after(calls, roots),
+        after=after,
         targets=[*(target.name for target in request.targets), *request.paths],
     )
     refuse_twins(project.root, selection)
@@ -206,18 +262,20 @@ def plan(project: Project, selection: Selection, *, force: bool = False) -> "Jud
 
 def would_place(project: Project, selection: Selection, judge: "Judge") -> Iterator[tuple[str, str]]:
     """The outputs that are known and not at their paths: each path, and what a build would do there."""
+    from merkl.engine.joint import artifact_at
     from merkl.engine.judge import State
     from merkl.engine.placing import is_replaceable
 
-    for placement in selection.placements:
+    for placement in once(selection.placements):
+        artifact = artifact_at(judge, placement)
         step = judge.steps[placement.future.node.key]
-        if step.state is State.KNOWN and not _is_there(project, placement, step.artifacts):
+        known = artifact is not None if placement.joint else step.state is State.KNOWN
+        if known and not _is_there(project, placement, artifact):
             safe = is_replaceable(project, placement.path)
             yield placement.path, "would place" if safe else "would save"
 
 
-def _is_there(project: Project, placement: Placement, artifacts: Any) -> bool:
+def _is_there(project: Project, placement: Placement, artifact: "Artifact | None") -> bool:
     from merkl.engine.placing import is_there
 
-    artifact = artifacts.get(placement.future.output)
     return artifact is not None and is_there(project, placement.path, artifact)

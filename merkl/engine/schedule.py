@@ -17,19 +17,22 @@ from typing import TYPE_CHECKING
 
 from merkl import events
 from merkl.digest import Digest, Key
-from merkl.engine.attempt import Attempt, Attempts
+from merkl.engine.attempt import Attempt, Attempts, no_room
+from merkl.engine.batches import Acts, Batches
 from merkl.engine.explain import reason
+from merkl.engine.growing import Growing
 from merkl.engine.judge import Cached, CutOff, Judge, State, Step
+from merkl.engine.originals import remove_originals
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.shares import Shares
 from merkl.engine.waiting import WaitingSteps
 from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, TaskFailed, WorkspaceError
-from merkl.events import Reporter
-from merkl.execute.base import Ended, Executor, Exited, Raised, Returned, WorkerDied
+from merkl.events import Reporter, Together
+from merkl.execute.base import Ended, Executor, Exited, Job, Raised, Returned, WorkerDied
 from merkl.nodes import Node, Place
 from merkl.python.task import PythonCall
-from merkl.resources import USUAL
+from merkl.resources import USUAL, Needs
 from merkl.store.base import Record
 
 if TYPE_CHECKING:  # Only with a remote.
@@ -82,7 +85,7 @@ class Schedule:
         workspace: Workspace,
         attempts: Attempts,
         reporter: Reporter,
-        labels: Mapping[Key, str],
+        labels: dict[Key, str],
         *,
         shares: Shares,
         keep_going: bool,
@@ -118,6 +121,11 @@ class Schedule:
         self._impatient_at = math.inf  # When (monotonic) to say that interrupted tasks still run.
         self.inline = False  # A call runs in this process, so a signal's handler may do what it likes.
         self.between: Callable[[], None] | None = None  # To be done next; set by a signal handler.
+        self.growing = Growing(project, judge)
+        self._total = len(judge.steps)  # As told.
+        self.batches = Batches(
+            judge, project.shelter, attempts, workspace, reporter, labels, self._acts_for_batches()
+        )
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -131,11 +139,15 @@ class Schedule:
                 self._start_ready()
                 self._start_behind(math.inf, ())
             if not (self.running or self._made or self._held or self._delayed or self._more()):
-                break
+                if self._stopping is not None or not self.batches:
+                    break
+                self.batches.start_any()
             ended_now = self.executor.wait(self._timeout())
+            self._take_items()
             self._step_aside()
             self._name_the_stubborn()
-            self._made += [each for ended in ended_now if (each := self._taken_in(ended)) is not None]
+            for ended in ended_now:
+                self._made += self._all_taken_in(ended)
             self._start_meanwhile(self._made)
             self._publish_together()
             self._look_at_held()
@@ -151,6 +163,11 @@ class Schedule:
             if names:
                 text = f"interrupted, and still running: {', '.join(names[:3])}{more}"
                 self.reporter.report(events.Note(text, "Ctrl-C again ends them"))
+
+    def _take_items(self) -> None:
+        if emitted := self.executor.take_emitted():
+            self.growing.take(emitted, self.running)
+            self._settle()
 
     def _step_aside(self) -> None:
         if self.between is not None:
@@ -189,6 +206,10 @@ class Schedule:
 
     def _start_ready(self) -> None:
         while self._stopping is None and not self.signals and not self._full():
+            if (started := self.batches.start_whole()) is None:
+                return  # Nothing overtakes a batch that is waited for by so many.
+            if started:
+                continue
             step = self._next or self.waiting.first()
             if step is None or not self.executor.has_room():
                 return
@@ -267,6 +288,7 @@ class Schedule:
             self.judge.put_back(self._next)
         for step in self.waiting.clear():
             self.judge.put_back(step)
+        self.batches.give_back()
         if self._stopping is not None:
             self.judge.skip_rest(self._stopping)
             self._settle()
@@ -283,6 +305,8 @@ class Schedule:
         if self.project.config.frozen:  # The store has lost something since it was planned.
             error = OutOfDate(f"{node.name} would run, and the build is frozen", why=reason(step))
             self._fail(step, error, 0.0, "")
+            return
+        if self.batches.gather(step):
             return
         lock = self.project.shelter.try_lock(step.content, node.name)
         if lock is None:
@@ -309,7 +333,7 @@ class Schedule:
             job = self.attempts.job(attempt)
         except StoreCorrupt as error:
             self._release(attempt, discard=True)
-            self._input_lost(step, error)
+            self._input_lost([step], error)
             return
         except MerklError as error:
             self._release(attempt, discard=True)
@@ -339,6 +363,8 @@ class Schedule:
     def _hold(self, step: Step) -> None:
         assert step.content is not None
         self._held.append((step, step.content))
+        if any(attempt.content == step.content for attempt in self.running.values()):
+            return  # It is this build that runs it, as another of its calls.
         if step.node.key not in self._told:
             self._told.add(step.node.key)
             holder = self.project.shelter.holder(step.content)
@@ -356,21 +382,41 @@ class Schedule:
                 self.judge.put_back(step)
             self._held = []
 
-    def _input_lost(self, step: Step, error: StoreCorrupt) -> None:
+    def _input_lost(self, steps: Sequence[Step], error: StoreCorrupt) -> None:
         """An input's bytes were damaged: make it again, then come back; but not for ever."""
         self.reporter.report(events.Note(error.headline, error.hint))
-        losses = self._losses[step.node.key] = self._losses.get(step.node.key, 0) + 1
-        if losses > MOST_LOSSES:
-            self._fail(step, error, 0.0, "")
-            return
-        for dep, artifact in zip(step.node.deps, self.judge.inputs(step.node), strict=True):
-            other = self.judge.steps[dep.future.node.key]
-            if other.state is State.KNOWN and not self.project.shelter.readable(artifact):
-                self.judge.lost(other, dep.future.output)
-        self.judge.put_back(step)
+        for step in steps:
+            losses = self._losses[step.node.key] = self._losses.get(step.node.key, 0) + 1
+            if losses > MOST_LOSSES:
+                self._fail(step, error, 0.0, "")
+                continue
+            inputs = self.judge.inputs(step.node) if self.judge.can_start(step) else ()
+            for dep, artifact in zip(step.node.deps, inputs, strict=False):
+                other = self.judge.steps[dep.future.node.key]
+                if other.state is State.KNOWN and not self.project.shelter.readable(artifact):
+                    self.judge.lost(other, dep.future.output)
+            self.judge.put_back(step)
         self._settle()
 
     # ---- ending ----------------------------------------------------------------------------------------------------
+
+    def _all_taken_in(self, ended: Ended) -> list[Made]:
+        """What a job made, of one node or of many."""
+        if not self.batches.has(ended.ticket):
+            made = self._taken_in(ended)
+            return [] if made is None else [made]
+        attempt = self.running.pop(ended.ticket)
+        self._give_back(attempt)
+        if ended.interrupted and not self.running:
+            self._obeyed = max(self._obeyed, 1)
+        if ended.interrupted and _was_stopped(ended, interactive=False):
+            self.outcome.interrupted.append(self.batches.interrupted(ended.ticket, attempt))
+            return []
+        parts, blobs = self.batches.taken_in(attempt, ended)
+        return [
+            Made(part.step, part.attempt, part.record, blobs, part.step.node.cache and not ended.interrupted)
+            for part in parts
+        ]
 
     def _taken_in(self, ended: Ended) -> Made | None:
         """What a job made that ended well; None if it did not end well, and the judge has been told."""
@@ -402,6 +448,9 @@ class Schedule:
         except TaskFailed as error:
             self._release(attempt, discard=False)
             self._failed_attempt(step, attempt, error, ended)
+        except StoreCorrupt as error:  # A value that it read: only the call itself looks into it.
+            self._release(attempt, discard=True)
+            self._input_lost([step], error)
         except MerklError as error:
             self._release(attempt, discard=False)
             self._fail(step, error, ended.seconds, _text(attempt.place.log))
@@ -412,7 +461,9 @@ class Schedule:
         if not made:
             return
         results = [(one.record, not one.step.node.open) for one in made if one.kept]
-        blobs = {digest: data for one in made for digest, data in one.blobs.items()}
+        # Once each: those of a batch have theirs in common.
+        each = {id(one.blobs): one.blobs for one in made}.values()
+        blobs = {digest: data for some in each for digest, data in some.items()}
         try:
             self.project.shelter.publish(results, blobs)
         except MerklError as error:
@@ -434,6 +485,8 @@ class Schedule:
         self.judge.finished(one.step, one.record)
         self._settle()
         self.workspace.offer({})
+        if one.kept and attempt.originals:
+            remove_originals(self.project, attempt.content, attempt.originals)
         self.attempts.discard(attempt)
 
     def _unlock(self, attempt: Attempt) -> None:
@@ -473,14 +526,19 @@ class Schedule:
             self.judge.put_back(heapq.heappop(self._delayed)[2])
             self._settle()
 
-    def _fail(self, step: Step, error: MerklError, seconds: float, log: str) -> None:
+    def _fail(
+        self, step: Step, error: MerklError, seconds: float, log: str, together: Together | None = None
+    ) -> None:
         for name, value in error.details.items():
             if isinstance(value, Place):
                 error.details[name] = value.relative_to(self.project.root)
         self.outcome.failed += 1
-        self.outcome.errors.append(error)
+        if together is None or together.label:
+            self.outcome.errors.append(error)
         self.workspace.failed(step, self.labels[step.node.key], log)
-        self.reporter.report(events.Failed(step.node, self.labels[step.node.key], error, seconds, log))
+        self.reporter.report(
+            events.Failed(step.node, self.labels[step.node.key], error, seconds, log, together)
+        )
         self.judge.failed(step)
         if not self.keep_going:
             self._stop(step.node)
@@ -496,17 +554,67 @@ class Schedule:
         """Take back what was sent ahead and has not begun."""
         for ticket in self.executor.recall():
             attempt = self.running.pop(ticket)
+            if self.batches.has(ticket):
+                self.batches.recalled(ticket, attempt)
+                continue
             self._behind.pop(ticket, None)
             self._tries[attempt.node.key] -= 1
             self._release(attempt, discard=True)
             self.reporter.report(events.Interrupted(attempt.node, self.labels[attempt.node.key]))
             self.judge.put_back(self.judge.steps[attempt.node.key])
 
+    # ---- batches ---------------------------------------------------------------------------------------------------
+
+    def _acts_for_batches(self) -> Acts:
+        return Acts(
+            may_start=self._may_start,
+            hold=self._hold,
+            settle=self._settle,
+            count_try=self._count_try,
+            prepare=self._prepare,
+            is_inline=self.executor.is_inline,
+            start=self._start_whole,
+            release=lambda attempt, discard: self._release(attempt, discard=discard),
+            lost=self._input_lost,
+            retry=self._retry,
+            fail=self._fail,
+            stop=self._stop,
+        )
+
+    def _count_try(self, step: Step) -> int:
+        number = self._tries[step.node.key] = self._tries.get(step.node.key, 0) + 1
+        return number
+
+    def _prepare(self, attempt: Attempt, needs: Needs) -> Job:
+        attempt.grant = self.shares.take(needs)
+        self.attempts.check_sources(attempt.node)
+        return self.attempts.job(attempt)
+
+    def _start_whole(self, attempt: Attempt, job: Job) -> int:
+        self.inline = self.executor.is_inline(job)
+        ticket = self.executor.start(job, False)
+        self.inline = False
+        self.running[ticket] = attempt
+        return ticket
+
+    def _retry(self, steps: Sequence[Step], number: int) -> float | None:
+        """Start steps again after a while, if they have attempts left; how long that is."""
+        if number > steps[0].node.call.retries or self._stopping is not None:
+            return None
+        delay: float = min(60.0, 0.5 * 2 ** (number - 1))
+        for step in steps:
+            heapq.heappush(self._delayed, (time.monotonic() + delay, step.node.serial, step))
+        return delay
+
     # ---- telling ---------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         """Report and place what has become known, and report what is skipped."""
-        while self.judge.newly_known or self.judge.newly_skipped:
+        self._tell_growth()
+        while self.judge.newly_known or self.judge.newly_skipped or self.judge.to_join:
+            joining, self.judge.to_join = self.judge.to_join, []
+            for step in joining:
+                self._join(step)
             known, self.judge.newly_known = self.judge.newly_known, {}
             skipped, self.judge.newly_skipped = self.judge.newly_skipped, []
             for step, because in skipped:
@@ -516,6 +624,26 @@ class Schedule:
                 )
             for step in known.values():
                 self._known(step)
+
+    def _tell_growth(self) -> None:
+        if len(self.judge.steps) > self._total:
+            self._total = len(self.judge.steps)
+            self.reporter.report(events.Grown(self._total))
+
+    def _join(self, step: Step) -> None:
+        """Put together a list whose items are all there, and let those go on that wait for it."""
+        if step.state is not State.READY:
+            return
+        step.state = State.RUNNING
+        try:
+            record = self.growing.whole(step)
+            self.project.shelter.publish([(record, not step.node.open)] if step.node.cache else [], {})
+        except (MerklError, OSError) as error:
+            self._fail(step, error if isinstance(error, MerklError) else no_room(error), 0.0, "")
+            return
+        if self.pushing is not None and step.node.cache:
+            self.pushing.give(record, [] if step.node.open else [record.key])
+        self.judge.finished(step, record)
 
     def _known(self, step: Step) -> None:
         try:
@@ -534,7 +662,8 @@ class Schedule:
         if step.ran:
             self.outcome.ran += 1
             log = self._logs.pop(node.key, "")
-            self.reporter.report(events.Ran(node, label, record.seconds, log, record.exit_code))
+            together = self.batches.told.pop(node.key, None)
+            self.reporter.report(events.Ran(node, label, record.seconds, log, record.exit_code, together))
         elif isinstance(step.verdict, CutOff):
             self.outcome.cutoff += 1
             self.outcome.saved += record.seconds

@@ -3,25 +3,43 @@
 It decides which directory is the project.
 """
 
+import contextlib
 import os
 import sys
 
 from merkl.config import find_root, load_config
 from merkl.engine.build import evaluate
+from merkl.engine.pipelines import Pipelines
 from merkl.engine.project import Project
 from merkl.python import sources
+from merkl.python.project import INSTALLED, STANDARD_LIBRARY
 from merkl.python.project import Project as CodeProject
+from merkl.root import STATE_DIR
 
 
 def script_session() -> Project:
     """A session for the nearest project from the script's directory upward; without one, for that directory itself."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    start = os.path.dirname(os.path.abspath(script)) if script else os.getcwd()
+    start = _directory()
     root = find_root(start)
     if root is None:
         root = start
-        print(f"merkl: results are kept in {os.path.join(start, '.merkl')}", file=sys.stderr)  # noqa: T201
+        state = os.path.join(start, STATE_DIR)
+        print(f"merkl: results are kept in {state}", file=sys.stderr)  # noqa: T201
+        with contextlib.suppress(OSError):  # Where it may not be made, the store says so.
+            os.makedirs(state, exist_ok=True)  # Now it is found, and not named again.
     project = Project(load_config(root), base=os.getcwd())
-    project.builder = evaluate
+    project.builder, project.make_pipelines = evaluate, Pipelines
     sources.install(CodeProject(project.root, project.project_modules))
     return project
+
+
+def _directory() -> str:
+    """Where the script lies; the current directory if there is none, or what runs is an installed program."""
+    script: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script is None:
+        return os.getcwd()
+    path = os.path.abspath(script)
+    installed = INSTALLED & set(path.split(os.sep)) or path.startswith(STANDARD_LIBRARY)
+    if installed or os.path.dirname(path) == os.path.dirname(os.path.abspath(sys.executable)):
+        return os.getcwd()  # pytest, jupyter, python -m pdb, …
+    return os.path.dirname(path)

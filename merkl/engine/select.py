@@ -7,11 +7,14 @@ The invariant: in one build a path has one writer, and no path that a node of th
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from merkl.digest import Key
+from merkl.engine.joint import joined
 from merkl.engine.project import Placement
 from merkl.errors import PlacementError
 from merkl.nodes import Future, Node, walk
@@ -42,14 +45,23 @@ def select(
     Raises:
         PlacementError: two outputs want one path, one path lies inside another, or a placed path is read as a source.
     """
-    chosen = list(dict.fromkeys(placements))
+    chosen = _joined(list(dict.fromkeys(placements)))
     roots: dict[Key, Node] = {}
     for node in (*(f.node for f in futures), *effects, *(p.future.node for p in chosen)):
         roots.setdefault(node.key, node)
     one_each = _without_conflicts(chosen)
     ordered = sorted(roots.values(), key=lambda node: node.serial)
     _check_sources(ordered, one_each)
-    return Selection(tuple(ordered), tuple(one_each.values()), forced, after or {}, tuple(targets))
+    placed = [p for p in chosen if p.joint or one_each[p.path] is p]
+    return Selection(tuple(ordered), tuple(placed), forced, after or {}, tuple(targets))
+
+
+def _joined(placements: Sequence[Placement]) -> list[Placement]:
+    """The placements, those that make one file of many values together."""
+    by_path: dict[str, list[Placement]] = {}
+    for placement in placements:
+        by_path.setdefault(placement.path, []).append(placement)
+    return [each for some in by_path.values() for each in joined(some) or some]
 
 
 def _without_conflicts(placements: Sequence[Placement]) -> dict[str, Placement]:
@@ -58,12 +70,14 @@ def _without_conflicts(placements: Sequence[Placement]) -> dict[str, Placement]:
         other = by_path.get(placement.path)
         if other is None:
             by_path[placement.path] = placement
+        elif placement.joint:
+            continue
         elif other.future != placement.future:
             raise PlacementError(
                 f"two outputs would be placed at {placement.path}",
                 one=_maker(other),
                 other=_maker(placement),
-                hint="give one of them another path",
+                hint="give one of them another path; only results of a @batch task make one file together",
             )
         elif placement.sidecar and not other.sidecar:
             by_path[placement.path] = placement
@@ -137,15 +151,28 @@ def plain_label(node: Node) -> str:
     return f"{node.name} {node.call.subject}".rstrip()
 
 
-def labels(nodes: Iterable[Node], placements: Iterable[Placement]) -> dict[Key, str]:
+class Labels(dict[Key, str]):
+    """Names of nodes by key; a node that turned up later, which is one of ``steps``, has the name it has by itself."""
+
+    steps: Mapping[Key, Any] = MappingProxyType({})
+
+    def __missing__(self, key: Key) -> str:
+        self[key] = label = plain_label(self.steps[key].node)
+        return label
+
+
+def labels(nodes: Iterable[Node], placements: Iterable[Placement]) -> Labels:
     """A name for each node that people recognise and that stays when its key changes: task and output, or task and subject.
 
     Unique: a second of the same name gets ``#2``, in the order of the code.
     """
     where: dict[Key, str] = {}
+    placements = list(placements)
+    shared = Counter(placement.path for placement in placements)
     for placement in placements:
-        where.setdefault(placement.future.node.key, placement.path)
-    found: dict[Key, str] = {}
+        if shared[placement.path] == 1:  # What goes into one file with others is known by its arguments.
+            where.setdefault(placement.future.node.key, placement.path)
+    found = Labels()
     seen: dict[str, int] = {}
     for node in sorted(nodes, key=lambda node: node.serial):
         what = where.get(node.key) or node.call.subject

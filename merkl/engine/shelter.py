@@ -14,6 +14,7 @@ from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Store
+from merkl.store.bundle import Slice, item_bytes
 from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
 from merkl.store.remote.errors import RemoteError
@@ -44,6 +45,11 @@ class Shelter:
     def sheltered(self, digest: Digest) -> bool:
         """Whether a blob is here because the real store could not take it, or another that goes with it."""
         return self._own is not None and bool(self._own.has([digest]))
+
+    @property
+    def holds_some(self) -> bool:
+        """Whether anything is here that the real store could not take."""
+        return self._own is not None
 
     def close(self) -> None:
         """Let go of what was kept.  Idempotent."""
@@ -80,6 +86,11 @@ class Shelter:
         near = self.store.upper if isinstance(self.store, Layered) else self.store
         return near.by_content_key([content_key]).get(content_key, [])
 
+    def all_filed_here(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
+        """The same of many."""
+        near = self.store.upper if isinstance(self.store, Layered) else self.store
+        return near.by_content_key(keys)
+
     def publish(self, results: Sequence[tuple[Record, bool]], blobs: Mapping[Digest, bytes]) -> None:
         """As the store's; what cannot be filed is not, and its blobs are kept here."""
         refused, self._refused = self._refused, False
@@ -108,13 +119,13 @@ class Shelter:
 
     # ---- blobs ---------------------------------------------------------------------------------------------------
 
-    def put_file(self, path: str | bytes, *, move: bool = False) -> Digest:
+    def put_file(self, path: str | bytes, *, move: bool = False, digest: Digest | None = None) -> Digest:
         """As the store's, or here."""
         try:
-            return self.store.put_file(path, move=move)
+            return self.store.put_file(path, move=move, digest=digest)
         except StoreError as error:
             self._refuse(error)
-            return self.own().put_file(path, move=move)
+            return self.own().put_file(path, move=move, digest=digest)
 
     def put_small(self, blobs: Mapping[Digest, bytes]) -> None:
         """Store many small contents at once, or keep them here."""
@@ -151,8 +162,12 @@ class Shelter:
     def bring(self, artifacts: Iterable[Artifact]) -> None:
         """Fetch what of these is only in the remote: what opens the store of this machine itself finds it there."""
         if isinstance(self.store, Layered):
+            asked = list(artifacts)
             try:
-                self.store.bring(artifacts)
+                self.store.bring(each for each in asked if not isinstance(each, Slice))
+                for each in asked:
+                    if isinstance(each, Slice):
+                        self.store.part(each.blob, each.offset, each.size, of=each.digest)
             except RemoteError:
                 raise  # It is required.
             except StoreError as error:
@@ -168,9 +183,32 @@ class Shelter:
             return self._own.reader(digest)
         return self.store.reader(digest)
 
+    def read(self, digest: Digest) -> bytes | None:
+        """All bytes of a small content from either, or None."""
+        if self._own is not None and self._own.has([digest]):
+            return self._own.read(digest)
+        return self.store.read(digest)
+
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content from either."""
+        if self._own is not None and self._own.has([digest]):
+            return self._own.part(digest, start, size, of=of)
+        return self.store.part(digest, start, size, of=of)
+
+    def alone(self, artifact: Artifact) -> None:
+        """See that an artifact has a content of its own, also one that lies in a bundle.
+
+        Raises:
+            StoreCorrupt: its bytes are gone or damaged.
+        """
+        if isinstance(artifact, Slice) and not self.has([artifact.digest]):
+            self.put_small({artifact.digest: item_bytes(self, artifact)})
+
     def readable(self, artifact: Artifact) -> bool:
         """Whether all bytes of an artifact are here and undamaged; reads them."""
         try:
+            if isinstance(artifact, Slice):
+                return bool(item_bytes(self, artifact) or True)
             with self.reader(artifact.digest) as file:
                 data = file.read() if artifact.kind == "dir" else b""
             for entry in Tree.decode(data).entries if artifact.kind == "dir" else ():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merkl.digest import Digest
+from merkl.engine.contained import held, recorded
 from merkl.errors import SidecarError
 from merkl.nodes import Artifact, Future, Kind, Node, Output, Part, calling_place
 from merkl.resources import USUAL, Needs
@@ -66,10 +67,9 @@ def loaded(store: Store, index: FileIndex, path: str) -> Future[Any]:
 def _artifacts(store: Store, index: FileIndex, path: str, sidecar: Sidecar) -> Mapping[str, Artifact]:
     assert sidecar.key is not None
     record = store.by_key([sidecar.key]).get(sidecar.key)
-    if record is not None and sidecar.output in record.outputs:
-        artifact = record.outputs[sidecar.output]
-        if artifact.digest in store.present([artifact]):
-            return record.outputs
+    artifact = None if record is None else recorded(store, record, sidecar.output)
+    if record is not None and artifact is not None and store.present([held(artifact)]):
+        return record.outputs if sidecar.output in record.outputs else {sidecar.output: artifact}
     described = Artifact(
         sidecar.kind, sidecar.digest, sidecar.size, sidecar.executable, filename=os.path.basename(path)
     )

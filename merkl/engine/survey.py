@@ -19,7 +19,7 @@ from merkl.errors import UsageError
 from merkl.nodes import Artifact
 from merkl.stamp import Absent
 from merkl.workspace.index import Other
-from merkl.workspace.ledger import LastStep
+from merkl.workspace.ledger import JOINT, LastStep
 from merkl.workspace.paths import absolute
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def _belongs(stood: Standing) -> Artifact | None:
         return None
     if row is not None and row.value and (side is None or side.digest == row.digest):
         serializer, _, digest = row.value.partition(" ")
+        if serializer == JOINT:
+            return None if side is None else Artifact(side.kind, side.digest, side.size)
         return Artifact("value", Digest.parse(digest), 0, serializer=serializer)
     if side is not None:
         return Artifact(side.kind, side.digest, side.size, side.executable)
@@ -204,7 +206,7 @@ def _in_remote(project: Project) -> "Remote":
 
 def survey_chosen(project: Project, chosen: "Chosen", *, remote: bool = False) -> list[Surveyed]:
     """The outputs that a request places, against what its tasks would make now, and the tracked files that they read."""
-    from merkl.engine.judge import State
+    from merkl.engine.joint import artifact_at, futures_of, step_of
     from merkl.engine.placing import is_there, last_steps
     from merkl.engine.request import plan
     from merkl.engine.select import labels
@@ -222,7 +224,7 @@ def survey_chosen(project: Project, chosen: "Chosen", *, remote: bool = False) -
         for each in standing(project, sorted({*tracked, *placements}))
         if each.state != "unknown" or each.path in placements
     ]
-    last = last_steps(project, [p.future.node for p in placements.values()], names)
+    last = last_steps(project, [f.node for p in placements.values() for f in futures_of(p)], names)
     found: list[Surveyed] = []
     belongs: dict[str, Artifact | None] = {}
     for each in stood:
@@ -231,9 +233,9 @@ def survey_chosen(project: Project, chosen: "Chosen", *, remote: bool = False) -
             found.append(_surveyed(each))
             belongs[each.path] = _belongs(each)
             continue
-        step = judge.steps[placement.future.node.key]
-        artifact = step.artifacts.get(placement.future.output) if step.state is State.KNOWN else None
-        belongs[each.path] = artifact
+        step = step_of(judge, placement)
+        artifact = artifact_at(judge, placement)
+        belongs[each.path] = _belongs(each) if placement.joint else artifact
         if artifact is None:
             why = _first_reason(step, judge, last.get(step.node.key), names)
             found.append(_judged(each, placement.target, "stale", why))

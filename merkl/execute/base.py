@@ -202,6 +202,12 @@ class Executor(Protocol):
         With no job and no timeout it returns at once.
         """
 
+    def take_emitted(self) -> list[tuple[int, bytes]]:
+        """What calls have emitted since this was last asked, in order, with their tickets; ``wait`` returns for it.
+
+        Of a call that ``wait`` says has ended it is all there.  A call waits while much of it is not taken.
+        """
+
     def wake(self) -> None:
         """Make ``wait`` return early, or the next one if none is going on.  May be called from a signal handler."""
 

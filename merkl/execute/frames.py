@@ -24,6 +24,7 @@ SMALL: Final = (
 RETURNED: Final = 0  # The payload is the pickled result.
 RAISED: Final = 1  # The payload is a packed error.
 NOT_STARTED: Final = 2  # The payload is a pickled (errno, text, path).
+EMITTED: Final = 3  # The call goes on; the payload is something that it said.  The other numbers are 0.
 
 
 def widen(fd: int) -> None:

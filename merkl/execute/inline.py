@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Terminal
 from merkl.execute.call import flush, new_file, perform, text_on
 from merkl.execute.debugging import Debugging
+from merkl.execute.emitting import emitting
 from merkl.execute.pool import understood
 from merkl.execute.process import RSS_UNIT
 
@@ -27,8 +28,8 @@ _USUAL: Final = (700, 10, 10)  # Python's own thresholds for collecting garbage.
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 
-def run_inline(ticket: int, job: CallJob, terminal: Terminal) -> Ended:
-    """Run a call to its end."""
+def run_inline(ticket: int, job: CallJob, terminal: Terminal, hear: Callable[[bytes], None]) -> Ended:
+    """Run a call to its end; ``hear`` gets what it emits."""
     started_ns, started = time.time_ns(), time.monotonic()
     interrupts = _Interrupts()
     peak = 0
@@ -38,6 +39,7 @@ def run_inline(ticket: int, job: CallJob, terminal: Terminal) -> Ended:
             Debugging(terminal, lent=job.interactive) as debugging,
             _own_place(job.cwd),
             _variables(job),
+            emitting(hear),
         ):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             outcome, payload = perform(job.payload, interrupts.enter, interrupts.leave)

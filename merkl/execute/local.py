@@ -30,7 +30,7 @@ from merkl.execute.environment import of_worker, told_of_jobserver
 from merkl.execute.inline import run_inline
 from merkl.execute.leaving import Leaving
 from merkl.execute.orphans import Adoption
-from merkl.execute.pool import Worker, new_lifeline, start_worker
+from merkl.execute.pool import Emitted, Worker, new_lifeline, start_worker
 from merkl.execute.process import (
     Child,
     Death,
@@ -51,6 +51,7 @@ _BEHIND: Final = 4  # Calls that wait in a worker behind the one that runs, at m
 _LATE: Final = (
     0.01  # Seconds after which those behind a call are taken back: it is not as brief as was thought.
 )
+_MOST_EMITTED: Final = 64  # Things that calls said and nobody took, until no more of them is read.
 _BURY_EVERY: Final = 256  # Processes between two looks for orphans that have ended.
 
 
@@ -75,6 +76,7 @@ class Local:
         self._idle: list[Worker] = []
         self._leaving: list[Leaving] = []
         self._ended: list[Ended] = []
+        self._emitted: list[tuple[int, bytes]] = []
         self._watched: dict[int, Running | Worker] = {}  # By pidfd.
         self._replies: dict[int, Running] = {}  # By descriptor, as is the next.
         self._requests: dict[int, Worker] = {}
@@ -153,7 +155,9 @@ class Local:
 
     def _launch(self, ticket: int, job: Job, brief: bool = False) -> None:
         if isinstance(job, CallJob) and self.is_inline(job):
-            self._ended.append(run_inline(ticket, job, self._terminal))
+            said: list[bytes] = []
+            self._ended.append(run_inline(ticket, job, self._terminal, said.append))
+            self._emitted += [(ticket, payload) for payload in said]
             return
         if self._adoption is None:
             self._adoption = Adoption()
@@ -226,10 +230,15 @@ class Local:
             if limit == math.inf and not self._busy() and not self._ended:
                 break
             woken = self._look(limit)
-            if woken or self._ended or time.monotonic() >= limit:
+            if woken or self._ended or self._emitted or time.monotonic() >= limit:
                 break
         ended, self._ended = self._ended, []
         return ended
+
+    def take_emitted(self) -> list[tuple[int, bytes]]:
+        """See ``Executor``."""
+        emitted, self._emitted = self._emitted, []
+        return emitted
 
     def _busy(self) -> bool:
         return bool(self._running or self._queue or any(leaving.ended for leaving in self._leaving))
@@ -245,7 +254,7 @@ class Local:
             self._tokens.keep(self._jobs())
             if self._wants_token:
                 self._poll.register(self._tokens.fd, select.POLLIN)
-        for fd, _ in self._poll.poll(0 if self._ended else self._patience(limit)):
+        for fd, _ in self._poll.poll(0 if self._ended or self._emitted else self._patience(limit)):
             if fd in self._replies:
                 self._hear_all(fd)
             elif fd in self._requests:
@@ -321,16 +330,19 @@ class Local:
             self._poll.unregister(worker.requests)
             del self._requests[worker.requests]
 
-    def _hear_all(self, replies: int) -> None:
-        """Read what a worker has to say of the call that runs, and of those behind it."""
-        while (running := self._replies.get(replies)) is not None and self._heard(running):
+    def _hear_all(self, replies: int, *, whatever: bool = False) -> None:
+        """Read what a worker has to say of the call that runs, and of those behind it; ``whatever`` it has to say."""
+        while (running := self._replies.get(replies)) is not None and self._heard(running, whatever):
             pass
 
-    def _heard(self, running: Running) -> bool:
-        """Read from a busy worker; whether its call has ended."""
+    def _heard(self, running: Running, whatever: bool) -> bool:
+        """Read from a busy worker; whether its call has ended, or has said something."""
         worker = running.worker
         assert worker is not None
-        reply = worker.listen()
+        reply = worker.listen(read=whatever or len(self._emitted) < _MOST_EMITTED)
+        if isinstance(reply, Emitted):
+            self._emitted.append((running.ticket, reply.payload))
+            return True
         if reply is None:
             if worker.silent:  # Its end is closed: what becomes of it is for the pidfd to tell.
                 self._poll.unregister(worker.replies)
@@ -410,7 +422,7 @@ class Local:
             return
         worker = owner.worker
         if worker is not None:
-            self._hear_all(worker.replies)
+            self._hear_all(worker.replies, whatever=True)
             if worker.next is not None and _is_dead(worker.child):
                 self._settle(worker)  # It may have died before it came to that.
             now_runs = next((one for one in self._running.values() if one.worker is worker), None)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from merkl.execute.base import CallJob, How, NotStarted, Raised, Returned, Unportable
 from merkl.execute.call import new_file
-from merkl.execute.frames import CHUNK, CLAIM, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
+from merkl.execute.frames import CHUNK, CLAIM, EMITTED, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
 from merkl.execute.process import Child, spawn
 
 # Not ``-m``: runpy costs milliseconds, and merkl itself may be found only by the coordinator's own path.
@@ -34,6 +34,13 @@ class Reply:
     seconds: float
     peak_memory: int
     worn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """Something that a call said, which goes on."""
+
+    payload: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -106,13 +113,13 @@ class Worker:
                 return
             self.unsent = rest(self.unsent, written)
 
-    def listen(self) -> Reply | None:
-        """Read what is there, and return the next reply once it is complete."""
+    def listen(self, *, read: bool = True) -> Reply | Emitted | None:
+        """Read what is there, and return the next thing said once it is complete; without ``read`` only what was heard."""
         while True:
-            if (reply := self._complete()) is not None:
+            if (reply := self._complete()) is not None or not read:
                 return reply
             try:
-                data = os.read(self.replies, CHUNK if self.heard_bytes else SMALL)
+                data = os.read(self.replies, min(max(self._lacking(), SMALL), CHUNK))
             except BlockingIOError:
                 return None
             if not data:
@@ -121,7 +128,13 @@ class Worker:
             self.heard.append(data)
             self.heard_bytes += len(data)
 
-    def _complete(self) -> Reply | None:
+    def _lacking(self) -> int:
+        """How many bytes the reply that has begun lacks, as far as is known."""
+        if self.heard_bytes < REPLY.size or len(self.heard[0]) < REPLY.size:
+            return 0
+        return REPLY.size + int(REPLY.unpack_from(self.heard[0])[-1]) - self.heard_bytes
+
+    def _complete(self) -> Reply | Emitted | None:
         """The first reply of what was heard, if all of it was."""
         if self.heard_bytes < REPLY.size:
             return None
@@ -133,6 +146,8 @@ class Worker:
             return None
         whole = b"".join(self.heard)
         self.heard, self.heard_bytes = [whole[end:]], self.heard_bytes - end
+        if outcome == EMITTED:
+            return Emitted(whole[REPLY.size : end])
         return Reply(understood(outcome, whole[REPLY.size : end]), started_ns, duration / 1e9, peak, worn)
 
     def hang_up(self) -> None:

@@ -16,7 +16,18 @@ from types import FrameType
 from typing import Any, Final
 
 from merkl.execute.call import flush, new_file, perform, text_on
-from merkl.execute.frames import CHUNK, CLAIM, NOT_STARTED, REPLY, REQUEST, SMALL, widen, write_all
+from merkl.execute.emitting import emitting
+from merkl.execute.frames import (
+    CHUNK,
+    CLAIM,
+    EMITTED,
+    NOT_STARTED,
+    REPLY,
+    REQUEST,
+    SMALL,
+    widen,
+    write_all,
+)
 from merkl.execute.wear import Wear
 
 _PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call gets the usual low ones.
@@ -38,7 +49,7 @@ def main() -> None:
 
     faulthandler.enable()  # The stack of a crash goes to fd 2, the log.
     sys.breakpointhook = _refuse_debugger
-    worker = _Worker()
+    worker = _Worker(replies)
     signal.signal(signal.SIGINT, worker.note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     while not worker.worn and (call := calls.next()) is not None:
@@ -121,9 +132,11 @@ class _Calls:
 class _Worker:
     """What lasts from call to call: the streams, the umask and an interrupt that came before its call had begun."""
 
-    __slots__ = ("_interrupted", "_stderr", "_stdout", "_umask", "_wear", "worn")
+    __slots__ = ("_interrupted", "_process", "_replies", "_stderr", "_stdout", "_umask", "_wear", "worn")
 
-    def __init__(self) -> None:
+    def __init__(self, replies: int) -> None:
+        self._replies = replies
+        self._process = os.getpid()
         self._interrupted = False
         self._wear = Wear()
         self.worn = False  # What was sent after the last call is for another.
@@ -141,7 +154,8 @@ class _Worker:
             self.worn = self._wear.is_too_much()
             return [REPLY.pack(NOT_STARTED, self.worn, started_ns, 0, 0, len(data)), data]
         before = _peak_memory()
-        outcome, data = perform(payload, self._enter, self._leave)
+        with emitting(self._emit):
+            outcome, data = perform(payload, self._enter, self._leave)
         flush()
         peak = _peak_memory()
         duration = time.perf_counter_ns() - started
@@ -164,6 +178,19 @@ class _Worker:
     def note(self, _number: int, _frame: FrameType | None) -> None:
         """Outside of a call: remember the interrupt for the one that is about to begin."""
         self._interrupted = True
+
+    def _emit(self, payload: bytes) -> None:
+        """Pass on what the call says; an interrupt waits until all of it is sent."""
+        if os.getpid() != self._process:
+            os._exit(1)  # A child that the call forked: there must not be two of us.
+        before = signal.signal(signal.SIGINT, self.note)
+        try:
+            write_all(self._replies, [REPLY.pack(EMITTED, False, 0, 0, 0, len(payload)), payload])
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self._interrupted and callable(before):
+            self._interrupted = False
+            before(signal.SIGINT, None)
 
     def _enter(self) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

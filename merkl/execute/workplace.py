@@ -57,7 +57,8 @@ class Staged:
     """One output of an attempt that ended well, not yet in the store.
 
     Either ``data`` holds the bytes, or ``path`` is a file or directory, absolute or relative to the root, that may be
-    moved away.  ``digest`` is given if it is known already.
+    moved away.  ``digest`` is given if it is known already.  ``remove`` is an absolute path at which the same is still to be
+    found, and which is to go once it is safe in the store.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Staged:
     serializer: str = ""
     digest: Digest | None = None
     size: int = 0
+    remove: bytes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots has for this asks for its fields again each time.

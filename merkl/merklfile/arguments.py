@@ -175,7 +175,11 @@ def types_of(target: Target[..., Any]) -> dict[str, object]:
     """The types of the parameters that have a hint; hints that name nothing known are left out."""
     import inspect
 
-    function = inspect.unwrap(target.function)
+    return hints_of(inspect.unwrap(target.function))
+
+
+def hints_of(function: object) -> dict[str, object]:
+    """The types that a function's hints say, by parameter, as ``types_of``."""
     try:
         return dict(typing.get_type_hints(function))
     except Exception:  # noqa: BLE001  # Evaluating a hint that is written as text runs the user's code.

@@ -50,6 +50,8 @@ def converted(text: str, hint: object, path_of: PathOf) -> object:
     kind = origin or hint
     if kind in _COLLECTIONS:
         return _several(text, kind, inner, path_of)
+    if kind in (dict, collections.abc.Mapping):
+        return _mapping(text, inner, path_of)
     if isinstance(kind, type):
         return _single(text, kind, path_of)
     raise Unfit(f"a {_name(hint)}, which cannot be written on the command line")
@@ -59,6 +61,8 @@ def hint_of(default: object) -> object:
     """The type that a default stands for where there is no hint."""
     if default is None:
         return str
+    if isinstance(default, dict):
+        return dict
     if isinstance(default, (list, tuple, set, frozenset)):
         members = {type(each) for each in default}
         member = members.pop() if len(members) == 1 else str
@@ -110,8 +114,61 @@ def _either(text: str, kinds: tuple[object, ...], path_of: PathOf) -> object:
     raise Unfit(" or ".join([*wanted, "none"] if type(None) in kinds else wanted))
 
 
+def collected(texts: list[str], hint: object, path_of: PathOf) -> object:
+    """Several words as one collection: each is one member, or several with commas between them.
+
+    Raises:
+        Unfit: a word is no such member, or ``hint`` is no collection.
+    """
+    kind, inner = collection(hint) or (None, ())
+    if kind is None:
+        raise Unfit("one value")
+    return _gathered([item for text in texts for item in _members(text)], kind, inner, path_of)
+
+
+def collection(hint: object) -> tuple[Any, tuple[object, ...]] | None:
+    """The collection that a hint means, such as ``list``, and what its members are; None if it means none.
+
+    It may stand in ``Optional``, ``Annotated`` and ``NewType``.
+    """
+    while isinstance(hint, typing.NewType):
+        hint = hint.__supertype__
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return collection(inner[0])
+    if origin in (typing.Union, types.UnionType):
+        found = [collection(each) for each in inner if each is not type(None)]
+        return found[0] if len(found) == 1 else None
+    kind = origin or hint
+    return (kind, inner) if kind in _COLLECTIONS else None
+
+
 def _several(text: str, kind: Any, inner: tuple[object, ...], path_of: PathOf) -> object:
-    texts = text.split(",") if text else []
+    return _gathered(_members(text), kind, inner, path_of)
+
+
+def _members(text: str) -> list[str]:
+    """The members in a word: those of a JSON list, else what commas part."""
+    if text.startswith("["):
+        import json
+
+        try:
+            found = json.loads(text)
+        except ValueError:
+            pass
+        else:
+            return [_typed(each) for each in found]
+    return text.split(",") if text else []
+
+
+def _typed(value: object) -> str:
+    """A JSON value as it would be typed."""
+    import json
+
+    return value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+
+
+def _gathered(texts: list[str], kind: Any, inner: tuple[object, ...], path_of: PathOf) -> object:
     if kind is tuple and inner and inner[-1] is not ...:
         if len(texts) != len(inner):
             raise Unfit(f"{len(inner)} values with commas between them")
@@ -121,6 +178,29 @@ def _several(text: str, kind: Any, inner: tuple[object, ...], path_of: PathOf) -
         return _COLLECTIONS[kind](converted(each, member, path_of) for each in texts)
     except Unfit as error:
         raise Unfit(f"values with commas between them, each {error}") from None
+
+
+def _mapping(text: str, inner: tuple[object, ...], path_of: PathOf) -> object:
+    """A JSON object; what its members are to be is looked at as if each had been typed."""
+    import json
+
+    wanted = 'a JSON object such as {"name": 1}'
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise Unfit(wanted) from None
+    if not isinstance(found, dict):
+        raise Unfit(wanted)
+    key, member = inner or (Any, Any)
+    if member in (Any, object):
+        return {converted(name, key, path_of): value for name, value in found.items()}
+    try:
+        return {
+            converted(name, key, path_of): converted(_typed(each), member, path_of)
+            for name, each in found.items()
+        }
+    except Unfit as error:
+        raise Unfit(f"{wanted}, each value {error}") from None
 
 
 def _name(hint: object) -> str:

@@ -33,6 +33,7 @@ def file(path: PathLike) -> FileRef:
         raise unreadable(found, where, error) from None
     if not stat.S_ISREG(mode):
         raise wrong_kind(found, mode, "a file")
+    session().looked("file", os.fsdecode(path), found)
     return FileRef(found)
 
 
@@ -65,4 +66,5 @@ def files(pattern: str | bytes, *, required: bool = False) -> list[FileRef]:
             f"no file matches {text!r} in {normalise('.', base, root)}",
             hint="files that .gitignore or .merklignore names do not match",
         )
+    session().looked("files", text, listing.files)
     return [FileRef(path) for path in listing.files]

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from merkl.config import MERKLFILE, MERKLFILE_YAML, Config, is_yaml
-from merkl.errors import InputMissing, MerklfileError, UsageError
+from merkl.errors import InputMissing, MerklfileError, NotYetKnown, UsageError
 from merkl.merklfile.frames import user_code
 from merkl.merklfile.registry import Here, LoadedFile, Merklfile, here, running, shown_path
 from merkl.nodes import PathLike, Scope, Session, calling_place, scope, session, using, within
@@ -39,10 +39,13 @@ def load(config: Config, session: Session, sets: Sequence[str] = ()) -> Merklfil
         MerklfileError: there is none, or its code is wrong; with the user's own frames.
         MerklError: any other that the code ran into, with these frames.
     """
-    merklfile = Merklfile(find_merklfile(config), config, session, _parsed_sets(sets))
-    _prepare(Project(config.root, session.project_modules))
-    with acting(Here(merklfile)), user_code(shown_path(merklfile.path, config.root), merklfile):
-        _run(merklfile, merklfile.path, MODULE, "", Here(merklfile))
+    merklfile = Merklfile(find_merklfile(config), config, session, parsed_sets(sets))
+    prepare(Project(config.root, session.project_modules))
+    try:
+        with acting(Here(merklfile)), user_code(shown_path(merklfile.path, config.root), merklfile):
+            _run(merklfile, merklfile.path, MODULE, "", Here(merklfile))
+    except NotYetKnown as unknown:
+        merklfile.unknown = unknown
     return merklfile
 
 
@@ -53,7 +56,12 @@ def acting(place: Here) -> Iterator[None]:
         yield
 
 
-def _parsed_sets(sets: Sequence[str]) -> dict[str, str]:
+def parsed_sets(sets: Sequence[str]) -> dict[str, str]:
+    """Values given as ``NAME=VALUE``, by name.
+
+    Raises:
+        UsageError: one is not written so.
+    """
     found = {}
     for each in sets:
         name, sign, value = each.partition("=")
@@ -92,6 +100,12 @@ def find_merklfile(config: Config) -> str:
     raise MerklfileError(
         f"no {MERKLFILE} or {MERKLFILE_YAML} here or above", hint=_rename(root) or "`merkl init` writes one"
     )
+
+
+def has_merklfile(config: Config) -> bool:
+    """Whether the project has a Merklfile."""
+    names = (config.merklfile,) if config.merklfile else (MERKLFILE, MERKLFILE_YAML)
+    return any(os.path.isfile(os.path.join(config.root, name)) for name in names)
 
 
 def _usual(directory: str) -> str:
@@ -141,7 +155,7 @@ def _rename(root: str) -> str:
 _last: list[tuple[Project, frozenset[str], Callable[[], None]]] = []
 
 
-def _prepare(project: Project) -> None:
+def prepare(project: Project) -> None:
     """Make this process ready to import the project's modules: as they are now, and with their texts recorded."""
     while _last:
         before, there, uninstall = _last.pop()
@@ -160,6 +174,10 @@ def _forget_modules(project: Project, there: frozenset[str]) -> None:
         names = getattr(module, "__dict__", {})
         if name.partition(".")[0] == MODULE or (name not in there and project.owns_module(names)):
             del sys.modules[name]
+    if "merkl.python.run" in sys.modules:  # Where nothing has run, it is not imported for this.
+        from merkl.python.run import forget_tasks
+
+        forget_tasks()
 
 
 @contextlib.contextmanager

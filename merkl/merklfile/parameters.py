@@ -45,6 +45,7 @@ def params(path: PathLike) -> Params:
         current.merklfile.read[shown] = None
         current.merklfile.values[shown] = Digest.of(data)
         _override(found, shown, current.merklfile)
+    session().looked("params", os.fsdecode(path), found)
     return Params(found, shown)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from merkl.config import Config
 from merkl.digest import Digest
-from merkl.errors import MerklfileError
+from merkl.errors import MerklfileError, NotYetKnown
 from merkl.merklfile.targets import Target
 from merkl.nodes import Place, Session
 
@@ -42,7 +42,8 @@ class Merklfile:
     ``read`` and ``listed`` are what it looked at while it ran, as normalised paths: files with parameters or with rules
     for globs, and directories; ``globs`` what each pattern matched, by the absolute directory it started from and its text;
     ``values`` the digest of each file of parameters.  ``sets`` are the values given for parameters, as text by dotted name; ``matched`` those
-    of them that some file has, and ``parameters`` all dotted names by file.
+    of them that some file has, and ``parameters`` all dotted names by file.  ``unknown`` says what ended the load before
+    the last line: a pipeline whose tasks cannot be told before another has run.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Merklfile:
     values: dict[str, Digest] = field(default_factory=dict)
     matched: set[str] = field(default_factory=set)
     parameters: dict[str, list[str]] = field(default_factory=dict)
+    unknown: NotYetKnown | None = None
     _spellings: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merkl.digest import Encoder, Hook, Unencodable, tagged
-from merkl.errors import UnhashableArgument
+from merkl.digest import Encoder, Unencodable, tagged
+from merkl.errors import TaskError, UnhashableArgument
 from merkl.nodes import Dep, Future, Source, session
+from merkl.python.code import CodeHook
+from merkl.python.foreign import Reducer, can_change, foreign_encoding
+from merkl.python.forms import Written, any_registered, written_argument
 from merkl.workspace.refs import DirRef, FileRef
 
 
@@ -25,15 +28,54 @@ class FromDep:
     def __repr__(self) -> str:
         return f"<input {self.index}>"
 
+    def encoded(self) -> bytes:
+        """What it is in a key: the dependencies themselves follow."""
+        return tagged(b"D", self.index.to_bytes(4, "big"))
+
+
+class Unchanged:
+    """Stands for an argument that its owner could still change in place; it travels only if nobody did."""
+
+    __slots__ = ("_code_hook", "_encoded", "value")
+
+    def __init__(self, value: Any, code_hook: CodeHook) -> None:
+        self.value = value
+        self._code_hook = code_hook
+        self._encoded = b""
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def encode(self, encode: Callable[[object], bytes]) -> bytes:
+        """What the value is in a key."""
+        self._encoded = encode(self.value)
+        return self._encoded
+
+    def __reduce__(self) -> Any:
+        # A file inside counts by its place among the call's files, which is not known here; its change is noticed anyway.
+        again = Freezer(self._code_hook)
+        if again.encoded(self.value) != self._encoded and self._encoded and not again.sources:
+            raise TaskError(
+                f"an argument of type {type(self.value).__qualname__} was changed after the task was called with it",
+                hint="pass a copy, or change it before the call",
+            )
+        return _itself, (self.value,)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
 
 class Freezer:
-    """Takes one call's arguments apart; collects its dependencies and sources."""
+    """Takes one call's arguments apart; collects its dependencies, after those there are already, and sources."""
 
-    def __init__(self, code_hook: Hook) -> None:
-        self.deps: list[Dep] = []
-        self.sources: list[Source] = []
-        self._index: dict[Future[Any], int] = {}
-        self._encoder = Encoder(self._hook)
+    def __init__(
+        self, code_hook: CodeHook, deps: list[Dep] | None = None, sources: list[Source] | None = None
+    ) -> None:
+        self.deps: list[Dep] = deps or []
+        self.sources: list[Source] = sources or []
+        self._index: dict[Future[Any], int] = {dep.future: at for at, dep in enumerate(self.deps)}
+        self._encoder = Encoder(self._hook, last=Reducer(self._inner))
         self._code_hook = code_hook
 
     def encode(self, value: object, task: str, parameter: str) -> bytes:
@@ -48,7 +90,7 @@ class Freezer:
             raise UnhashableArgument(
                 f"{task}: the argument {parameter!r} holds a value of type {error.type.replace(':', '.')}, which {error.reason}",
                 inside=(parameter + error.where)[:80] if error.where else None,
-                hint="pass plain values, dataclasses, paths, a FileRef or a Future",
+                hint="pass plain values, dataclasses, arrays, frames, paths, a FileRef or a Future; serializers= writes others",
             ) from None
 
     def freeze(self, value: Any) -> Any:
@@ -57,10 +99,14 @@ class Freezer:
         if kind in (str, int, float, bool, bytes, type(None)):
             return value
         if isinstance(value, Future):
-            return FromDep(self._dep(value))
-        return rebuilt(value, self.freeze)
+            return FromDep(self.dep(value))
+        if any_registered() and (written := written_argument(value)) is not value:
+            return written
+        frozen = rebuilt(value, self.freeze)
+        return Unchanged(value, self._code_hook) if frozen is value and can_change(value) else frozen
 
-    def _dep(self, future: Future[Any]) -> int:
+    def dep(self, future: Future[Any]) -> int:
+        """The place of a Future among the dependencies."""
         if future not in self._index:
             self._index[future] = len(self.deps)
             self.deps.append(Dep(future))
@@ -68,11 +114,26 @@ class Freezer:
 
     def _hook(self, value: object) -> bytes | None:
         if isinstance(value, FromDep):
-            return tagged(b"D", value.index.to_bytes(4, "big"))
+            return value.encoded()
+        if isinstance(value, Written):
+            return value.encoded()
         if isinstance(value, (FileRef, DirRef)):
             self.sources.append(session().source(value, "dir" if isinstance(value, DirRef) else "file"))
             return tagged(b"S", len(self.sources).to_bytes(4, "big"))
-        return self._code_hook(value)
+        if isinstance(value, Unchanged):
+            return value.encode(self._inner)
+        encoded = self._code_hook(value, self._inner)
+        return foreign_encoding(value, self._inner) if encoded is None else encoded
+
+    def _inner(self, value: object) -> bytes:
+        return self._encoder.value(value)
+
+    def encoded(self, value: object) -> bytes:
+        """The encoding of a value that had one before; empty if it has none any more."""
+        try:
+            return self._inner(value)
+        except (Unencodable, RecursionError):
+            return b""
 
 
 def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:

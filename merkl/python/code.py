@@ -12,9 +12,9 @@ import enum
 import os
 from collections.abc import Callable
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from merkl.digest import Digest, Hook, Unencodable, encode, tagged
+from merkl.digest import Digest, Unencodable, encode, tagged
 from merkl.errors import TaskError
 from merkl.python import owners
 from merkl.python.parts import Code, CodePart, Reading
@@ -53,7 +53,7 @@ def code_of(
     """
     key = (id(function), project, mode, strict_source)
     known = _known.get(key)
-    if known is not None and known[0] is function and _holds(known[2], project):
+    if known is not None and known[0] is function and (known[2] is None or holds(known[2], project)):
         return known[1]
     try:
         code, watch = _make(function, project, mode, strict_source)
@@ -69,15 +69,21 @@ def code_of(
     return code
 
 
-def _holds(watch: "Watch | None", project: Project) -> bool:
-    if watch is None:
-        return True
-    reading = watch.reading
+def watch_of(
+    function: object, project: Project, mode: HashMode = HashMode.FIND_DEPS, *, strict_source: bool = False
+) -> "Watch | None":
+    """What the last ``code_of`` of this rests on besides texts: as long as it ``holds``, asking again gives the same."""
+    known = _known.get((id(function), project, mode, strict_source))
+    return None if known is None else known[2]
+
+
+def holds(watch: "Watch", project: Project) -> bool:
+    """Whether nothing of what was looked at was rebound, or changed in place."""
 
     def encoder() -> Callable[[object], bytes]:
         from merkl.python.values import Describer
 
-        return Describer(project, reading=reading).value
+        return Describer(project, reading=watch.reading).value
 
     return watch.holds(encoder)
 
@@ -90,7 +96,7 @@ def _make(function: object, project: Project, mode: HashMode, strict: bool) -> "
 
     reached = reach(project, function, raw=strict)
     digest = _digest(mode, strict, reached.description, reached.parts)
-    return Code(digest, reached.parts), reached.watch
+    return Code(digest, reached.parts, reached.foreign), reached.watch
 
 
 def _digest(mode: HashMode, strict: bool, description: bytes, parts: tuple[CodePart, ...]) -> Digest:
@@ -123,14 +129,20 @@ def _own_part(function: object, project: Project, mode: HashMode, strict: bool) 
     )
 
 
-def encode_hook(project: Project) -> Hook:
+class CodeHook(Protocol):
+    """A ``Hook`` that may be told how what is inside a value is encoded; otherwise it does that itself."""
+
+    def __call__(self, value: Any, encode: Callable[[object], bytes] | None = None, /) -> bytes | None: ...
+
+
+def encode_hook(project: Project) -> CodeHook:
     """A hook for ``merkl.digest.encode`` that knows code among arguments.
 
     A function, class, module, method, partial or wrapper of the project is written as the digest of its
     code, and so is the class of an instance; what belongs to another package is written as a reference.
     """
 
-    def hook(value: Any) -> bytes | None:
+    def hook(value: Any, encode: Callable[[object], bytes] | None = None, /) -> bytes | None:
         from merkl.python.kinds import is_code
 
         if isinstance(value, type) and value.__module__ == "builtins":
@@ -139,7 +151,7 @@ def encode_hook(project: Project) -> Hook:
             return tagged(b"C", _argument(value))
         if (cls := type(value)).__module__ == "builtins" or not _has_text(cls, project):
             return None
-        return _instance(value, cls)
+        return _instance(value, cls, encode)
 
     def _argument(value: object) -> bytes:
         try:
@@ -147,7 +159,7 @@ def encode_hook(project: Project) -> Hook:
         except TaskError as error:
             raise Unencodable(value, str(error.details["reason"])) from None
 
-    def _instance(value: Any, cls: type) -> bytes | None:
+    def _instance(value: Any, cls: type, encode_inside: Callable[[object], bytes] | None) -> bytes | None:
         if isinstance(value, enum.Enum):
             fields: object = (value.name, value.value)
         elif hasattr(cls, "__dataclass_fields__"):
@@ -158,8 +170,9 @@ def encode_hook(project: Project) -> Hook:
             return None
         from merkl.digest import Encoder
 
+        inside = encode_inside or Encoder(hook).value
         try:
-            return tagged(b"C", encode(("instance", _argument(cls))) + Encoder(hook).value(fields))
+            return tagged(b"C", encode(("instance", _argument(cls))) + inside(fields))
         except RecursionError:
             raise Unencodable(value, "contains itself") from None
 

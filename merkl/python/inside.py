@@ -9,10 +9,10 @@ Future is to be had.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import IO, Any, Literal, NoReturn
 
 from merkl.errors import FutureAccessError
-from merkl.nodes import Artifact, Future, Node, PathLike, Source
+from merkl.nodes import Artifact, Construction, Future, Node, PathLike, Source
 from merkl.stamp import Stamp
 from merkl.workspace.hashing import hash_file
 from merkl.workspace.paths import absolute, normalise
@@ -27,8 +27,18 @@ class Inside:
     project_modules: tuple[str, ...]
     task: str
 
-    def made(self, node: Node) -> None:
+    def made(self, node: Node, called: object = None) -> None:
         """Nodes made inside a task belong to no build."""
+
+    def construct(self, construction: Construction) -> Any:
+        """Pipelines are run: to make nodes needs no build."""
+        return construction.run()
+
+    def first(self, futures: Sequence[Future[Any]]) -> None:
+        """Nothing is run, so there is no order."""
+
+    def looked(self, kind: Literal["file", "files", "params"], path: str, answer: object) -> None:
+        """What a task looks at is its own business."""
 
     def source(self, path: PathLike, kind: Literal["file", "dir", "any"] = "any") -> Source:
         """Stamp and hash a named input."""
@@ -55,6 +65,16 @@ class Inside:
     def evaluate(self, futures: Sequence[Future[Any]]) -> list[Any]:
         """Refused: what the value depends on would not be in the key of the task that asks."""
         self._refuse(f"asked for the value of {', '.join(future.node.name for future in futures)}")
+
+    def open(
+        self,
+        future: Future[Any],
+        mode: str,  # noqa: ARG002
+        encoding: str | None,  # noqa: ARG002
+        newline: str | None,  # noqa: ARG002
+    ) -> IO[Any]:
+        """Refused, as for ``evaluate``."""
+        self._refuse(f"opened the result of {future.node.name}")
 
     def artifact(self, future: Future[Any]) -> Artifact | None:
         """Refused, as for ``evaluate``."""

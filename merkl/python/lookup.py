@@ -80,6 +80,7 @@ class Lookup:
         except Exception:  # noqa: BLE001  # Importing runs the user's code, which may raise anything.
             return say("unbound", dots + origin.module, *chain), ""
         if module is None:
+            self._describer.foreign.add(".".join((name, *chain)))
             return say("reference", ".".join((name, *chain))), ""
         return self._follow(module, chain, None, "")
 
@@ -101,6 +102,7 @@ class Lookup:
         while isinstance(value, ModuleType):
             if not self._project.owns_module(vars(value)):
                 text = ".".join((value.__name__, *rest))
+                self._describer.foreign.add(text)
                 return say("reference", text), text if how and not rest else ""
             if (native := owners.native_digest(value)) is not None:
                 return say("native", self._project.module_label(vars(value)), native.hex(), *rest), ""
@@ -162,6 +164,7 @@ class Lookup:
         if not own and lead is not None:
             text = owners.imported_reference(self._project, lead.about, lead.source, lead.name)
             if text is not None and wrapped_in(value) is None:
+                self._describer.foreign.add(text.replace(":", "."))
                 return say("reference", text), text
         described = self._describer.value(value)
         if rest and own:

@@ -4,12 +4,16 @@ It decides the shape that a call returns (one Future, a tuple, a dict) and split
 """
 
 import ast
-from collections.abc import Mapping, Sequence
+import inspect
+import opcode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from merkl.errors import TaskOutsError
-from merkl.nodes import Future, Node
+from merkl.nodes import Future, Node, Place
+from merkl.python.directories import taken_apart
+from merkl.workspace.refs import DirRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,71 @@ def declared_outs(outs: object, task: str) -> Outs:
         f"{task}: outs={outs!r} is neither a number nor a list of names",
         hint="outs=3 makes a tuple of three Futures, outs=['a', 'b'] a dict of two",
     )
+
+
+def check_outs_callable(outs: Callable[..., Any], signature: inspect.Signature, task: str, at: Place) -> None:
+    """See that ``outs=`` can be called with what the task is called with.
+
+    Raises:
+        TaskOutsError: its parameters are not the task's own.
+    """
+    try:
+        own = inspect.signature(outs)
+    except (TypeError, ValueError):
+        raise TaskOutsError(
+            f"{task}: outs={outs!r:.80} has no signature that could be compared with the task's",
+            hint="write a lambda with the parameters of the task",
+            at=at,
+        ) from None
+    if [(p.name, p.kind) for p in own.parameters.values()] != [
+        (p.name, p.kind) for p in signature.parameters.values()
+    ]:
+        raise TaskOutsError(
+            f"{task}: outs= takes {own.replace(return_annotation=own.empty)}, and the task takes "
+            f"{signature.replace(return_annotation=own.empty)}",
+            hint="give it the parameters of the task, in the same order: outs=lambda data, k: k",
+            at=at,
+        )
+
+
+def called_outs(
+    outs: Callable[..., Any], signature: inspect.Signature, arguments: Mapping[str, Any], task: str, at: Place
+) -> Outs:
+    """The outputs of one call, of which ``outs`` says how many or which; it gets Futures as they are.
+
+    Raises:
+        TaskOutsError: it raised, or what it returned is neither.
+    """
+    bound = inspect.BoundArguments(signature, dict(arguments))
+    try:
+        said = outs(*bound.args, **bound.kwargs)
+    except Exception as error:
+        name = getattr(outs, "__name__", "outs")
+        raise TaskOutsError(
+            f"{task}: outs= ({name}) raised {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            hint="it is called with the arguments of the call, where a Future has no value yet",
+            at=at,
+        ) from error
+    try:
+        return declared_outs(list(said) if isinstance(said, (dict, Iterator)) else said, task)
+    except TaskOutsError as error:
+        raise TaskOutsError(
+            f"{task}: what outs= returned cannot be: {error.headline.removeprefix(task + ': ')}",
+            hint=error.hint,
+            at=at,
+        ) from None
+
+
+_RETURNS: Final = frozenset(
+    opcode.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opcode.opmap
+)
+
+
+def may_disagree(function: object) -> bool:
+    """Whether the return statements of a function may be of more than one shape, told from its bytecode: it returns in
+    several places."""
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    return code is not None and sum(byte in _RETURNS for byte in code.co_code[::2]) > 1
 
 
 def deduced_outs(definition: ast.AST | None, task: str) -> Outs:
@@ -124,10 +193,10 @@ def _describe(outs: Outs) -> str:
 
 def futures_of(node: Node, outs: Outs) -> Any:
     """The Futures of a call, in the shape that ``outs`` says."""
-    futures = [Future[Any](node, name) for name in outs.names]
+    if isinstance(outs, One):  # Nearly all are, and ``Future[Any]`` would take ten times as long to make.
+        return Future(node)
+    futures: list[Future[Any]] = [Future(node, name) for name in outs.names]
     match outs:
-        case One():
-            return futures[0]
         case Many():
             return tuple(futures)
         case Named(names):
@@ -148,6 +217,8 @@ def split_result(result: object, outs: Outs, task: str) -> Mapping[str, object]:
                 return dict(zip(names, result, strict=True))
             raise TaskOutsError(f"{task} should return {len(names)} values, and returned {_seen(result)}")
         case Named(names):
+            if isinstance(result, DirRef):
+                return taken_apart(result, names, task)
             if isinstance(result, Mapping) and set(result) == set(names):
                 return {name: result[name] for name in names}
             raise TaskOutsError(

@@ -35,7 +35,11 @@ class CodePart:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """All that a value runs, or as much of it as its hash mode counts; parts are sorted by name."""
+    """All that a value runs, or as much of it as its hash mode counts; parts are sorted by name.
+
+    ``foreign`` are the dotted names from other packages that it refers to; they are no part of the digest.
+    """
 
     digest: Digest
     parts: tuple[CodePart, ...]
+    foreign: tuple[str, ...] = field(default=(), compare=False)

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a value means, the parts it reaches, and what was looked at to find them."""
+    """What a value means, the parts it reaches, what was looked at to find them, and what of other packages it names."""
 
     description: bytes
     parts: tuple[CodePart, ...]
     watch: Watch
+    foreign: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class _Piece:
     leads: tuple[Lead, ...]
     watch: Watch
     reads_docstrings: bool
+    foreign: frozenset[str]
 
 
 def reach(project: Project, value: object, *, raw: bool = False) -> Reached:
@@ -76,12 +78,13 @@ _KEPT = 20_000  # Pieces; beyond that the functions they keep alive are let go.
 def _walk(project: Project, value: object, *, reading: Reading) -> tuple[Reached, bool]:
     describer = Describer(project, reading=reading)
     try:
-        description = describer.state_or_code(value)
+        is_module = isinstance(value, ModuleType)
+        description = describer.value(value) if is_module else describer.state_or_code(value)
     except Unencodable:
         if not isinstance(value, type):
             raise
         description = describer.members(value)
-    watch, parts = describer.watch, set[CodePart]()
+    watch, parts, foreign = describer.watch, set[CodePart](), describer.foreign
     todo = list(describer.leads.values())
     seen = set(describer.leads)
     reads_docstrings = False
@@ -89,13 +92,26 @@ def _walk(project: Project, value: object, *, reading: Reading) -> tuple[Reached
         piece = _piece(project, todo.pop(), reading)
         watch.add(piece.watch)
         reads_docstrings |= piece.reads_docstrings
+        foreign |= piece.foreign
         if piece.part is not None:
             parts.add(piece.part)
         fresh = [lead for lead in piece.leads if lead.identity() not in seen]
         seen.update(lead.identity() for lead in fresh)
         todo += fresh
     ordered = tuple(sorted(parts, key=lambda part: (part.name, part.digest)))
-    return Reached(description, ordered, watch), reads_docstrings
+    return Reached(description, ordered, watch, _of_others(foreign, project)), reads_docstrings
+
+
+def _of_others(names: set[str], project: Project) -> tuple[str, ...]:
+    """The dotted names that do not lead into the project's own modules, sorted."""
+    found = []
+    for name in names:
+        module = name
+        while module and module not in sys.modules:
+            module = module.rpartition(".")[0]
+        if not module or not project.owns_module(vars(sys.modules[module])):
+            found.append(name)
+    return tuple(sorted(found))
 
 
 def _piece(project: Project, lead: Lead, reading: Reading) -> _Piece:
@@ -137,7 +153,8 @@ class _Maker:
             label = self._label(place.namespace, place.source)
             part = self._defined(label, [about], place)
         leads = tuple(self._describer.leads.values())
-        return _Piece(self._lead, part, leads, self._describer.watch, self._reads_docstrings)
+        foreign = frozenset(self._describer.foreign)
+        return _Piece(self._lead, part, leads, self._describer.watch, self._reads_docstrings, foreign)
 
     def _label(self, namespace: owners.Namespace, source: Source | None) -> str:
         known = {**namespace, "__file__": source.filename} if source else namespace
@@ -156,6 +173,13 @@ class _Maker:
             f"# {name} = {shown(value, self._project)}\n"
             for name, value in zip(reversed(_positional(function)), reversed(function.__defaults__ or ()))
         ]
+        for name, _ in definition.decorators:  # One that gives the function back leaves no other trace.
+            decorator = namespace.get(name)
+            module = getattr(
+                decorator, "__name__" if isinstance(decorator, ModuleType) else "__module__", None
+            )
+            if isinstance(module, str):
+                self._describer.foreign.add(module)
         place = Place(namespace, definition.source, cells, definition.within)
         return self._defined(label, [definition], place, notes=notes)
 

@@ -7,12 +7,12 @@ The invariant: a call gets all it needs in its ``CallSpec``, so running it inlin
 
 import contextlib
 import importlib
+import io
 import os
 import pickle
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
@@ -24,21 +24,28 @@ from merkl.nodes import Artifact, using
 from merkl.python import sources
 from merkl.python.call import filled
 from merkl.python.code import code_of, module_label
+from merkl.python.forms import Labelled, unpacked
 from merkl.python.inside import Inside
-from merkl.python.outs import split_result
+from merkl.python.items import Items, is_index, path_in_view, read_index, seen
+from merkl.python.opened import FileObjectWriteFuture, OpenedFiles, opened_files
+from merkl.python.outs import Outs, split_result
 from merkl.python.project import Project
+from merkl.python.references import is_own, shared_paths, stage_reference, staging_name
 from merkl.python.spill import Spill
 from merkl.python.task import PythonTask
+from merkl.python.together import bundled
 from merkl.room import FULL
+from merkl.store.bundle import Slice, item_bytes
 from merkl.store.local import LocalStore
 from merkl.store.pickles import PickleForm
-from merkl.store.serializers import by_name, serializer_for
+from merkl.store.serializers import by_name, is_builtin, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # Only with --check-deps.
     from merkl.tracing.window import Watch
 
 IN_FRAME: Final = 65_536  # Bytes: a smaller result comes back in the frame, a larger one as a file.
+MOST_IN_FRAME: Final = 1 << 24  # Bytes: of many results only smaller ones come back so.
 _NEED_A_FILE: Final = frozenset(
     {"npy", "parquet"}
 )  # Forms whose writers do better, or only, with a real one.
@@ -50,7 +57,7 @@ class CallSpec:
 
     task: bytes
     arguments: Mapping[str, Any]
-    inputs: tuple[bytes | Artifact, ...]
+    inputs: tuple[bytes | Artifact | tuple[Artifact, bytes], ...]  # Both: a list with files.
     kinds: tuple[str, ...]
     root: bytes
     stage: bytes
@@ -60,6 +67,8 @@ class CallSpec:
     texts: str
     sender: int
     watch: "Watch | None" = None
+    outs: Outs | None = None  # Of this call, if not every call of the task has the same.
+    forms: bytes = b""  # What there is to know of serializers.
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots has for this asks for its fields again each time.
@@ -72,9 +81,15 @@ _spec_fields: Final = attrgetter(*CallSpec.__slots__)
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
 
 
+def forget_tasks() -> None:
+    """Let go of the tasks that ran in this process: modules that they are in are going to be imported anew."""
+    _loaded.clear()
+
+
 def run_call(spec: CallSpec) -> bytes:
     """Run the function on its values and stage what it returned; the worker's side."""
     _see_sources(spec)
+    unpacked(spec.forms)
     task = _loaded.get(spec.task)
     if task is None:
         task = _loaded[spec.task] = pickle.loads(spec.task)
@@ -84,14 +99,24 @@ def run_call(spec: CallSpec) -> bytes:
         os.makedirs(spec.tmp)
     before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp), None
     inside = Inside(os.fsdecode(spec.root), spec.modules, task.name)
+    opened = OpenedFiles(task.name, spec.root, spec.stage)
+    token = opened_files.set(opened)
     try:
         with using(inside):
-            if spec.watch is None:
-                result = _apply(task, arguments)
+            outs = spec.outs or task.outs
+            if isinstance(outs, Items):
+                staged = [_itemised(spec, task, outs, arguments)]
             else:
-                result = _watched(spec, spec.watch, task, arguments)
-        staged = _stage_all(spec, task.name, split_result(result, task.outs, task.name))
+                result = _applied(spec, task, arguments)
+                if task.checks is not None:
+                    task.checks.result(result)
+                outputs = (
+                    split_result(result, outs, task.name) if spec.outs else task.split(result, arguments)
+                )
+                staged = _stage_all(spec, task.name, outputs, together=task.settings.together)
     finally:
+        opened_files.reset(token)
+        opened.close()
         tempfile.tempdir = None
         if before is None:
             os.environ.pop("TMPDIR", None)
@@ -137,17 +162,45 @@ def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
     return task.function(*positional, **named)
 
 
-def _watched(spec: CallSpec, watch: "Watch", task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
+def _itemised(
+    spec: CallSpec, task: PythonTask[Any, Any], items: Items, arguments: Mapping[str, Any]
+) -> Staged:
+    """Run a function whose result is many items; a generator does its work only as they are asked for."""
+    from merkl.python.streaming import send_items
+
+    def stage(name: str, value: Any, in_frame: int) -> Staged:
+        if isinstance(value, (FileRef, DirRef)):
+            return stage_reference(spec, task.name, name, value, set())
+        return _stage(spec, task.name, name, value, in_frame, output="")
+
+    def run(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Staged:
+        here = spec.sender == os.getpid()
+        return send_items(task.name, items, _apply(task, arguments), IN_FRAME, stage, here=here)
+
+    return cast(Staged, _applied(spec, task, arguments, run))
+
+
+def _applied(
+    spec: CallSpec,
+    task: PythonTask[Any, Any],
+    arguments: Mapping[str, Any],
+    run: Callable[[PythonTask[Any, Any], Mapping[str, Any]], Any] = _apply,
+) -> Any:
+    """Run the function, looked at if it is to be."""
+    if spec.watch is None:
+        return run(task, arguments)
     from merkl.tracing.window import watched
 
-    run = os.path.dirname(os.fsdecode(spec.tmp))
-    return watched(watch, os.fsdecode(spec.root), run, _apply, task, arguments)
+    folder = os.path.dirname(os.fsdecode(spec.tmp))
+    return watched(spec.watch, os.fsdecode(spec.root), folder, run, task, arguments)
 
 
 class Values(Protocol):
     """What is asked of a store here."""
 
     def has(self, digests: Iterable[Digest]) -> set[Digest]: ...
+    def read(self, digest: Digest) -> bytes | None: ...
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None: ...
     def reader(self, digest: Digest) -> BinaryIO: ...
 
 
@@ -162,13 +215,28 @@ def _values(spec: CallSpec) -> list[Any]:
 
 def _value(spec: CallSpec, index: int, others: Sequence[str]) -> Any:
     given = spec.inputs[index]
+    if isinstance(given, tuple):
+        return _list_of(spec, *given, others)
     if isinstance(given, bytes):
         path = os.fsdecode(given)
         return DirRef(path) if spec.kinds[index] == "dir" else FileRef(path)
     for directory in others:
-        if _store(directory).has([given.digest]):
+        if _store(directory).has([given.blob if isinstance(given, Slice) else given.digest]):
             return load_value(_store(directory), given)
     return load_value(_store(spec.stores[0]), given)
+
+
+def _list_of(spec: CallSpec, index: Artifact, view: bytes, others: Sequence[str]) -> Any:
+    """The items of a list; those that are files are read through ``view``."""
+    directory = next((each for each in others if _store(each).has([index.digest])), spec.stores[0])
+    store = _store(directory)
+    items: dict[str, Artifact | FileRef] = {}
+    for number, (name, made) in enumerate(read_index(index, store.read).items()):
+        file = os.path.join(os.fsdecode(view), path_in_view(number, made))
+        items[name] = FileRef(file) if made.kind == "file" else made
+    return seen(
+        items, index.serializer, lambda one: one if isinstance(one, FileRef) else load_value(store, one)
+    )
 
 
 def _store(directory: str) -> Values:
@@ -195,36 +263,51 @@ def load_value(store: Values, artifact: Artifact) -> Any:
     Raises:
         StoreCorrupt: its bytes are gone or damaged.
     """
+    if is_index(artifact):
+        return seen(
+            read_index(artifact, store.read), artifact.serializer, lambda made: load_value(store, made)
+        )
+    if isinstance(artifact, Slice):
+        return by_name(artifact.serializer).load(io.BytesIO(item_bytes(store, artifact)))
     with store.reader(artifact.digest) as file:
         return by_name(artifact.serializer).load(file)
 
 
-def _stage_all(spec: CallSpec, task: str, results: Mapping[str, object]) -> list[Staged]:
-    paths = [
-        os.path.abspath(os.fsencode(ref)) for ref in results.values() if isinstance(ref, (FileRef, DirRef))
-    ]
-    staged = []
+def _stage_all(
+    spec: CallSpec, task: str, results: Mapping[str, object], *, together: bool = False
+) -> list[Staged]:
+    staged = _each_staged(spec, task, results)
+    return bundled(spec.root, spec.stage, task, staged) if together else list(staged)
+
+
+def _each_staged(spec: CallSpec, task: str, results: Mapping[str, object]) -> Iterator[Staged]:
+    shared = shared_paths(results.values())
+    in_frame = max(1024, min(IN_FRAME, MOST_IN_FRAME // max(1, len(results))))
     for name, value in results.items():
         if isinstance(value, (FileRef, DirRef)):
-            staged.append(_stage_reference(spec, task, name, value, paths))
+            yield stage_reference(spec, task, name, value, shared)
         else:
-            staged.append(_stage(spec, task, name, value))
-    return staged
+            yield _stage(spec, task, name, value, in_frame)
 
 
-def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
+def _stage(
+    spec: CallSpec, task: str, name: str, value: Any, in_frame: int, *, output: str | None = None
+) -> Staged:
+    """Write a value; ``output`` is the output that it is of, if that has another name."""
+    if isinstance(value, FileObjectWriteFuture):
+        return value.staged(task, name)
     _refuse_lost_files(spec, task, value, 0)
-    serializer = serializer_for(value)
-    path = spec.stage + b"/" + (os.fsencode(name) or b"result")
+    label, serializer = _serializer(spec, task, name if output is None else output, value)
+    path = spec.stage + b"/" + staging_name(name)
     whole = os.path.join(spec.root, path)
     data: bytes | None = None
     try:
-        if serializer.name in _NEED_A_FILE:
+        if label in _NEED_A_FILE or not is_builtin(serializer):
             with open(whole, "wb") as file:
                 serializer.dump(value, file)
-                size = file.tell()
+            size = os.stat(whole).st_size  # The serializer may have closed the file.
         else:
-            with Spill(whole, IN_FRAME) as spill:
+            with Spill(whole, in_frame) as spill:
                 into = cast(BinaryIO, spill)
                 if isinstance(serializer, PickleForm):
                     into.write(_code_named(spec, serializer.dump_with_code(value, into)))
@@ -245,8 +328,22 @@ def _stage(spec: CallSpec, task: str, name: str, value: Any) -> Staged:
             f"{what}, cannot be stored: {error}", hint="return plain data, arrays or a FileRef"
         ) from error
     if data is not None:
-        return Staged(name, "value", data=data, serializer=serializer.name, size=size)
-    return Staged(name, "value", path=path, serializer=serializer.name, size=size)
+        return Staged(name, "value", data=data, serializer=label, size=size)
+    return Staged(name, "value", path=path, serializer=label, size=size)
+
+
+def _serializer(spec: CallSpec, task: str, name: str, value: Any) -> Labelled:
+    """The serializer of an output, and its label."""
+    sent = unpacked(spec.forms)
+    try:
+        found = sent.serializer_of(name, value) if sent is not None else None
+    except SerializationError as error:
+        error.details["output"] = f"{task}, {name!r}" if name else task
+        raise
+    if found is not None:
+        return found
+    serializer = serializer_for(value)
+    return serializer.name, serializer
 
 
 def _code_named(spec: CallSpec, named: Sequence[object]) -> bytes:
@@ -266,8 +363,13 @@ def _module_of(thing: object) -> str:
 
 def _refuse_lost_files(spec: CallSpec, task: str, value: object, depth: int) -> None:
     """A file that the task names inside another value, such as a list, would be gone with its TMPDIR."""
+    if isinstance(value, FileObjectWriteFuture):
+        raise TaskFailed(
+            f"{task} returned a file of merkl_open inside another value, where it cannot be an output",
+            hint="return it as an output of its own: return {'model': file, 'loss': loss}",
+        )
     if isinstance(value, (FileRef, DirRef)):
-        if _is_own(spec, os.path.abspath(os.fsencode(value))):
+        if is_own(spec, os.path.abspath(os.fsencode(value))):
             raise TaskFailed(
                 f"{task} returned {value!r} inside another value, and its TMPDIR goes with the task",
                 hint="return it as an output of its own, or put the files into one directory and return its DirRef",
@@ -276,36 +378,3 @@ def _refuse_lost_files(spec: CallSpec, task: str, value: object, depth: int) -> 
         for item in value.values() if isinstance(value, dict) else cast(Iterable[object], value):
             if type(item) not in (str, int, float, bool, bytes):
                 _refuse_lost_files(spec, task, item, depth + 1)
-
-
-def _is_own(spec: CallSpec, path: bytes) -> bool:
-    """Whether a path lies in the call's TMPDIR or staging directory."""
-    return path.startswith((spec.tmp + b"/", os.path.join(spec.root, spec.stage) + b"/"))
-
-
-def _stage_reference(
-    spec: CallSpec, task: str, name: str, ref: FileRef | DirRef, all_paths: Sequence[bytes]
-) -> Staged:
-    """Take a file or directory that the function names into staging: moved if it is this output's alone, else copied."""
-    source = os.path.abspath(os.fsencode(ref))
-    kind = "dir" if isinstance(ref, DirRef) else "file"
-    if not (os.path.isdir(source) if kind == "dir" else os.path.isfile(source)):
-        raise TaskFailed(
-            f"{task} returned {ref!r}, and there is no such {'directory' if kind == 'dir' else 'file'}"
-        )
-    filename = os.path.basename(source)
-    folder = spec.stage + b"/" + (os.fsencode(name) or b"result")
-    target = os.path.join(spec.root, folder, filename)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    executable = kind == "file" and os.access(source, os.X_OK)
-    named = sum(
-        (path + b"/").startswith(source + b"/") or (source + b"/").startswith(path + b"/")
-        for path in all_paths
-    )
-    if named == 1 and _is_own(spec, source) and not os.path.islink(source):
-        os.rename(source, target)
-    elif kind == "dir":
-        shutil.copytree(os.fsdecode(source), os.fsdecode(target), symlinks=True)
-    else:
-        shutil.copyfile(source, target)
-    return Staged(name, kind, os.fsdecode(filename), path=folder + b"/" + filename, executable=executable)  # type: ignore[arg-type]

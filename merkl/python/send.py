@@ -22,6 +22,8 @@ from merkl.nodes import Artifact, Node
 from merkl.python import sources
 from merkl.python.call import FromDep
 from merkl.python.code import module_label
+from merkl.python.forms import packed
+from merkl.python.items import has_files, is_index
 from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.python.run import CallSpec, run_call
@@ -42,10 +44,12 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
     project = Project(os.fsdecode(place.root), place.modules)
     _check_code(node, call, project)
     _register_merklfiles()
-    seen: list[bytes | Artifact] = []
+    seen: list[bytes | Artifact | tuple[Artifact, bytes]] = []
     for dep, artifact in zip(node.deps, inputs, strict=True):
-        if artifact.kind == "value":
+        if artifact.kind == "value" or (is_index(artifact) and not has_files(artifact)):
             seen.append(artifact)
+        elif is_index(artifact):
+            seen.append((artifact, place.view(artifact, b"items")))
         else:
             name = artifact.filename or dep.future.output or dep.future.node.name
             seen.append(place.view(artifact, os.fsencode(name)))
@@ -63,9 +67,13 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
             texts=_texts_file(place),
             sender=os.getpid(),
             watch=place.watch,
+            outs=call.outs if callable(call.task.settings.outs) else None,
+            forms=packed(call.task.forms),
         )
         payload = _packed(spec)
-    except MerklError:
+    except MerklError as error:
+        error.details.setdefault("task", f"{call.task_name}({call.subject})")
+        error.details.setdefault("at", node.place)
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:

@@ -7,24 +7,36 @@ is left to ask.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypedDict
 
-from merkl.errors import TaskError
-from merkl.nodes import calling_place
+from merkl.errors import TaskError, did_you_mean
+from merkl.nodes import Place, calling_place
 from merkl.python.code import HashMode
+from merkl.python.extras import deps_of
 from merkl.resources import USUAL, Needs, needs_of, nice_of, retries_of, seconds_of
+from merkl.store.serializers import Serializer, named
+
+OutsOption: TypeAlias = (
+    int | Sequence[str] | Callable[..., int | Sequence[str]] | type[list[Any]] | type[dict[Any, Any]] | None
+)
 
 
-class TaskOptions(TypedDict, total=False):
-    """What ``@task`` takes, by name; what each means is said at ``task``."""
+class OtherOptions(TypedDict, total=False):
+    """What ``@task`` takes besides ``outs``, by name; what each means is said at ``task``."""
 
-    outs: int | Sequence[str] | None
+    together: bool
     version: str
+    code_version: str
+    hash_key: str
+    ignore_args: Sequence[str]
     deps: Sequence[object]
+    auto_pip_versions: bool
     hash_mode: HashMode
     strict_source: bool
+    check: Literal["all", "first", "off"]
     cache: bool
     portable: bool
     timeout: float | None
@@ -32,6 +44,14 @@ class TaskOptions(TypedDict, total=False):
     interactive: bool
     nice: int
     resources: Mapping[str, int | str]
+    serializer: Serializer | str
+    serializers: Mapping[str, Serializer | str]
+
+
+class TaskOptions(OtherOptions, total=False):
+    """What ``@task`` takes."""
+
+    outs: OutsOption
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +59,15 @@ class Settings:
     """The options of one Python task.  ``outs`` None means: as the return statements say."""
 
     outs: object = None
+    together: bool = False
     version: str = ""
+    hash_key: str = ""
+    ignore_args: tuple[str, ...] = ()
     deps: tuple[object, ...] = ()
+    auto_pip_versions: bool = False
     hash_mode: HashMode = HashMode.FIND_DEPS
     strict_source: bool = False
+    check: Literal["all", "first", "off"] = "first"
     cache: bool = True
     portable: bool = True
     timeout: float | None = None
@@ -50,6 +75,13 @@ class Settings:
     interactive: bool = False
     nice: int = 0
     needs: Needs = USUAL
+    serializer: Serializer | None = None
+    serializers: Mapping[str, Serializer] = field(default_factory=dict)
+
+    @property
+    def names_code(self) -> bool:
+        """Whether a name or a version stands in the key instead of the code."""
+        return bool(self.version or self.hash_key)
 
 
 def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Settings:
@@ -66,12 +98,24 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
                 hint=f"did you mean {' or '.join(near)}?" if near else "docs/python.md lists them",
                 at=calling_place(),
             )
+    if "version" in options and "code_version" in options:
+        raise TaskError(
+            f"{decorator} was given both version= and code_version=, which are the same",
+            hint="leave out one of them",
+            at=calling_place(),
+        )
     made: dict[str, Any] = {name: value for name, value in options.items() if name != "resources"}
+    if "code_version" in made:
+        made["version"] = made.pop("code_version")
     readers: dict[str, Callable[[Any], Any]] = {
-        "deps": tuple,
+        "deps": deps_of,
         "interactive": bool,
+        "together": bool,
         "retries": retries_of,
         "nice": nice_of,
+        "ignore_args": _ignored_of,
+        "serializer": named,
+        "serializers": _serializers_of,
     }
     for name, read in readers.items():
         if name in made:
@@ -86,12 +130,17 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
 
 
 def _check(settings: Settings) -> None:
-    if not isinstance(settings.version, str):
-        raise TaskError(
-            f"version is a string, not {settings.version!r}", at=calling_place(), hint='version="1"'
-        )
+    for name, value in (("version", settings.version), ("hash_key", settings.hash_key)):
+        if not isinstance(value, str):
+            raise TaskError(f"{name} is a string, not {value!r}", at=calling_place(), hint=f'{name}="1"')
     if not isinstance(settings.hash_mode, HashMode):
         raise TaskError(f"hash_mode is one of {', '.join(HashMode.__members__)}, not {settings.hash_mode!r}")
+    if settings.check not in ("all", "first", "off"):
+        raise TaskError(
+            f"check is 'all', 'first' or 'off', not {settings.check!r}",
+            hint='of a list, "first" looks at the first item',
+            at=calling_place(),
+        )
     if settings.interactive and settings.timeout is not None:
         raise TaskError(
             "an interactive Python task runs inside merkl, where nothing can stop it after a timeout",
@@ -104,3 +153,49 @@ def _check(settings: Settings) -> None:
             hint="leave out nice=, or interactive=True",
             at=calling_place(),
         )
+
+
+def _serializers_of(given: object) -> dict[str, Serializer]:
+    if not isinstance(given, Mapping):
+        raise TaskError(
+            f"serializers is a dict from outputs and parameters to serializers, not {given!r:.80}",
+            hint='serializers={"frame": "parquet"}; for the only output, serializer="parquet"',
+            at=calling_place(),
+        )
+    return {str(name): named(serializer) for name, serializer in given.items()}
+
+
+def _ignored_of(names: object) -> tuple[str, ...]:
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise TaskError(
+            f"ignore_args is a list of names of parameters, not {names!r:.80}",
+            hint='ignore_args=["verbose"]',
+            at=calling_place(),
+        )
+    given: list[object] = list(names)
+    for name in given:
+        if not isinstance(name, str):
+            raise TaskError(
+                f"ignore_args holds names of parameters, and {name!r:.80} is none",
+                hint='ignore_args=["verbose"]',
+                at=calling_place(),
+            )
+    return tuple(map(str, given))
+
+
+def check_ignored(settings: Settings, signature: inspect.Signature, task: str, at: Place) -> None:
+    """See that what a task ignores are its parameters, or names that its ``**`` parameter takes.
+
+    Raises:
+        TaskError: one is neither.
+    """
+    parameters = signature.parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in settings.ignore_args:
+        if name not in parameters:
+            raise TaskError(
+                f"{task}: ignore_args names {name!r}, which is no parameter of {task}{signature}",
+                hint=did_you_mean(name, parameters, f"its parameters are {', '.join(parameters) or 'none'}"),
+                at=at,
+            )

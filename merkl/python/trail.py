@@ -77,15 +77,21 @@ class Watch:
 
     def holds(self, encoder: Callable[[], Callable[[object], bytes]]) -> bool:
         """Whether names and cells hold the same objects, and small mutable values the same contents."""
+        return self.unmoved() and (not self.mutable or self.unchanged(encoder()))
+
+    def unmoved(self) -> bool:
+        """Whether names and cells hold the same objects."""
         for namespace, name, value in self.names.values():
             if namespace.get(name, ABSENT) is not value:
                 return False
-        for cell, value in self.cells.values():
-            if contents(cell) is not value:
-                return False
-        if not self.mutable:
-            return True
-        encode = encoder()
+        if self.cells:
+            for cell, value in self.cells.values():
+                if contents(cell) is not value:
+                    return False
+        return True
+
+    def unchanged(self, encode: Callable[[object], bytes]) -> bool:
+        """Whether small mutable values have the same contents."""
         return all(encode(value) == before for value, before in self.mutable.values())
 
 

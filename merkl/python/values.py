@@ -42,6 +42,7 @@ class Describer:
         self.reading = reading
         self.leads: dict[tuple[int, str], Lead] = {}
         self.watch = Watch(reading)
+        self.foreign: set[str] = set()  # Dotted names of other packages, and of Python's own.
         self._open: set[int] = set()  # Being described: met again, they are named only.
 
     def value(self, value: object) -> bytes:
@@ -68,6 +69,7 @@ class Describer:
             return self.value(value)
         except Unencodable:
             kind = value if isinstance(value, type) else type(value)
+            self.foreign.add(kind.__module__)
             try:
                 return tagged(b"C", self._class(kind) if self.is_own(kind) else encode(type_name(kind)))
             except Unencodable:
@@ -81,6 +83,7 @@ class Describer:
         return None
 
     def _hook(self, value: Any) -> bytes | None:
+        self.foreign.add(type(value).__module__)
         if isinstance(value, os.PathLike) and type(value).__module__.startswith("pathlib"):
             return self._rooted(os.fspath(value))
         if isinstance(value, ModuleType):
@@ -104,6 +107,7 @@ class Describer:
     def _whole_module(self, module: ModuleType) -> bytes:
         """A module handed about as a value may be used in any way, so all of its text counts."""
         if not self.project.owns_module(vars(module)):
+            self.foreign.add(module.__name__)
             return say("reference", module.__name__)
         if (native := owners.native_digest(module)) is not None:
             return say("native", self.project.module_label(vars(module)), native.hex())
@@ -146,6 +150,7 @@ class Describer:
             if of is None:
                 raise Unencodable(value, "cannot be found by its name")
             text = f"{type_name(of)}.{value.__name__}"
+        self.foreign.add(text.replace(":", "."))
         return say("reference", text)
 
     def _function(self, function: FunctionType) -> bytes:
@@ -239,6 +244,7 @@ class Describer:
     def _class_name(self, cls: type) -> str:
         namespace = owners.namespace_of(cls)
         if namespace is None or not self.project.owns_module(namespace):
+            self.foreign.add(cls.__module__)
             return owners.reference(cls) or type_name(cls)
         return f"{self.project.module_label(namespace)}:{cls.__qualname__}"
 

@@ -8,6 +8,7 @@ The invariant: the same graph gives the same bytes, and a name is text in every 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from merkl.bash.task import BashCall
@@ -16,7 +17,8 @@ from merkl.engine.explain import discovered
 from merkl.engine.judge import Cached, CutOff, Judge, Waits
 from merkl.engine.select import Selection
 from merkl.nodes import Node, walk
-from merkl.report.words import one_line
+from merkl.python.batch import batch_of
+from merkl.report.words import one_line, size
 
 Format: TypeAlias = Literal["text", "json", "dot", "mermaid"]
 State: TypeAlias = Literal["cached", "cut off", "would run", "may run", "not needed"]
@@ -28,6 +30,9 @@ class Drawn:
     """One node.  ``needs`` are places in ``Graph.nodes``, each once; ``placed`` and ``files`` are paths.
 
     Of the files that a node found while it ran, ``files`` has those in the project: a compiler finds hundreds elsewhere.
+    ``function`` is what runs, ``module.function`` or the name of a bash task; ``values`` are the outputs that are values,
+    with their sizes in bytes where they are known; ``groups`` the calls of pipelines and batches that it belongs to,
+    outermost first.
     """
 
     label: str
@@ -38,6 +43,9 @@ class Drawn:
     needs: tuple[int, ...]
     placed: tuple[str, ...]
     files: tuple[str, ...]
+    function: str = ""
+    values: tuple[tuple[str, int | None], ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +57,15 @@ class Graph:
     files: bool = False
 
 
-def graph_of(selection: Selection, judge: Judge, labels: Mapping[Key, str], *, files: bool = False) -> Graph:
-    """The graph of a selection, with the verdicts of a plan."""
+def graph_of(
+    selection: Selection,
+    judge: Judge,
+    labels: Mapping[Key, str],
+    *,
+    files: bool = False,
+    groups: Mapping[Key, tuple[str, ...]] = MappingProxyType({}),
+) -> Graph:
+    """The graph of a selection, with the verdicts of a plan; ``groups`` are the calls of pipelines that made each node."""
     nodes = list(walk(selection.roots))
     number = {node.key: index for index, node in enumerate(nodes)}
     placed: dict[Key, list[str]] = {}
@@ -64,12 +79,34 @@ def graph_of(selection: Selection, judge: Judge, labels: Mapping[Key, str], *, f
             key=node.key.hex(),
             state=_state(node, judge),
             needs=tuple(dict.fromkeys(number[dep.future.node.key] for dep in node.deps)),
-            placed=tuple(sorted(placed.get(node.key, ()))),
+            placed=tuple(sorted(set(placed.get(node.key, ())))),
             files=_files_of(node, judge) if files else (),
+            function=_function_of(node),
+            values=_values_of(node, judge),
+            groups=(*groups.get(node.key, ()), *_batch_of(node)),
         )
         for node in nodes
     ]
     return Graph(tuple(drawn), selection.targets, files)
+
+
+def _function_of(node: Node) -> str:
+    function = getattr(getattr(node.call, "task", None), "function", None)
+    if function is None:
+        return node.name
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', node.name)}"
+
+
+def _values_of(node: Node, judge: Judge) -> tuple[tuple[str, int | None], ...]:
+    step = judge.steps.get(node.key)
+    known = {} if step is None else step.artifacts
+    values = (output.name for output in node.outputs if output.kind == "value")
+    return tuple((name, known[name].size if name in known else None) for name in values)
+
+
+def _batch_of(node: Node) -> tuple[str, ...]:
+    run = batch_of(node)
+    return () if run is None else (f"batch {run.task.name}",)
 
 
 def _files_of(node: Node, judge: Judge) -> tuple[str, ...]:
@@ -118,13 +155,20 @@ def _text(graph: Graph) -> Iterator[str]:
         been.add(index)
         inner = "  " * min(depth + 1, _DEEPEST)
         yield from (f"{inner}{one_line(path)}" for path in node.files)
+        if graph.files:
+            yield from (f"{inner}→ {_value(name, count)}" for name, count in node.values)
         stack += [(each, depth + 1) for each in reversed(node.needs)]
 
 
 def _described(node: Drawn) -> str:
     label = one_line(node.label)
     places = ", ".join(one_line(path) for path in node.placed if not node.label.endswith(path))
-    return f"{label}  [{node.state}]{f' → {places}' if places else ''}"
+    groups = f"  in {' > '.join(map(one_line, node.groups))}" if node.groups else ""
+    return f"{label}  [{node.state}]{f' → {places}' if places else ''}{groups}"
+
+
+def _value(name: str, count: int | None) -> str:
+    return f"value{f' {one_line(name)}' if name else ''}{'' if count is None else f', {size(count)}'}"
 
 
 # ---- json --------------------------------------------------------------------------------------------------------------
@@ -155,11 +199,42 @@ def _dot(graph: Graph) -> Iterator[str]:
         shape = ", shape=ellipse" if node.kind == "python" else ""
         label = _dot_text(f"{node.label}\n{node.state}")
         yield f"  n{index} [label={label}, style={_DOT_STYLES[node.state]}{shape}];"
+    for depth, number, name, members in _clusters(graph):
+        lead = "  " * (depth + 1)
+        if name is None:
+            yield f"{lead}}}"
+        else:
+            yield f"{lead}subgraph cluster{number} {{"
+            yield " ".join([f"{lead}  label={_dot_text(name)};", *(f"n{index};" for index in members)])
     yield from (f"  n{need} -> n{index};" for index, node in enumerate(graph.nodes) for need in node.needs)
     for name, path, is_read, indices in _files(graph):
         yield f"  {name} [label={_dot_text(path)}, shape={'note' if is_read else 'folder'}];"
         yield from (f"  {name} -> n{i};" if is_read else f"  n{i} -> {name};" for i in indices)
     yield "}"
+
+
+def _clusters(graph: Graph) -> Iterator[tuple[int, int, str | None, Sequence[int]]]:
+    """Where groups begin and end, those inside others in between: how deep each is, its number, its name (None where it
+    ends), and the nodes that are in it and in no group inside it."""
+    inside: dict[tuple[str, ...], list[int]] = {}
+    for index, node in enumerate(graph.nodes):
+        for depth in range(len(node.groups)):
+            inside.setdefault(node.groups[: depth + 1], [])
+        if node.groups:
+            inside[node.groups].append(index)
+    numbers = {groups: number for number, groups in enumerate(inside)}
+    stack: list[tuple[tuple[str, ...], bool]] = [
+        (groups, False) for groups in reversed(inside) if len(groups) == 1
+    ]
+    while stack:
+        groups, ends = stack.pop()
+        depth, number = len(groups) - 1, numbers[groups]
+        if ends:
+            yield depth, number, None, ()
+            continue
+        yield depth, number, groups[-1], inside[groups]
+        stack.append((groups, True))
+        stack += [(each, False) for each in reversed(inside) if each[:-1] == groups]
 
 
 def _dot_text(text: str) -> str:
@@ -188,6 +263,10 @@ def _mermaid(graph: Graph) -> Iterator[str]:
     for index, node in enumerate(graph.nodes):
         opening, closing = ("([", "])") if node.kind == "python" else ("[", "]")
         yield f'  n{index}{opening}"{_mermaid_text(node.label)}"{closing}:::{_MERMAID_CLASS[node.state]}'
+    for depth, number, name, members in _clusters(graph):
+        lead = "  " * (depth + 1)
+        yield f"{lead}end" if name is None else f'{lead}subgraph g{number}["{_mermaid_text(name)}"]'
+        yield from (f"{lead}  n{index}" for index in members)
     yield from (f"  n{need} --> n{index}" for index, node in enumerate(graph.nodes) for need in node.needs)
     for name, path, is_read, indices in _files(graph):
         yield f'  {name}[/"{_mermaid_text(path)}"/]'

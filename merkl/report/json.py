@@ -13,6 +13,7 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ===============  =============================================================================================
 ``start``        ``version`` 1, ``merkl`` (its version), ``build``, ``total``, ``to_run`` (tasks that will or may run),
                  ``targets`` (names)
+``grown``        ``total``: more tasks have turned out to be needed, as of a list whose length was not known
 ``running``      ``task label key attempt why log``
 ``ran``          ``task label key seconds exit_code``
 ``cached``       ``task label key seconds`` (0) ``saved``
@@ -38,6 +39,7 @@ task's call for people and stays the same when its key changes; ``task`` is the 
                  from ``build --pull`` before ``start``
 ``pushed``       likewise; for results of tasks ``results`` (how many) instead of ``path`` and ``saved``
 ``track``        ``path change kind digest size moved gitignore``; from ``track`` and ``untrack`` only
+``result``       ``value``: what a function returned; a file is ``{"path": …}``, what JSON has no way to say ``{"repr": …}``; from ``run`` only
 ``change``       ``version`` 1, ``round changed``: a build of ``watch`` begins, because of these paths
 ``round``        ``round changed ran failed cached error cancelled ok seconds``: it is over; ``ran`` and ``failed`` are labels
 ``watching``     ``files patterns`` (how many matter): ``watch`` has nothing to do
@@ -101,6 +103,8 @@ def as_object(event: Event) -> dict[str, Any]:
                   "event": "start", "version": VERSION, "merkl": __version__, "build": event.build,
                   "total": event.total, "to_run": event.to_run, "targets": list(event.targets),
             }  # fmt: skip
+        case events.Grown():
+            return {"event": "grown", "total": event.total}
         case events.Started():
             more = {"attempt": event.attempt, "why": event.why, "log": event.log}
             return {"event": "running", **_of(event.node, event.label), **more}

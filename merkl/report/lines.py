@@ -6,8 +6,8 @@ The invariant: it never raises, also not when nobody reads any more; what failed
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TextIO, assert_never
+from dataclasses import dataclass, replace
+from typing import TextIO, TypeAlias, assert_never
 
 from merkl import events
 from merkl.digest import Key
@@ -17,6 +17,16 @@ from merkl.report.color import PLAIN, Paint
 from merkl.report.printed import AsItComes, Each, Nothing, Output, Printed, indented
 from merkl.report.used import told
 from merkl.report.words import duration, harmless, one_line, summary, typed
+
+_Told: TypeAlias = (
+    events.Started
+    | events.Retrying
+    | events.Ran
+    | events.Cached
+    | events.CutOff
+    | events.Failed
+    | events.Skipped
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +76,16 @@ class Lines:
     def report(self, event: Event) -> None:
         """Write what the event is worth."""
         match event:
-            case events.BuildStarted():
+            case events.BuildStarted() | events.Grown():
                 self._total = event.total
             case events.Started():
                 self._started(event)
             case events.Retrying():
                 self._tell_rest(event.node.key, None)
+                if event.together is not None and not event.together.label:
+                    return
                 again = f"attempt {event.attempt} failed, another follows in {duration(event.delay)}"
-                self._say(f"{one_line(event.label)}: {again}: {one_line(event.reason)}", "warning")
+                self._say(f"{one_line(_label(event))}: {again}: {one_line(event.reason)}", "warning")
             case events.Ran() | events.Cached() | events.CutOff() | events.Failed() | events.Skipped():
                 self._end(event)
             case events.Interrupted():
@@ -115,7 +127,8 @@ class Lines:
     # ---- one event -----------------------------------------------------------------------------------------------
 
     def _started(self, event: events.Started) -> None:
-        self._running[event.node.key] = event
+        if event.together is None or event.together.label:
+            self._running[event.node.key] = replace(event, label=_label(event))
         self._say(f"        {one_line(event.label)} {one_line(event.why)}", "quiet", only_verbose=True)
 
     def _undeclared(self, event: events.Undeclared) -> None:
@@ -137,12 +150,16 @@ class Lines:
         if not self._shown.verbose and isinstance(event, events.Cached | events.CutOff | events.Skipped):
             return  # There may be ten thousand of them, and nothing was printed.
         after = self._tell_rest(event.node.key, event.log if isinstance(event, events.Ran) else None)
+        together = event.together if isinstance(event, events.Ran | events.Failed) else None
+        if together is not None and not together.label:
+            return
         place = f"[{self._ended}/{max(self._total, self._ended)}]"
-        label = one_line(event.label)
+        label = one_line(_label(event))
         match event:
             case events.Ran():
                 if self._shown.endings:
-                    self._say(f"{self._paint(place, 'quiet')} {label}  {duration(event.seconds)}")
+                    seconds = event.seconds if together is None else together.seconds
+                    self._say(f"{self._paint(place, 'quiet')} {label}  {duration(seconds)}")
                 self._write_all(after)
             case events.Cached():
                 self._say(f"{place} cached {label}{_saves(event.saved)}", "quiet", only_verbose=True)
@@ -153,8 +170,9 @@ class Lines:
                 because = one_line(event.because)
                 self._say(f"{place} skipped {label}: it needs {because}", "quiet", only_verbose=True)
             case events.Failed():
-                seconds = f"  {duration(event.seconds)}" if event.seconds else ""
-                self._fail(f"{place} {self._err_paint('failed', 'bad')} {label}{seconds}", event.error)
+                took = event.seconds if together is None else together.seconds
+                shown = f"  {duration(took)}" if took else ""
+                self._fail(f"{place} {self._err_paint('failed', 'bad')} {label}{shown}", event.error)
 
     def _tell_rest(self, key: Key, log: str | None) -> Sequence[str]:
         """Tell what a task printed that has ended, and return what comes after its ending; None as ``log``: it failed."""
@@ -201,6 +219,13 @@ class Lines:
             stream.flush()
         except (OSError, ValueError):  # Nobody reads any more, or the stream is closed: the build goes on.
             pass
+
+
+def _label(event: _Told) -> str:
+    """The label of an event, or that of the batch its node runs in."""
+    if isinstance(event, events.Cached | events.CutOff | events.Skipped) or event.together is None:
+        return event.label
+    return event.together.label
 
 
 def _printed(root: str, shown: Shown, paint: Paint) -> Printed:

@@ -102,9 +102,13 @@ class Live:
                 self._total = event.total
                 self._left = TimeLeft(event.expected, event.slots)
                 self._expected = {node.key: seconds for node, seconds in event.expected.items()}
+            case events.Grown():
+                self._total = event.total
             case events.Started():
                 since = time.strftime("%H:%M:%S") if event.inline else ""
-                self._running[event.node.key] = _Running(event.label, time.monotonic(), since)
+                label = event.label if event.together is None else event.together.label
+                if label:  # A batch is one row, with its last item.
+                    self._running[event.node.key] = _Running(label, time.monotonic(), since)
             case events.Retrying() | events.Interrupted():
                 self._running.pop(event.node.key, None)
             case events.Ran() | events.Cached() | events.CutOff() | events.Failed() | events.Skipped():

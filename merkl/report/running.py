@@ -49,14 +49,18 @@ class Listed:
         match event:
             case events.BuildStarted():
                 self._path = os.path.join(self._state, "run", f"{event.build}{_SUFFIX}")
+            case events.Started() if event.together is not None:
+                if event.together.label:
+                    self._append({"label": event.together.label, "log": event.log})
             case events.Started():
                 self._append({"label": event.label, "log": self._shown(event)})
             case events.Ran() | events.Failed() | events.Retrying() | events.Interrupted():
                 copy = self._copies.pop(event.node.key, None)
                 if copy is not None:
                     copy.finish()
+                together = None if isinstance(event, events.Interrupted) else event.together
                 if self._fd >= 0:
-                    self._append({"label": event.label})
+                    self._append({"label": event.label if together is None else together.label})
                 if copy is not None:
                     copy.close()
         self._inner.report(event)

@@ -123,6 +123,12 @@ class ContentStore(Protocol):
             StoreCorrupt: they do not hash to ``digest``, at the latest instead of ending.
         """
 
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """``size`` bytes of a content from ``start`` on, whose own digest is ``of``; None if they are not here.
+
+        Only they are read, as far as that is possible.  If they have another digest, the whole is looked at and set aside.
+        """
+
     def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
         """Those of some contents that are got more cheaply together, checked, a few megabytes at a time.
 

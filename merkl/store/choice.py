@@ -68,11 +68,9 @@ class Choice:
 
 def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
     """What is to go; ``listed`` are the blobs that live builds read."""
-    candidates, last = _candidates(store, keep)
-    sizes, used = _blobs(store)
-    rooted = set(keep.digests | keep.trees | listed)
-    for digest in keep.trees | listed:
-        rooted.update(_leaves(store, digest))
+    candidates, last = candidates_in(store, keep)
+    sizes, used = blobs_of(store)
+    roots = rooted(store, keep, listed)
     now = time.time()
     going: list[Candidate] = []
     free = [each for each in candidates if not each.pinned and each.used_at <= now - keep.grace_s]
@@ -83,9 +81,9 @@ def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
         gone = {each.seal for each in going}
         staying = [each for each in candidates if each.seal not in gone]
         free = [each for each in free if each.seal not in gone]
-        going += _largest(staying, free, sizes, rooted, keep.max_size, now)
+        going += _largest(staying, free, sizes, roots, keep.max_size, now)
     gone = {each.seal for each in going}
-    needed = rooted.union(*(each.blobs for each in candidates if each.seal not in gone))
+    needed = roots.union(*(each.blobs for each in candidates if each.seal not in gone))
     freed = frozenset[Digest]().union(*(each.blobs for each in going))
     limit, loose_limit = now - keep.grace_s, now - max(keep.grace_s, keep.loose_s)
     blobs = {
@@ -94,6 +92,14 @@ def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
         if digest not in needed and used[digest] <= (limit if digest in freed else loose_limit)
     }
     return Choice(going, blobs, last, sum(sizes.values()))
+
+
+def rooted(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> set[Digest]:
+    """The blobs that stay whatever records say."""
+    found = set(keep.digests | keep.trees | listed)
+    for digest in keep.trees | listed:
+        found.update(_leaves(store, digest))
+    return found
 
 
 def readers(store: LocalStore) -> list[str]:
@@ -116,7 +122,7 @@ def _leaves(store: LocalStore, digest: Digest) -> list[Digest]:
         return records.leaves(head + reader.read()) if head == MAGIC else []
 
 
-def _candidates(store: LocalStore, keep: Keep) -> tuple[list[Candidate], int]:
+def candidates_in(store: LocalStore, keep: Keep) -> tuple[list[Candidate], int]:
     """All records, and the number of the newest; one that is damaged needs nothing."""
 
     def query(
@@ -132,14 +138,14 @@ def _candidates(store: LocalStore, keep: Keep) -> tuple[list[Candidate], int]:
         return rows, names, last
 
     rows, names, last = store.database.read(query)
-    pinned = _pinned([(seal, record) for seal, _, record in rows], names, keep.keys)
+    pinned = pinned_by([(seal, record) for seal, _, record in rows], names, keep.keys)
     return [
         Candidate(seal, used_at, record.seconds, frozenset(records.needs(record, store.read)), seal in pinned)
         for seal, used_at, record in rows
     ], last
 
 
-def _pinned(
+def pinned_by(
     rows: Sequence[tuple[bytes, Record]], names: Mapping[bytes, bytes], keys: frozenset[Key]
 ) -> set[bytes]:
     """The seals of the records under ``keys``, and of all from which those were made."""
@@ -154,13 +160,13 @@ def _pinned(
         key = todo.pop()
         for seal in {*own.get(key, ()), names.get(key, b"")} & known.keys() - pinned:
             pinned.add(seal)
-            more = _made_from(known[seal]) - asked
+            more = made_from(known[seal]) - asked
             asked |= more
             todo += more
     return pinned
 
 
-def _made_from(record: Record) -> set[bytes]:
+def made_from(record: Record) -> set[bytes]:
     """The keys of the nodes that a record's node depends on, as it says."""
     found: set[bytes] = set()
     for each in record.dependencies:
@@ -171,7 +177,7 @@ def _made_from(record: Record) -> set[bytes]:
     return found
 
 
-def _blobs(store: LocalStore) -> tuple[dict[Digest, int], dict[Digest, int]]:
+def blobs_of(store: LocalStore) -> tuple[dict[Digest, int], dict[Digest, int]]:
     """Size in bytes and last use of every blob; a file without a row was last used when it was last changed."""
     query = (
         "SELECT digest, CAST(size AS INTEGER), CAST(used_at AS INTEGER) FROM blob "

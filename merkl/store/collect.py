@@ -19,7 +19,7 @@ from merkl.digest import Digest
 from merkl.errors import StoreError
 from merkl.store import records
 from merkl.store.builds import listed_digests
-from merkl.store.choice import DAY_S, Choice, Keep, choose
+from merkl.store.choice import DAY_S, GRACE_S, Choice, Keep, choose
 from merkl.store.leftovers import aside_files, stray_files
 from merkl.store.local import LocalStore
 from merkl.store.removal import remove_tree
@@ -60,13 +60,17 @@ def collect(
         freed = sum(chosen.blobs.values())
         left = chosen.total - freed
         return Collected(len(chosen.records), len(chosen.blobs), freed, left, aside=len(aside))
-    return _remove(store, keep, chosen, dirs, aside)
+    return remove_chosen(store, keep, chosen, dirs, aside)
 
 
-def _remove(
-    store: LocalStore, keep: Keep, chosen: Choice, dirs: Sequence[str], aside: Sequence[str]
+def remove_chosen(
+    store: LocalStore, keep: Keep, chosen: Choice, dirs: Sequence[str], aside: Sequence[str] = ()
 ) -> Collected:
-    """Remove what was chosen and is still not wanted."""
+    """Remove what was chosen and is still not wanted; ``aside`` are files beside the blobs that go too.
+
+    Raises:
+        StoreError: nothing can be removed from the store.
+    """
     trash = os.path.join(store.directory, "trash")
     try:
         os.makedirs(trash, exist_ok=True)
@@ -75,7 +79,8 @@ def _remove(
     removed, gone = _forget(store, keep, chosen)
     _move_files(store, gone, trash)
     removed_aside = sum(map(remove_tree, aside))
-    _tidy(store, keep.grace_s)
+    # Strays of the last hour may have a writer: who keeps no blob for its youth has asked for no more than those.
+    _tidy(store, keep.grace_s if keep.grace_s >= 0 else GRACE_S)
     views = sum(_remove_views(os.path.join(directory, "view"), gone) for directory in dirs)
     freed = sum(chosen.blobs[digest] for digest in gone)
     return Collected(removed, len(gone), freed, chosen.total - freed, views, removed_aside)

@@ -13,6 +13,7 @@ from merkl.digest import Digest, Key
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import ContentStore, MerkleStore, Record
+from merkl.store.fileobjects import FileObjects
 from merkl.store.records import leaves
 
 
@@ -27,7 +28,7 @@ def present(contents: ContentStore, artifacts: Iterable[Artifact]) -> set[Digest
     return {digest for digest in here if digest not in trees or digest in whole}
 
 
-class Combined:
+class Combined(FileObjects):
     """A ``Shared`` of any ``MerkleStore`` and any ``ContentStore``."""
 
     def __init__(self, *, merkle: MerkleStore, content: ContentStore) -> None:
@@ -91,6 +92,10 @@ class Combined:
     def pieces(self, digest: Digest) -> Iterator[bytes]:
         """The bytes as they come."""
         return self.content.pieces(digest)
+
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content."""
+        return self.content.part(digest, start, size, of=of)
 
     def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
         """Those that are got more cheaply together."""

@@ -70,6 +70,14 @@ class Database:
 
     def read(self, operation: Operation[T]) -> T:
         """Run ``operation``, which only reads, and return its result."""
+        handle: _Handle | None = getattr(self._local, "handle", None)
+        if handle is not None:
+            with handle.lock:
+                if handle.connection is not None and handle.path == self._path:
+                    try:
+                        return operation(handle.connection)
+                    except (sqlite3.Error, Damaged, UnicodeDecodeError):
+                        pass  # It is run again, and this time what is wrong is seen to.
         return self._run(operation)
 
     def write(self, operation: Operation[T], *, durable: bool = False) -> T:
@@ -284,6 +292,7 @@ def _connect(path: str, how: str) -> sqlite3.Connection:
     # The path as a URI, every byte escaped: SQLite takes any name so, and does not make a file that is not there.
     uri = "file:" + "".join(f"%{byte:02x}" for byte in os.fsencode(path)) + "?" + how
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.create_function("merkl_unhex", 1, _unhex, deterministic=True)  # SQLite has one since 3.41.
     connection.text_factory = bytes  # A damaged text must not fail before it can be checked.
     try:
         for pragma in ("synchronous = NORMAL", "cell_size_check = ON", "wal_autocheckpoint = 4000"):
@@ -292,6 +301,13 @@ def _connect(path: str, how: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _unhex(text: object) -> bytes | None:
+    try:
+        return bytes.fromhex(text.decode() if isinstance(text, bytes) else str(text))
+    except ValueError:
+        return None
 
 
 def _checked(path: str, how: str) -> sqlite3.Connection:

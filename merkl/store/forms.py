@@ -15,13 +15,18 @@ from merkl.errors import SerializationError
 
 
 class Serializer(Protocol):
-    """A form that values are kept in.  ``extensions`` are those of files that hold it."""
+    """A form that values are kept in.  ``extensions`` are those of files that hold it.
+
+    One of a project's own has ``name``, ``dump`` and ``load``; ``version``, a string, if it is to count in keys instead of
+    its code; and the rest if the defaults here will not do.
+    """
 
     name: str
-    extensions: Sequence[str]
+    extensions: Sequence[str] = ()
 
-    def accepts(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:  # noqa: ARG002 - this is the default.
         """Whether the value comes back exactly as it is."""
+        return True
 
     def dump(self, value: Any, file: BinaryIO) -> None:
         """Write the value.
@@ -164,6 +169,43 @@ class TableForm:
             return parquet.read_table(file)
         except (OSError, ValueError) as error:
             raise _unreadable(self, error) from error
+
+
+class ParquetForm(TableForm):
+    """As ``TableForm``, and frames of pandas, where a task asks for it: their index goes where pandas looks for it."""
+
+    def accepts(self, value: object) -> bool:
+        """Also exactly ``pandas.DataFrame``."""
+        pandas = sys.modules.get("pandas")
+        return super().accepts(value) or (pandas is not None and type(value) is pandas.DataFrame)
+
+    def dump(self, value: Any, file: BinaryIO) -> None:
+        """Write it; a frame with a mark that tells it from a table.
+
+        Raises:
+            SerializationError: a frame has a column that Parquet has no type for.
+        """
+        if super().accepts(value):
+            super().dump(value, file)
+            return
+        pyarrow = _imported("pyarrow", self)
+        try:
+            table = pyarrow.Table.from_pandas(value)
+            marked = table.replace_schema_metadata({**(table.schema.metadata or {}), _FRAME: b"pandas"})
+            super().dump(marked, file)
+        except (pyarrow.ArrowException, TypeError, ValueError) as error:
+            raise SerializationError(f"a frame cannot be written as Parquet: {error}") from error
+
+    def load(self, file: BinaryIO) -> Any:
+        """Read it."""
+        table = super().load(file)
+        if _FRAME not in (table.schema.metadata or {}):
+            return table
+        _imported("pandas", self)
+        return table.to_pandas()
+
+
+_FRAME: Final = b"merkl.frame"
 
 
 def _is_unicode(text: str) -> bool:

@@ -9,6 +9,7 @@ upper says of ``present`` may be more than it holds, never more than both do.
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final, TypeVar
 
@@ -17,15 +18,17 @@ from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Shared, Store
+from merkl.store.fileobjects import FileObjects
 from merkl.store.records import leaves
 from merkl.store.streams import pieces_of
 from merkl.store.together import Together
 
 _WIDTH: Final = 8  # Contents fetched at once.
+_FEW: Final = 16  # Parts of one content that are fetched one by one; then all of it comes.
 T = TypeVar("T")
 
 
-class Layered:
+class Layered(FileObjects):
     """A ``Store``: ``upper``, and ``lower`` for what it lacks.
 
     ``accepts`` says of a record from below whether it may be used.  With ``required`` a fault of the lower is an error.
@@ -46,6 +49,7 @@ class Layered:
         self._given_up = False
         self._lock = threading.Lock()
         self._together = Together(_WIDTH)
+        self._parts: Counter[Digest] = Counter()  # How many were asked for of a content that is only below.
         self._notes: list[Note] = []
         self.came: Callable[[int], object] = lambda _: None  # Told of bytes from below, in any thread.
 
@@ -253,6 +257,22 @@ class Layered:
     def pieces(self, digest: Digest) -> Iterator[bytes]:
         """The bytes as they come, fetched first if need be."""
         return pieces_of(self.open(digest))
+
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content; one that is only below is kept above by itself."""
+        data = self.upper.part(digest, start, size, of=of)
+        if data is None:
+            data = self.upper.read(of) if self.upper.has([of]) else None
+        if data is not None:
+            return data
+        self._parts[digest] += 1
+        if self._parts[digest] > _FEW and self._fetch_any(digest):
+            return self.upper.part(digest, start, size, of=of)
+        data = self._below(lambda: self.lower.part(digest, start, size, of=of), None)
+        if data is not None:
+            self.came(len(data))
+            self.upper.publish([], {of: data})
+        return data
 
     def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
         """Those that are only below and come together from there; they are kept above."""

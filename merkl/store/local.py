@@ -25,10 +25,12 @@ from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store import records
+from merkl.store.answers import Answer, answer
 from merkl.store.base import Record
 from merkl.store.blobs import Blobs
 from merkl.store.database import Database
 from merkl.store.faults import store_error
+from merkl.store.fileobjects import FileObjects
 from merkl.store.intake import Intake, store_small
 from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
@@ -38,7 +40,7 @@ from merkl.store.streams import pieces_of
 _RECENT_S: Final = 600  # A use within so many seconds is not noted again.
 
 
-class LocalStore:
+class LocalStore(FileObjects):
     """A ``Store`` in ``directory``, which is made if it is not there.
 
     Raises:
@@ -70,6 +72,10 @@ class LocalStore:
             found, _, bad = self.database.read(lambda connection: records.by_key(connection, keys))
         self._remove_bad(bad)
         return found
+
+    def answer(self, key: Key, inputs: int) -> Answer | None:
+        """What is filed under a key, if that is one small value; None also if only a longer look can tell."""
+        return self.database.read(lambda connection: answer(connection, key, inputs))
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """All records filed under those content keys, oldest first."""
@@ -167,6 +173,10 @@ class LocalStore:
     def pieces(self, digest: Digest) -> Iterator[bytes]:
         """The bytes as they come."""
         return pieces_of(self.open(digest))
+
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content."""
+        return self.blobs.part(digest, start, size, of)
 
     def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
         """Nothing: each is as well got alone."""

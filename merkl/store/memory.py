@@ -15,11 +15,12 @@ from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Discovered, Record
 from merkl.store.blobs import lost
+from merkl.store.fileobjects import FileObjects
 from merkl.store.records import leaves
 from merkl.store.streams import pieces_of
 
 
-class MemoryStore:
+class MemoryStore(FileObjects):
     """A ``Store`` in memory.  Safe to share between threads; a forked child has a copy."""
 
     def __init__(self) -> None:
@@ -152,6 +153,12 @@ class MemoryStore:
     def pieces(self, digest: Digest) -> Iterator[bytes]:
         """The bytes as they come."""
         return pieces_of(self.open(digest))
+
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content."""
+        data = self.read(digest)
+        part = None if data is None else data[start : start + size]
+        return part if part is not None and Digest.of(part) == of else None
 
     def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
         """Nothing: each is as well got alone."""

@@ -91,10 +91,11 @@ def row_of(record: Record, now: int) -> Row:
         _text_of(record.dependencies),
         _text_of(record.metadata),
     )
-    return (_seal(fields), now, *fields)
+    return (seal_of(fields), now, *fields)
 
 
-def _seal(fields: Sequence[Any]) -> bytes:
+def seal_of(fields: Sequence[Any]) -> bytes:
+    """The digest of all columns but the first two of ``SELECT``."""
     content_key, found, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
     numbers = _NUMBERS.pack(exit_code, started_ns, seconds)
     texts = [text or b"" for text in texts]
@@ -142,7 +143,7 @@ def record_of(row: Sequence[Any], known: Mapping[Key, Key] = {}) -> Record | Non
     """
     fields = row[2:]
     try:
-        if _seal(fields) != row[0]:
+        if seal_of(fields) != row[0]:
             return None
     except (TypeError, ValueError, struct.error):
         return None

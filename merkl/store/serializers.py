@@ -1,21 +1,44 @@
 """How values become bytes and come back: which form a value is kept in.
 
 It decides by exact type, asking one form after the other, pickle last.  What the forms look like is in ``forms`` and
-``pickles``, and in ``written`` for the files that commands read.
+``pickles``, and in ``written`` for the files that commands read; those of a project are learned from ``merkl.python.forms``.
 
-The invariant: a form's name is in keys and records and never changes its meaning; another version of a form is another
-name (``json2``).
+The invariant: a form's label is in keys and records and never changes its meaning; another version of a form is another
+name (``json2``), or another version in the label (``gz@2``).
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Final
 
-from merkl.errors import SerializationError
-from merkl.store.forms import ArrayForm, BytesForm, JsonForm, Serializer, TableForm, TextForm
+from merkl.errors import SerializationError, TaskError
+from merkl.store.forms import (
+    ArrayForm,
+    BytesForm,
+    JsonForm,
+    ParquetForm,
+    Serializer,
+    TableForm,
+    TextForm,
+)
 from merkl.store.pickles import PickleForm
 from merkl.store.written import FileForm, for_extension
 
-__all__ = ["SERIALIZERS", "FileForm", "Serializer", "by_name", "for_extension", "serializer_for"]
+__all__ = [
+    "SERIALIZERS",
+    "FileForm",
+    "IdentitySerializer",
+    "Serializer",
+    "WrappedSerializer",
+    "by_name",
+    "for_extension",
+    "is_builtin",
+    "is_own_extension",
+    "is_pickled",
+    "learn",
+    "learned",
+    "named",
+    "serializer_for",
+]
 
 # In the order they are asked; the last takes everything.
 SERIALIZERS: Final[Sequence[Serializer]] = (
@@ -26,6 +49,74 @@ SERIALIZERS: Final[Sequence[Serializer]] = (
     TableForm(),
     PickleForm(),
 )
+_BUILTIN: Final[dict[str, Serializer]] = {form.name: form for form in (*SERIALIZERS, ParquetForm())}
+_PICKLED: Final = "pickle+"  # Before the label of a form that has a pickle inside.
+
+_learned: dict[str, Serializer] = {}  # The project's own, by label.
+_latest: dict[str, tuple[str, Serializer]] = {}  # The same by name: those that were learned last.
+
+
+class IdentitySerializer(BytesForm):
+    """Bytes, and what has a buffer of bytes, as they are; they come back as ``bytes``."""
+
+    def accepts(self, value: object) -> bool:
+        """``bytes``, ``bytearray`` and ``memoryview``."""
+        return isinstance(value, bytes | bytearray | memoryview)
+
+
+class WrappedSerializer:
+    """Another serializer with something around it.
+
+    ``wrap`` makes of a value one that ``inner`` takes, and ``unwrap`` undoes it; ``file(file, "wb")`` and
+    ``file(file, "rb")`` give ``inner`` another file to write to or read from, such as one that compresses.
+    """
+
+    def __init__(
+        self,
+        inner: Serializer | str,
+        *,
+        name: str,
+        wrap: Callable[[Any], Any] | None = None,
+        unwrap: Callable[[Any], Any] | None = None,
+        file: Callable[[BinaryIO, str], Any] | None = None,
+        extensions: Sequence[str] = (),
+        version: str = "",
+    ) -> None:
+        if (wrap is None) != (unwrap is None):
+            raise TaskError(f"the serializer {name!r} has only one of wrap and unwrap", hint="give both")
+        self.inner = named(inner)
+        self.name = name
+        self.extensions = tuple(extensions)
+        self.version = version
+        self._wrap = wrap
+        self._unwrap = unwrap
+        self._file = file
+
+    def accepts(self, value: object) -> bool:
+        """Whatever ``inner`` accepts; with ``wrap``, what that makes of it."""
+        return self._wrap is not None or self.inner.accepts(value)
+
+    def dump(self, value: Any, file: BinaryIO) -> None:
+        """Wrap the value and let ``inner`` write it."""
+        wrapped = value if self._wrap is None else self._wrap(value)
+        if not self.inner.accepts(wrapped):
+            raise SerializationError(
+                f"the serializer {self.name!r} is around {self.inner.name!r}, which does not take {type(wrapped).__name__}"
+            )
+        if self._file is None:
+            self.inner.dump(wrapped, file)
+            return
+        with self._file(file, "wb") as outer:
+            self.inner.dump(wrapped, outer)
+
+    def load(self, file: BinaryIO) -> Any:
+        """Let ``inner`` read the value and unwrap it."""
+        if self._file is None:
+            value = self.inner.load(file)
+        else:
+            with self._file(file, "rb") as outer:
+                value = self.inner.load(outer)
+        return value if self._unwrap is None else self._unwrap(value)
 
 
 def serializer_for(value: object) -> Serializer:
@@ -33,15 +124,92 @@ def serializer_for(value: object) -> Serializer:
     return next(form for form in SERIALIZERS if form.accepts(value))
 
 
-def by_name(name: str) -> Serializer:
-    """The form of that name.
+def named(serializer: object) -> Serializer:
+    """The serializer that a user means: one itself, or the name of one.
 
     Raises:
-        SerializationError: this merkl has none.
+        TaskError: it is neither, or has the name of one of merkl's own.
     """
-    for form in SERIALIZERS:
-        if form.name == name:
-            return form
-    raise SerializationError(
-        f"a value was stored in a form, {name!r}, that this merkl does not know", hint="upgrade merkl"
+    if isinstance(serializer, str):
+        found = _BUILTIN.get(serializer) or (_latest.get(serializer) or ("", None))[1]
+        if found is None:
+            names = ", ".join([*_BUILTIN, *_latest])
+            raise TaskError(f"there is no serializer {serializer!r}", hint=f"there are {names}")
+        return found
+    name = getattr(serializer, "name", None)
+    if (
+        isinstance(serializer, type)
+        or name is None
+        or not all(callable(getattr(serializer, it, None)) for it in ("dump", "load"))
+    ):
+        raise TaskError(
+            f"a serializer has a name, dump(value, file) and load(file), and {serializer!r:.80} does not",
+            hint="pass an object, or one of the names " + ", ".join(_BUILTIN),
+        )
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise TaskError(
+            f"the name of a serializer is of letters, digits, '.', '-' and '_', and {name!r:.80} is not",
+            serializer=repr(serializer),
+        )
+    if name in _BUILTIN and not is_builtin(serializer):
+        raise TaskError(f"{name!r} is the name of a serializer of merkl's", hint="give yours another name")
+    return serializer  # type: ignore[return-value]  # As far as can be seen.
+
+
+def is_builtin(serializer: object) -> bool:
+    """Whether it is one of merkl's own, whose name says all."""
+    return any(type(serializer) is type(form) for form in _BUILTIN.values()) or (
+        type(serializer) in (TableForm, IdentitySerializer)
     )
+
+
+def learn(label: str, serializer: Serializer) -> str:
+    """Remember a serializer by its label, for values that were written with it; the label as it is in records."""
+    inside: Any = serializer
+    while isinstance(inside, WrappedSerializer):
+        inside = inside.inner
+    if isinstance(inside, PickleForm) and not is_builtin(serializer):
+        label = _PICKLED + label
+    if not is_builtin(serializer):
+        _learned[label] = serializer
+        _latest[serializer.name] = label, serializer
+    return label
+
+
+def learned() -> dict[str, Serializer]:
+    """All that were learned, by label."""
+    return dict(_learned)
+
+
+def is_pickled(label: str) -> bool:
+    """Whether to read a value in that form is to load a pickle."""
+    return label == "pickle" or label.startswith(_PICKLED)
+
+
+def is_own_extension(label: str, extension: str) -> bool:
+    """Whether files with that extension hold what a serializer of the project's own writes, as it is."""
+    found = _learned.get(label)
+    return found is not None and extension != "" and extension.lower() in getattr(found, "extensions", ())
+
+
+def by_name(label: str) -> Serializer:
+    """The form of that label.
+
+    Raises:
+        SerializationError: there is none here.
+    """
+    found = _BUILTIN.get(label) or _learned.get(label)
+    if found is not None:
+        return found
+    plain = label.removeprefix(_PICKLED)
+    name, _, version = plain.partition("@")
+    name = name.partition("#")[0]
+    latest = _latest.get(name)
+    # The code of one without a version may have been edited since: it is its author's to read what it wrote before.
+    if latest is not None and not version and "@" not in latest[0]:
+        return latest[1]
+    if name == label:
+        hint = "upgrade merkl, or import the module that defines this serializer"
+    else:
+        hint = "import the module that defines it; if it has been changed, `merkl clear` what was stored"
+    raise SerializationError(f"a value was stored in a form, {plain!r}, that is not known here", hint=hint)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 from merkl.errors import SerializationError
-from merkl.store.forms import ArrayForm, TableForm
+from merkl.store.forms import ArrayForm, ParquetForm
 from merkl.store.pickles import PickleForm
 
 
@@ -105,7 +105,7 @@ def _csv(value: object, file: BinaryIO) -> bool:
             rows.append(row)
         else:
             return False
-    if not all(_is_cell(cell) for row in rows for cell in row):
+    if not all(is_cell(cell) for row in rows for cell in row):
         return False
     with io.StringIO(newline="") as text:
         csv.writer(text, lineterminator="\n").writerows(rows)
@@ -113,7 +113,8 @@ def _csv(value: object, file: BinaryIO) -> bool:
     return True
 
 
-def _is_cell(cell: object) -> bool:
+def is_cell(cell: object) -> bool:
+    """Whether a value can stand in a row of a table."""
     return cell is None or isinstance(cell, str | int) or (isinstance(cell, float) and math.isfinite(cell))
 
 
@@ -126,7 +127,7 @@ def _npy(value: object, file: BinaryIO) -> bool:
 
 
 def _parquet(value: object, file: BinaryIO) -> bool:
-    form = TableForm()
+    form = ParquetForm()
     if form.accepts(value):
         form.dump(value, file)
         return True
@@ -150,7 +151,7 @@ _FORMS: Final = {
         FileForm("file-text", ".txt", "text, bytes and numbers", _text),
         FileForm("file-csv", ".csv", "a list of rows, or text", _csv),
         FileForm("file-npy", ".npy", "numpy arrays of plain elements", _npy),
-        FileForm("file-parquet", ".parquet", "pyarrow tables of flat columns", _parquet),
+        FileForm("file-parquet", ".parquet", "frames, and pyarrow tables of flat columns", _parquet),
         FileForm("file-pickle", ".pickle", "whatever pickle takes", _pickle),
         FileForm("file-pickle", ".pkl", "whatever pickle takes", _pickle),
     )

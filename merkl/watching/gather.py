@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from merkl.config import CONFIG_FILE, MERKLFILE, MERKLFILE_YAML, is_yaml
 from merkl.digest import Digest
+from merkl.engine.joint import futures_of, once
 from merkl.engine.judge import Judge, State
 from merkl.engine.project import Placement, Project
 from merkl.engine.sidecars import LoadedCall
@@ -153,9 +154,9 @@ def _discovered(nodes: Iterable[Node], judge: Judge) -> Iterator[tuple[str, Know
 def _placed(around: Round, judge: Judge, *, well: bool) -> Iterator[tuple[str, Known]]:
     """The outputs; after a failure as they are now, since one that could not be placed is for the user to deal with."""
     project = around.project
-    for placement in around.placements:
-        step = judge.steps.get(placement.future.node.key)
-        if step is None or step.state is not State.KNOWN:
+    for placement in once(around.placements):
+        steps = [judge.steps.get(future.node.key) for future in futures_of(placement)]
+        if any(step is None or step.state is not State.KNOWN for step in steps):
             continue
         row = project.index.placed(placement.path) if well else None
         if row is not None:

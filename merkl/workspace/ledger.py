@@ -21,6 +21,9 @@ from merkl.workspace.lineages import Lineages
 _AT_ONCE: Final = 500  # Names in one query.
 
 
+JOINT: Final = "joint"  # In ``value`` in place of a serializer: many stored values make the file together.
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """What merkl last put at a path, or saw there in agreement: ``target`` is who asked for it.
@@ -207,6 +210,20 @@ class Ledger:
         text = json.dumps([dict(target) for target in targets], sort_keys=True)
         self._database.write("INSERT OR REPLACE INTO meta VALUES ('targets', ?)", (text,))
 
+    def asked(self) -> dict[str, list[str]]:
+        """The keys, as hexadecimal text, of what each call of a function stood for that ``merkl run`` made."""
+        rows = self._database.rows("SELECT value FROM meta WHERE name = 'asked'")
+        try:
+            found = json.loads(rows[0][0]) if rows else {}
+        except (ValueError, TypeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def set_asked(self, asked: Mapping[str, Sequence[str]]) -> None:
+        """Remember what calls of functions stood for."""
+        text = json.dumps({call: list(keys) for call, keys in asked.items()})
+        self._database.write("INSERT OR REPLACE INTO meta VALUES ('asked', ?)", (text,))
+
     def steps(self, labels: Iterable[str]) -> dict[str, LastStep]:
         """The last judgement of each step, by label; one that there is none of is left out."""
         found: dict[str, LastStep] = {}
@@ -248,6 +265,16 @@ class Ledger:
         return [
             (Key(key), Key(content) if _is_name(content) else None) for key, content in rows if _is_name(key)
         ]
+
+    def have_run(self, keys: Sequence[Key]) -> bool:
+        """Whether a step of one of those keys did not fail when it was last tried."""
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT 1 FROM step WHERE state = 'ran' AND key IN ({marks}) LIMIT 1"
+            if self._database.rows(query, tuple(map(bytes, some))):
+                return True
+        return False
 
     def failed_logs(self) -> list[str]:
         """The logs of the steps that failed the last time they were tried."""

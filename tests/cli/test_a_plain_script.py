@@ -1,5 +1,6 @@
 """The public names in a script, without any ``merkl build``."""
 
+import os
 import subprocess
 import sys
 
@@ -16,3 +17,39 @@ def test_a_future_can_be_evaluated_in_a_script_and_is_cached_the_next_time(tmp_p
         )
         assert "hello" in done.stdout
     assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+def test_the_directory_of_results_is_named_once_and_found_from_below(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "script.py").write_text(
+        "from merkl import task\n@task\ndef f(n):\n    return n\nprint(f(1).in_cache(), f(1).eval())\n"
+    )
+    (tmp_path / "below/other.py").write_text("from script import f\nprint(f(1).in_cache())\n")
+    said = []
+    for name, cwd in (("script.py", "/"), ("script.py", "/tmp"), ("below/other.py", "/")):
+        done = subprocess.run(
+            [sys.executable, tmp_path / name],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append((done.stdout, done.stderr))
+    assert said == [
+        ("False 1\n", f"merkl: results are kept in {tmp_path}/.merkl\n"),
+        ("True 1\n", ""),
+        ("True 1\nTrue\n", ""),
+    ]
+
+
+def test_an_installed_program_keeps_results_where_it_was_started(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "timeit", "-n1", "-r1", "from merkl.nodes import session; import merkl.python.task; merkl.task"
+         "; print(session().root)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[0] == str(tmp_path)

@@ -34,8 +34,11 @@ class Recorder:
         self.nodes: list[tuple[str, str]] = []
         self.placements: list[tuple[str, str]] = []
 
-    def made(self, node: Node) -> None:
+    def made(self, node: Node, called: object = None) -> None:
         self.nodes.append((node.name, scope().target))
+
+    def looked(self, kind: str, path: str, answer: object) -> None:
+        pass
 
     def place(self, future: Future[Any], path: Any, sidecar: bool) -> None:
         where = normalise(path, os.path.join(self.root, scope().base), self.root)

@@ -181,7 +181,7 @@ def test_a_value_is_read_as_its_parameters_type(project: Project, declared, text
         ("x: tuple[int, int]", "1", "2 values with commas between them"),
         ("x: datetime.date", "31.12.2024", "a date such as 2024-12-31"),
         ("x: pathlib.Path", "", "a path"),
-        ("x: dict[str, int]", "a", "a dict, which cannot be written on the command line"),
+        ("x: dict[str, int]", "a", 'a JSON object such as {"name": 1}'),
         ("x=object()", "a", None),
     ],
 )

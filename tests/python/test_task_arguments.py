@@ -267,3 +267,71 @@ def test_a_hash_mode_says_which_edits_count(
         edits[edit] = "2"
         write(**edits)
         assert (project.build() == ["f"]) is counts, edit
+
+
+def test_a_file_in_a_dataclass_of_the_project_counts_by_content(inside: Any) -> None:
+    inside.write("a.txt", "one")
+    inside.merklfile("""
+        from dataclasses import dataclass
+
+        @dataclass
+        class Box:
+            path: object
+
+        @task
+        def read(box):
+            with open(box.path) as text:
+                return text.read()
+
+        @target(default=True)
+        def all():
+            read(Box(file("a.txt"))) > "out.txt"
+    """)
+    assert inside.build("-j1") == ["read"]
+    inside.write("a.txt", "two")
+    assert inside.build("-j1") == ["read"]
+    assert inside.read("out.txt") == "two"
+
+
+@pytest.mark.parametrize(
+    ("made", "change"),
+    [
+        ("numpy.ones(3)", "it[0] = 5"),
+        ("[{'k': numpy.ones(3)}]", "it[0]['k'] += 1"),
+        ("bytearray(b'abc')", "it.append(1)"),
+        ("collections.deque([1])", "it.append(2)"),
+        ("Own(1)", "it.x = 2"),
+        ("Data(1)", "it.x = 2"),
+        ("pandas.DataFrame({'a': [1, 2]})", "it.loc[0, 'a'] = 7"),
+    ],
+)
+def test_an_argument_that_was_changed_after_the_call_is_not_used(inside: Any, made: str, change: str) -> None:
+    inside.merklfile(f"""
+        import collections, dataclasses, numpy, os, pandas
+
+        class Own:
+            def __init__(self, x):
+                self.x = x
+
+        @dataclasses.dataclass
+        class Data:
+            x: int
+
+        @task
+        def f(it):
+            return 1
+
+        @target(default=True)
+        def all():
+            it = {made}
+            f(it) > "out.txt"
+            if os.path.exists("changed"):
+                {change}
+    """)
+    inside.write("changed", "")
+    error = inside.merkl("build", "-j1", code=2)
+    assert "was changed after the task was called with it" in error.stderr
+    (inside.path / "changed").unlink()
+    assert inside.build("-j1") == ["f"]
+    inside.write("changed", "")
+    assert inside.build("-j1") == []  # The result that is there belongs to what was passed.

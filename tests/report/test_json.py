@@ -25,6 +25,7 @@ def samples(node):
     label = "train build/a"
     return {
         events.BuildStarted: events.BuildStarted("0a1b2c3d", 3, 1, ["train"]),
+        events.Grown: events.Grown(5),
         events.Started: events.Started(node, label, ".merkl/run/x/log", 1, "runs: forced"),
         events.Ran: events.Ran(node, label, 1.5, ""),
         events.Cached: events.Cached(node, label, 2.0),
@@ -49,7 +50,7 @@ def test_every_event_is_an_object_of_its_own_kind(node):
     found = objects(*told.values())
 
     assert [each["event"] for each in found] == [
-        "start", "running", "ran", "cached", "cutoff", "failed", "skipped", "interrupted", "waiting", "retrying",
+        "start", "grown", "running", "ran", "cached", "cutoff", "failed", "skipped", "interrupted", "waiting", "retrying",
         "undeclared", "placed", "saved", "note", "done",
     ]  # fmt: skip
 

@@ -3,12 +3,13 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shared_stores import SHARED
-from store_samples import LARGE, large, tree_of
+from store_samples import LARGE, large, record, tree_of
 
-from merkl.digest import Digest
+from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
 from merkl.store.base import Shared
 
@@ -115,3 +116,40 @@ def test_a_directory_is_there_with_all_its_files(store: Shared) -> None:
 
     asked = [Artifact("dir", tree.digest, tree.size) for tree in (whole, part)]
     assert store.present([*asked, Artifact("file", Digest.of(b"1"), 1)]) == {whole.digest, Digest.of(b"1")}
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+def test_a_part_comes_alone_if_it_has_the_digest_it_is_asked_for_by(store: Shared, size: int) -> None:
+    data = large(1, size)
+    digest = store.put([data])
+    piece, nothing = data[100:900], Digest.of(b"")
+
+    assert store.part(digest, 100, 800, of=Digest.of(piece)) == piece
+    assert store.part(digest, 101, 800, of=Digest.of(piece)) is None
+    assert store.part(digest, size - 1, 800, of=Digest.of(data[-1:])) in (None, data[-1:])
+    assert store.part(digest, 0, 0, of=nothing) == b""
+    assert store.part(nothing, 0, 10, of=Digest.of(piece)) in (
+        None,
+        piece,
+    )  # Some keep a part that they fetched.
+    assert store.read(digest) == data
+
+
+def test_a_file_goes_in_and_comes_out_by_digest_and_by_key(store: Shared) -> None:
+    data = bytes(range(256)) * 10_000
+    files: Any = store
+    digest = files.add_fileobject(io.BytesIO(data))
+    assert digest == Digest.of(data)
+    outputs = {
+        "": Artifact("file", digest, len(data)),
+        "none": Artifact("file", Digest.of(b"x"), 1),
+    }
+    made, _ = record("made", outputs=outputs)
+    store.file(made)
+
+    for name in (digest, made.key):
+        with files.get_fileobject(name) as reader:
+            reader.seek(256)
+            assert reader.read(3) == b"\0\1\2"
+    for missing in ((Digest.of(b"other"),), (made.key, "other"), (made.key, "none"), (Key(bytes(32)),)):
+        assert files.get_fileobject(*missing) is None

@@ -111,6 +111,20 @@ class RemoteContents:
             )
         yield b""
 
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content, read alone."""
+        at = self.packs.find([digest]).get(digest)
+        if at is not None:
+            if start + size > at.length:
+                return None
+            data = self.objects.get(f"packs/{at.pack}", at.start + start, size)
+        else:
+            data = None if self._doubted([digest]) else self.objects.get(blob_name(digest), start, size)
+        if data is None or Digest.of(data) == of:
+            return data
+        self.read(digest)  # All of it: a damaged one is set aside.
+        return None
+
     def set_aside(self, digest: Digest) -> bool:
         """Take a content that has an object of its own out of use, if it is damaged when read again; whether that was done.
 

@@ -21,6 +21,7 @@ from merkl.nodes import Artifact
 from merkl.root import STATE_DIR
 from merkl.store.base import Record
 from merkl.store.combined import present
+from merkl.store.fileobjects import FileObjects
 from merkl.store.remote.contents import RemoteContents
 from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.errors import RemoteError
@@ -57,7 +58,7 @@ def open_objects(url: str, root: str) -> Objects:
     )
 
 
-class Remote:
+class Remote(FileObjects):
     """Records and contents of one place.  ``state`` is a directory for what is remembered of it, or None.
 
     Nothing is read before the first use.
@@ -187,6 +188,10 @@ class Remote:
     def pieces(self, digest: Digest) -> Iterator[bytes]:
         """The bytes as they come."""
         return self.contents.pieces(digest)
+
+    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
+        """A part of a content."""
+        return self.contents.part(digest, start, size, of=of)
 
     def many(self, digests: Iterable[Digest]) -> Iterator[Mapping[Digest, bytes]]:
         """Those that lie in packs."""

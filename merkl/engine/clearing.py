@@ -1,0 +1,141 @@
+"""What ``merkl clear`` forgets: the results that belong to targets and functions.
+
+It decides what belongs to them: the tasks that they call, without what something else stands for as well: another target,
+an output that another one placed, or another function that was run.
+
+The invariant: what cannot be known to be theirs alone stays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from merkl.digest import Key
+from merkl.engine.judge import Judge
+from merkl.engine.project import Project
+from merkl.engine.request import Chosen
+from merkl.engine.roots import Roots, roots_of
+from merkl.errors import UsageError
+from merkl.nodes import Node, walk
+from merkl.store.builds import live_builds
+from merkl.store.choice import GRACE_S, Keep
+from merkl.store.clearing import Meant, clear
+from merkl.store.collect import Collected, collect
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What went, or would; ``nodes`` are those of the named ones of which something did."""
+
+    nodes: tuple[Node, ...]
+    removed: Collected
+    stayed: int = 0
+
+
+def clear_chosen(
+    project: Project,
+    chosen: Chosen,
+    calls: Sequence[str],
+    others: Iterable[Node],
+    *,
+    whole: bool,
+    shared: bool,
+    dry_run: bool,
+) -> Cleaned:
+    """Forget the results of what was chosen; if ``whole``, of all tasks that it calls, else of its own only.
+
+    ``calls`` are the functions among it, as ``remember_asked`` knows them; ``others`` are what further targets stand for;
+    ``shared`` says that other projects use the store.
+    """
+    nodes = list(walk(chosen.own)) if whole else list(chosen.own)
+    names = set(chosen.selection.targets)
+    own = {node.key for node in chosen.own}
+    roots = roots_of(project, skip_unreadable=True)
+    asked = project.index.asked()
+    earlier = {Key.parse(key) for call in calls for key in asked.get(call, ())}
+    kept = {node.key for node in others} | {
+        Key.parse(key) for call, keys in asked.items() if call not in calls for key in keys
+    }
+    kept |= {row.key for row in project.index.all_placed().values() if row.target not in names}
+    if not whole:
+        kept -= own
+    contents = _content_keys(project, nodes)
+    constructions = {key for key, target in _constructions(project).items() if target in names}
+    named = own | earlier | constructions | {contents[key] for key in own if key in contents}
+    behind = {key for node in nodes for key in (node.key, contents.get(node.key, node.key))} - named
+    done = clear(
+        project.store,
+        Meant(
+            frozenset(named),
+            frozenset(behind),
+            frozenset(kept),
+            frozenset(roots.digests),
+            frozenset(roots.trees),
+        ),
+        state_dirs=[project.config.state],
+        grace_s=_grace(project, shared),
+        dry_run=dry_run,
+    )
+    gone = [node for node in nodes if node.key in done.keys or contents.get(node.key) in done.keys]
+    if not dry_run and calls:
+        project.index.set_asked({call: keys for call, keys in asked.items() if call not in calls})
+    return Cleaned(tuple(gone), done.removed, done.stayed)
+
+
+def clear_others(project: Project, chosen: Chosen, *, shared: bool, dry_run: bool) -> Collected:
+    """Forget every result but those of what was chosen, and of what that was made from.
+
+    Raises:
+        UsageError: other projects use the store, whose results these may be.
+    """
+    if shared:
+        raise UsageError(
+            "other projects use this store, and nobody knows what they need",
+            hint="merkl gc --keep-days 30 goes by age, or name what to clear",
+        )
+    nodes = list(walk(chosen.selection.roots))
+    contents = _content_keys(project, nodes)
+    roots: Roots = roots_of(project, skip_unreadable=True)
+    keep = Keep(
+        keys=frozenset({*(node.key for node in nodes), *contents.values(), *_constructions(project)}),
+        digests=frozenset(roots.digests),
+        trees=frozenset(roots.trees),
+        older_than_days=-1.0,  # Whatever its age.
+        grace_s=_grace(project, shared),
+        loose_s=float("inf"),
+    )
+    return collect(project.store, keep, state_dirs=[project.config.state], dry_run=dry_run)
+
+
+def _grace(project: Project, shared: bool) -> float:
+    """What a build that is going on has stored may belong to a record that it has not filed yet."""
+    return GRACE_S if shared or live_builds(project.config.state) else -1.0
+
+
+def _content_keys(project: Project, nodes: Sequence[Node]) -> dict[Key, Key]:
+    """The content keys of those of some nodes that have one."""
+    judge = Judge(project.store, project.first_change)
+    judge.want(nodes)
+    found = {node.key: judge.steps[node.key].content for node in nodes if node.key in judge.steps}
+    return {key: content for key, content in found.items() if content is not None}
+
+
+def _constructions(project: Project) -> Mapping[Key, str]:
+    return {} if project.pipelines is None else project.pipelines.keys
+
+
+# ---- what functions were run for -----------------------------------------------------------------------------------
+
+_MOST: Final = 1000  # Keys of one call; and calls.
+
+
+def remember_asked(project: Project, call: str, nodes: Iterable[Node]) -> None:
+    """Remember that a call of a function stands for these nodes, so that clearing another leaves them alone."""
+    asked = project.index.asked()
+    known = asked.get(call, [])
+    new = [key for key in (node.key.hex() for node in nodes) if key not in known]
+    if new:
+        rest = {other: keys for other, keys in asked.items() if other != call}
+        oldest = list(rest)[: max(len(rest) - _MOST, 0)]
+        left = {other: keys for other, keys in rest.items() if other not in oldest}
+        project.index.set_asked({**left, call: [*known, *new][-_MOST:]})

@@ -1,0 +1,220 @@
+"""The type hints of a task: of its parameters, of its outputs, and so of its Futures.
+
+It decides what a hint means here (``Future[int]`` is ``int``, a path may be a ``FileRef``) and which part of a return hint
+belongs to which output.  Whether one fits another is decided in ``fits``.
+
+The invariant: a hint that cannot be understood, or not yet, is ``Any``, so it never stands in the way of a call.
+"""
+
+import inspect
+import os
+import types
+import typing
+from types import SimpleNamespace
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from merkl.nodes import Future, inside_of
+from merkl.python import owners
+from merkl.workspace.refs import DirRef, FileRef
+
+_WRAPPERS: Final = frozenset({"Required", "NotRequired", "ReadOnly", "Final", "ClassVar"})
+_DEEPEST: Final = 12  # Levels; a recursive alias has no end.
+
+
+class Hints:
+    """The hints of one function, each resolved when it is first asked for.
+
+    A name that its module does not have yet is looked for again once the module has more names.
+    """
+
+    __slots__ = ("_failed", "_known", "_names", "_namespace", "is_generator", "signature")
+
+    def __init__(self, function: object, signature: inspect.Signature) -> None:
+        inner = owners.innermost(function)
+        self.signature = signature
+        self._namespace: dict[str, Any] = getattr(inner, "__globals__", {})
+        self._names = _captured(inner)
+        self._known: dict[str, object] = {}
+        self._failed: dict[str, int] = {}  # How many names the module had then.
+        self.is_generator = inspect.isgeneratorfunction(inner) or inspect.iscoroutinefunction(inner)
+
+    def parameter(self, name: str) -> object:
+        """The hint of a parameter; of each item for ``*args`` and ``**kwargs``."""
+        known = self._known.get(name)
+        if known is None:
+            parameter = self.signature.parameters[name]
+            known = self._resolved(name, parameter.annotation)
+            if parameter.default is None and known is not Any:
+                known = self._known[name] = union_of((known, None))
+        return known
+
+    @property
+    def returned(self) -> object:
+        """The hint of the whole result; ``Any`` for a generator, whose hint is about itself."""
+        if self.is_generator:
+            return Any
+        return self._known.get("return") or self._resolved("return", self.signature.return_annotation)
+
+    def output(self, name: str) -> object:
+        """The hint of one output: the whole result's, or the part of it that has that name."""
+        return self.returned if not name else _part(self.returned, name)
+
+    def understood(self, name: str) -> bool:
+        """Whether a hint that was asked for could be resolved."""
+        return name not in self._failed
+
+    def text(self, name: str) -> str:
+        """A hint as it was written, or nearly."""
+        if name == "return":
+            return shown(self.signature.return_annotation)
+        return shown(self.signature.parameters[name].annotation)
+
+    def _resolved(self, name: str, annotation: object) -> object:
+        if annotation is inspect.Parameter.empty:
+            made: object = Any
+        elif self._failed.get(name) == len(self._namespace):
+            return Any
+        else:
+            holder = SimpleNamespace(__annotations__={"it": annotation})
+            try:
+                found = typing.get_type_hints(holder, self._namespace, self._names, include_extras=True)["it"]
+                made = plain(found)
+            except Exception:  # noqa: BLE001 - evaluating a hint runs the user's code.
+                self._failed[name] = len(self._namespace)
+                return Any
+        self._failed.pop(name, None)
+        self._known[name] = made
+        return made
+
+
+def _captured(inner: object) -> dict[str, Any]:
+    """What the function has captured: a hint may name it."""
+    names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
+    found = {}
+    for name, cell in zip(names, getattr(inner, "__closure__", None) or ()):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return found
+
+
+def hint_of(future: Future[Any]) -> object:
+    """The hint that a Future carries: of its task's result, or of the part that it is."""
+    place = inside_of(future.node, future.output)
+    if place is not None and future.node.output(place[0]).holds in ("", "files"):
+        return FileRef  # One file of a directory.
+    task = getattr(future.node.call, "task", None)
+    hints: Hints | None = getattr(task, "hints", None)
+    if hints is not None:
+        return hints.output(future.output)
+    if future.node.given is not None:
+        return Any
+    return _of_output(future)
+
+
+def _of_output(future: Future[Any]) -> object:
+    """What a command's output is for a Python task that reads it."""
+    output = next((o for o in future.node.outputs if o.name == future.output), None)
+    if output is None:
+        return Any
+    if output.kind != "value":
+        return DirRef if output.kind == "dir" else FileRef
+    forms: dict[str, object] = {"str": str, "bytes": bytes, "lines": list[str]}
+    return forms.get(output.form, Any)
+
+
+def plain(hint: Any, depth: int = 0) -> Any:
+    """A hint without what is said to others: Futures as their values, aliases and type variables as what they stand for."""
+    if depth > _DEEPEST:
+        return Any
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is None:
+        return type(None)
+    if isinstance(hint, typing.TypeVar):
+        bound = union_of(hint.__constraints__) if hint.__constraints__ else hint.__bound__
+        return Any if bound is None else plain(bound, depth + 1)
+    if _is_path(hint) or origin is os.PathLike:
+        return union_of((hint, FileRef, DirRef))
+    if hint is Future or type(hint).__name__ in (
+        "ParamSpec",
+        "ParamSpecArgs",
+        "ParamSpecKwargs",
+        "TypeVarTuple",
+    ):
+        return Any
+    if type(hint).__name__ == "TypeAliasType":
+        return plain(hint.__value__, depth + 1)
+    if origin is Future or origin is Annotated or getattr(origin, "_name", "") in _WRAPPERS:
+        return plain(args[0], depth + 1)
+    if origin is None or origin is Literal or not args or type(origin).__name__ == "TypeAliasType":
+        return Any if type(origin).__name__ == "TypeAliasType" or hint is typing.Self else hint
+    changed = tuple(arg if isinstance(arg, list) or arg is ... else plain(arg, depth + 1) for arg in args)
+    if origin is Union or origin is types.UnionType:
+        return Any if Any in changed else union_of(changed)
+    if changed == args or (origin.__module__ == "collections.abc" and origin.__name__ == "Callable"):
+        return hint
+    return hint.copy_with(changed) if hasattr(hint, "copy_with") else origin[changed]
+
+
+def _is_path(hint: Any) -> bool:
+    if hint is os.PathLike:
+        return True
+    module, name = getattr(hint, "__module__", ""), getattr(hint, "__name__", "")
+    return name in ("Path", "PurePath") and str(module).partition(".")[0] == "pathlib"
+
+
+def union_of(hints: tuple[Any, ...]) -> Any:
+    """A hint that any of ``hints`` fits."""
+    return Union[hints]  # noqa: UP007 - they are values here.
+
+
+def _part(hint: Any, name: str) -> object:
+    """What of a hint of a whole result belongs to the output of that name."""
+    if typing.is_typeddict(hint):
+        return plain(_fields(hint).get(name, Any))
+    origin, args = get_origin(hint) or hint, get_args(hint)
+    if not isinstance(origin, type):
+        return Any
+    if issubclass(origin, tuple):
+        return _place(origin, args, name)
+    if args and issubclass(origin, list):
+        return args[0]
+    if len(args) == 2 and issubclass(dict, origin):
+        return args[1]
+    return Any
+
+
+def _place(origin: Any, args: tuple[Any, ...], name: str) -> object:
+    if args[1:] == (...,):
+        return args[0]
+    if not args and hasattr(origin, "_fields"):
+        args = tuple(plain(hint) for hint in _fields(origin).values())
+    return args[int(name)] if name.isdecimal() and int(name) < len(args) else Any
+
+
+def _fields(cls: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except Exception:  # noqa: BLE001 - as for any hint.
+        return {}
+
+
+def fields_of(cls: Any) -> dict[str, Any]:
+    """The hints of the keys of a ``TypedDict``; none if they cannot be resolved."""
+    return {name: plain(hint) for name, hint in _fields(cls).items()}
+
+
+def shown(hint: object) -> str:
+    """A hint for a message."""
+    if isinstance(hint, str):
+        return hint.strip("'\"")
+    if isinstance(hint, type) and get_origin(hint) is None:
+        return "None" if hint is type(None) else hint.__qualname__
+    return inspect.formatannotation(hint).replace("typing.", "")
+
+
+def shown_hint_of(future: Future[Any]) -> str:
+    """The hint that a Future carries, as it was written where that is known."""
+    hints: Hints | None = getattr(getattr(future.node.call, "task", None), "hints", None)
+    return hints.text("return") if hints is not None and not future.output else shown(hint_of(future))

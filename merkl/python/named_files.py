@@ -1,0 +1,71 @@
+"""Files of the project as Futures, and Futures as files of the project: the function forms of what ``|`` and ``>`` do.
+
+It decides what a file holds, by its extension.
+
+The invariant: the key of such a Future covers the file's contents and path, like that of any task that is given the file.
+"""
+
+import io
+import os
+from typing import Any, Final, TypeVar
+
+from merkl.nodes import Future, PathLike, session
+from merkl.python.task import task
+from merkl.store.forms import ArrayForm, JsonForm, ParquetForm, Serializer, TextForm
+from merkl.workspace.refs import DirRef, FileRef
+
+T = TypeVar("T")
+
+_FORMS: Final[dict[str, Serializer]] = {
+    ".txt": TextForm(),
+    ".csv": TextForm(),
+    ".json": JsonForm(),
+    ".npy": ArrayForm(),
+    ".parquet": ParquetForm(),
+}
+
+
+@task(version="1", check="off")
+def read(path: FileRef) -> Any:
+    """The contents of a file, as its extension says."""
+    extension = os.path.splitext(path)[1].lower()
+    with open(path, "rb") as file:
+        if extension == ".jsonl":
+            form = JsonForm()
+            return [form.load(io.BytesIO(line)) for line in file if line.strip()]
+        return _FORMS[extension].load(file) if extension in _FORMS else file.read()
+
+
+@task(version="1", check="off")
+def file_of(path: FileRef | DirRef) -> FileRef | DirRef:
+    """The file or directory itself."""
+    return path
+
+
+def read_future(path: "PathLike | Future[FileRef]") -> Future[Any]:
+    """A Future of what a file holds: of ``.json`` and ``.jsonl`` the values, of ``.npy`` the array, of ``.parquet`` the
+    table, of ``.txt`` and ``.csv`` the text, of any other the bytes.  A pickle is not loaded.
+
+    Raises:
+        InputMissing: it is not there.
+    """
+    future: Future[Any] = read(
+        path if isinstance(path, Future) else FileRef(session().source(path, "file").path)
+    )
+    return future
+
+
+def path_future(path: PathLike) -> Future[Any]:
+    """A Future of a file, or of a directory, as a ``FileRef`` or ``DirRef``.
+
+    Raises:
+        InputMissing: it is not there.
+    """
+    source = session().source(path)
+    future: Future[Any] = file_of((DirRef if source.kind == "dir" else FileRef)(source.path))
+    return future
+
+
+def write_future(future: Future[T], path: PathLike) -> Future[T]:
+    """Let the output of a Future appear at ``path``, as ``future > path`` does."""
+    return future > path
