@@ -31,6 +31,9 @@ _HOMES = {
     "FileRef": "merkl.workspace.refs",
     "DirRef": "merkl.workspace.refs",
     "watch": "merkl.watching.api",
+    "build": "merkl.programs.building",
+    "building": "merkl.programs.building",
+    "graph": "merkl.programs.pictures",
 }
 
 __all__ = [
@@ -42,6 +45,8 @@ __all__ = [
     "arg",
     "argfile",
     "bash_task",
+    "build",
+    "building",
     "depfile_arg",
     "dir_arg",
     "env_arg",
@@ -50,6 +55,7 @@ __all__ = [
     "files",
     "files_arg",
     "flag_arg",
+    "graph",
     "include",
     "out_dir_arg",
     "out_file_arg",
@@ -84,6 +90,8 @@ if TYPE_CHECKING:
     from merkl.merklfile.loader import include
     from merkl.merklfile.parameters import params
     from merkl.nodes import Future
+    from merkl.programs.building import build, building
+    from merkl.programs.pictures import graph
     from merkl.python.code import HashMode
     from merkl.python.task import task
     from merkl.python.versions import pip_version_of
@@ -114,11 +122,17 @@ def __dir__() -> list[str]:
 
 def _install_session() -> None:
     """Let Futures work outside a build: the engine is imported when one first needs a session."""
-    from merkl.nodes import Session, set_default_session
+    from merkl.nodes import Future, Session, set_default_session, set_picture
 
     def make() -> Session:
         from merkl.engine.script import script_session
 
         return script_session()
 
+    def picture(future: Future[object]) -> str:
+        from merkl.programs.pictures import picture
+
+        return picture(future)
+
     set_default_session(make)
+    set_picture(picture)

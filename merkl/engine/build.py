@@ -24,7 +24,7 @@ from merkl.engine.schedule import Outcome, Schedule
 from merkl.engine.select import Selection, labels, select
 from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
-from merkl.engine.terminal import SharedTerminal, signals
+from merkl.engine.terminal import Reins, SharedTerminal, signals
 from merkl.errors import Interrupted, TaskFailed
 from merkl.events import BuildDone, Reporter
 from merkl.execute.base import Executor, Terminal
@@ -63,10 +63,12 @@ def build(
     *,
     force: bool = False,
     needs_bytes: Sequence[Future[Any]] = (),
+    reins: Reins | None = None,
 ) -> tuple[BuildDone, Judge]:
     """Build a selection; what happened is in the last event, which is also returned, with what is known of each node.
 
-    ``needs_bytes`` are Futures whose values the caller is going to read.  A failed task does not raise.
+    ``needs_bytes`` are Futures whose values the caller is going to read; ``reins`` stop it where it runs in a thread that
+    gets no signals.  A failed task does not raise.
     """
     began = time.monotonic()
     everything = list(walk(selection.roots))
@@ -114,7 +116,7 @@ def build(
             keep_going=project.config.keep_going,
             pushing=pushing,
         )
-        with signals(schedule, executor, terminal):  # Also of one that comes while all is put away.
+        with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
             try:
                 with using(project), lending(project.config.store, project.shelter):
                     outcome = schedule.run()
