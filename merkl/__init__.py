@@ -47,6 +47,9 @@ _HOMES = {
     "DirRef": "merkl.workspace.refs",
     "combine_file_refs": "merkl.workspace.refs",
     "watch": "merkl.watching.api",
+    "build": "merkl.programs.building",
+    "building": "merkl.programs.building",
+    "graph": "merkl.programs.pictures",
 }
 
 __all__ = [
@@ -66,6 +69,8 @@ __all__ = [
     "argfile",
     "bash_task",
     "batch",
+    "build",
+    "building",
     "combine_file_refs",
     "depfile_arg",
     "dir_arg",
@@ -76,6 +81,7 @@ __all__ = [
     "files_arg",
     "find_pip_version",
     "flag_arg",
+    "graph",
     "include",
     "merkl_open",
     "out_dir_arg",
@@ -116,6 +122,8 @@ if TYPE_CHECKING:
     from merkl.merklfile.loader import include
     from merkl.merklfile.parameters import params
     from merkl.nodes import Future
+    from merkl.programs.building import build, building
+    from merkl.programs.pictures import graph
     from merkl.python.batch import batch
     from merkl.python.code import HashMode
     from merkl.python.forms import register_serializer
@@ -153,11 +161,17 @@ def __dir__() -> list[str]:
 
 def _install_session() -> None:
     """Let Futures work outside a build: the engine is imported when one first needs a session."""
-    from merkl.nodes import Session, set_default_session
+    from merkl.nodes import Future, Session, set_default_session, set_picture
 
     def make() -> Session:
         from merkl.engine.script import script_session
 
         return script_session()
 
+    def picture(future: Future[object]) -> str:
+        from merkl.programs.pictures import picture
+
+        return picture(future)
+
     set_default_session(make)
+    set_picture(picture)

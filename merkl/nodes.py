@@ -535,6 +535,14 @@ def set_default_session(make: Callable[[], Session]) -> None:
     _default[:] = [make]
 
 
+_picture: list[Callable[["Future[Any]"], str]] = []
+
+
+def set_picture(make: "Callable[[Future[Any]], str]") -> None:
+    """Say how a notebook shows a Future: installed by ``merkl/__init__`` too."""
+    _picture[:] = [make]
+
+
 @contextlib.contextmanager
 def using(current: Session) -> Iterator[Session]:
     """Make ``current`` the session of the code inside."""
@@ -701,6 +709,10 @@ class Future(Generic[T_co]):
     def __repr__(self) -> str:
         output = f".{self.output}" if self.output else ""
         return f"<Future {self.node.name}{output} {self.node.key.short}>"
+
+    def _repr_html_(self) -> str | None:
+        """As a notebook shows it; None leaves it to ``repr``."""
+        return _picture[-1](self) if _picture else None
 
     def __bool__(self) -> bool:
         raise FutureAccessError(

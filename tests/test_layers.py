@@ -31,6 +31,7 @@ LAYERS = """
     merklfile
     engine
     report watching
+    programs
     cli
 """  # Each line may import the lines above it, words on a line not each other.
 

@@ -29,7 +29,7 @@ from merkl.engine.schedule import Outcome, Schedule
 from merkl.engine.select import Labels, Selection, labels, select
 from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
-from merkl.engine.terminal import SharedTerminal, signals
+from merkl.engine.terminal import Reins, SharedTerminal, signals
 from merkl.engine.yields import in_order
 from merkl.errors import Interrupted, StoreCorrupt, TaskFailed
 from merkl.events import BuildDone, Reporter
@@ -70,10 +70,12 @@ def build(
     *,
     force: bool = False,
     needs_bytes: Sequence[Future[Any]] = (),
+    reins: Reins | None = None,
 ) -> tuple[BuildDone, Judge]:
     """Build a selection; what happened is in the last event, which is also returned, with what is known of each node.
 
-    ``needs_bytes`` are Futures whose values the caller is going to read.  A failed task does not raise.
+    ``needs_bytes`` are Futures whose values the caller is going to read; ``reins`` stop it where it runs in a thread that
+    gets no signals.  A failed task does not raise.
     """
     began = time.monotonic()
     reporter = logged(reporter)
@@ -122,7 +124,7 @@ def build(
             keep_going=project.config.keep_going,
             pushing=pushing,
         )
-        with signals(schedule, executor, terminal):  # Also of one that comes while all is put away.
+        with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
             try:
                 with using(project), lending(project.config.store, project.shelter):
                     outcome = schedule.run()
@@ -293,11 +295,7 @@ def evaluate(
         TaskFailed: a task they need failed.
         Interrupted: the user pressed Ctrl-C.
     """
-    nodes = {node.key for node in walk(futures)}
-    asked = (placement for placement in project.placements if placement.future.node.key in nodes)
-    placements = whole(project.placements, asked)
-    first, after = in_order(project.ordered, [future.node for future in futures], {})
-    selection = select(futures, placements, effects=first, after=after)
+    selection = selection_of(project, futures)
     for last in (False, True):
         done, judged = build(project, selection, make_reporter(), needs_bytes=futures)
         if done.interrupted:
@@ -310,6 +308,19 @@ def evaluate(
             if last:
                 raise
     raise AssertionError("a value is returned, or an error raised")
+
+
+def selection_of(project: Project, futures: Sequence[Future[Any]]) -> Selection:
+    """What building Futures of a program means: they and all they need, in its order, at the places it gave them.
+
+    Raises:
+        MerklError: the places, or the order, do not fit together.
+    """
+    nodes = {node.key for node in walk(futures)}
+    asked = (placement for placement in project.placements if placement.future.node.key in nodes)
+    placements = whole(project.placements, asked)
+    first, after = in_order(project.ordered, [future.node for future in futures], {})
+    return select(futures, placements, effects=first, after=after)
 
 
 def value_of(project: Project, future: Future[Any], judged: Judge) -> Any:

@@ -36,10 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a request came to.  ``own`` are the nodes that are its targets' and paths' own, without those they need."""
+    """What a request came to.  ``own`` are the nodes that are its targets' and paths' own, without those they need.
+
+    ``values`` has what each target that was asked for returned, by name, and the Futures at each path.
+    """
 
     selection: Selection
     own: tuple[Node, ...]
+    values: tuple[tuple[str, Any], ...] = ()
 
 
 def open_project(config: Config) -> Project:
@@ -202,7 +206,11 @@ def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Pl
     )
     refuse_twins(project.root, selection)
     own = [node for called in calls.called if called.requested for node in _own(called, roots)]
-    return Chosen(selection, tuple(_once([*own, *(placement.future.node for placement in asked)])))
+    values = [(called.name, called.value) for called in calls.called if called.requested]
+    values += [(placement.path, placement.future) for placement in asked]
+    return Chosen(
+        selection, tuple(_once([*own, *(placement.future.node for placement in asked)])), tuple(values)
+    )
 
 
 def _with_sidecars(placements: Sequence[Placement], calls: Calls) -> list[Placement]:

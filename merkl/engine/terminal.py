@@ -48,15 +48,54 @@ class SharedTerminal:
             self.reporter.resume()
 
 
+class Reins:
+    """Lets another thread stop a build, as often as it has reason to.  Safe to be pulled before the build begins."""
+
+    __slots__ = ("_ask", "_lock", "_pulled")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ask: Callable[[], None] | None = None
+        self._pulled = 0
+
+    def pull(self) -> None:
+        """The first time is Ctrl-C, the second kills what runs."""
+        with self._lock:
+            self._pulled += 1
+            if self._ask is not None:
+                self._ask()
+
+    @contextmanager
+    def held(self, ask: Callable[[], None]) -> Iterator[None]:
+        """Call ``ask`` each time while the code inside runs, and at once for what came before."""
+        with self._lock:
+            self._ask = ask
+            for _ in range(self._pulled):
+                ask()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ask = None
+
+
 @contextmanager
-def signals(schedule: Schedule, executor: Executor, terminal: SharedTerminal) -> Iterator[None]:
+def signals(
+    schedule: Schedule, executor: Executor, terminal: SharedTerminal, reins: Reins | None = None
+) -> Iterator[None]:
     """Let a build hear of signals; put the handlers back afterwards.
 
     Ctrl-C is counted, and SIGTERM and SIGHUP are two of them; under nohup SIGHUP is none.  Where a task has the terminal,
     Ctrl-C is a key for it to deal with: any number of them count as one.  Ctrl-Z stops the tasks too.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+
+        def ask() -> None:
+            schedule.signals += 1
+            executor.wake()
+
+        with (reins or Reins()).held(ask):
+            yield
         return
 
     def asked(number: int, _: object) -> None:

@@ -173,7 +173,7 @@ def live(root: Path, state: State, story: list[list[Edit]]) -> State:
 
 
 lengths = settings(
-    max_examples=250 if FULL else 14,
+    max_examples=250 if FULL else 7,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 FULL = bool(os.environ.get("MERKL_FULL"))
-MANY = 200_000 if FULL else 20_000
+MANY = 200_000 if FULL else 10_000
 
 
 def test_row_62_very_many_inputs_are_words_of_a_script_or_lines_of_a_file(

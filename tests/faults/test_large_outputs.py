@@ -119,7 +119,7 @@ def test_row_24_holes_are_kept_on_the_way_to_another_file_system(
         assert file.read() == b"\0\0\0\0end\n"
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=full)])
+@pytest.mark.parametrize("count", [10_000, pytest.param(200_000, marks=full)])
 def test_row_24_very_many_tiny_outputs(project: Any, proven: Callable[..., None], count: int) -> None:
     project.merklfile(
         """
