@@ -59,6 +59,7 @@ PURE = (
     "merkl.bash.quoting",
     "merkl.engine.judge",
     "merkl.engine.select",
+    "merkl.engine.step",
 )  # These decide; others act.
 
 # What reaches the disk, processes, the network or the clock.  Of ``os``, only what turns names into

@@ -50,6 +50,8 @@ def command(context: click.Context, words: tuple[str, ...], pull: bool, profile:
     6 something would run and --frozen or --pull was given, 130 interrupted.
     """
     options = options_of(context)
+    if profile is not None:
+        recorder.drop()  # An answer without a build would have no profile.
     with profiled(profile):
         if pull:
             return _pull(options, words_of(context, words))

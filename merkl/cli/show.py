@@ -17,8 +17,9 @@ from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.digest import Digest
 from merkl.engine.contained import NotThere
 from merkl.engine.explain import describe, discovered
-from merkl.engine.judge import Judge, State
+from merkl.engine.judge import Judge
 from merkl.engine.request import plan
+from merkl.engine.step import State
 from merkl.errors import MerklError
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node, inside_of

@@ -14,9 +14,10 @@ from merkl.cli.options import Command, options_of, shared, words_of
 from merkl.digest import Key
 from merkl.engine.explain import Change, all_parts, as_json, changes, describe, step_changes
 from merkl.engine.frozen import prediction, unsettled
-from merkl.engine.judge import Judge, Step, Waits
+from merkl.engine.judge import Judge
 from merkl.engine.placing import last_steps
 from merkl.engine.request import plan
+from merkl.engine.step import Step, Waits
 from merkl.events import Note
 from merkl.nodes import walk
 from merkl.python.batch import said_of

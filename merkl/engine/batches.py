@@ -15,9 +15,10 @@ from merkl import events
 from merkl.digest import Digest, Key
 from merkl.engine.attempt import Attempt, Attempts, share_of
 from merkl.engine.explain import reason
-from merkl.engine.judge import Judge, State, Step
+from merkl.engine.judge import Judge
 from merkl.engine.placing import Workspace
 from merkl.engine.shelter import Shelter
+from merkl.engine.step import State, Step
 from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed
 from merkl.events import Reporter, Together
 from merkl.execute.base import Ended, Job

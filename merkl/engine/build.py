@@ -18,7 +18,7 @@ from merkl.engine.contained import NotThere, absent
 from merkl.engine.discovery import change_finder
 from merkl.engine.frozen import refusal, require_placed
 from merkl.engine.joint import require_whole, whole
-from merkl.engine.judge import Judge, State
+from merkl.engine.judge import Judge
 from merkl.engine.lineage import remember
 from merkl.engine.logged import logged
 from merkl.engine.order import critical_path
@@ -29,6 +29,7 @@ from merkl.engine.schedule import Outcome, Schedule
 from merkl.engine.select import Labels, Selection, labels, select
 from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
+from merkl.engine.step import State
 from merkl.engine.terminal import Reins, SharedTerminal, signals
 from merkl.engine.yields import in_order
 from merkl.errors import Interrupted, StoreCorrupt, TaskFailed

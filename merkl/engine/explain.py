@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from merkl.digest import Digest
-from merkl.engine.judge import (
+from merkl.engine.judge import Judge
+from merkl.engine.step import (
     Cached,
     CutOff,
     Forced,
     FoundChanged,
-    Judge,
     NeverRan,
     OutputGone,
     RunsAlways,

@@ -14,11 +14,12 @@ from merkl.digest import Key
 from merkl.engine.build import judge
 from merkl.engine.frozen import prediction, require_placed, unsettled
 from merkl.engine.joint import combined, futures_of, once
-from merkl.engine.judge import Cached, CutOff, Judge, State, Step
+from merkl.engine.judge import Judge
 from merkl.engine.placing import Workspace, is_replaceable, is_there
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import Selection, labels
 from merkl.engine.standing import find_sidecars
+from merkl.engine.step import Cached, CutOff, State, Step
 from merkl.errors import (
     MerklError,
     OutOfDate,

@@ -9,10 +9,11 @@ from typing import Final
 from merkl.digest import Key
 from merkl.engine.explain import describe
 from merkl.engine.joint import artifact_at, futures_of, once
-from merkl.engine.judge import Judge, State, Step, Waits
+from merkl.engine.judge import Judge
 from merkl.engine.placing import is_there
 from merkl.engine.project import Project
 from merkl.engine.select import Selection
+from merkl.engine.step import State, Step, Waits
 from merkl.errors import OutOfDate
 
 _SHOWN: Final = 20

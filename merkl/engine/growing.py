@@ -13,8 +13,9 @@ from sys import intern
 from typing import Any, Protocol
 
 from merkl.digest import Digest
-from merkl.engine.judge import Judge, Step
+from merkl.engine.judge import Judge
 from merkl.engine.project import Project
+from merkl.engine.step import Step
 from merkl.errors import MerklError, TaskFailed
 from merkl.execute.workplace import Staged
 from merkl.nodes import Artifact, Node, items_form

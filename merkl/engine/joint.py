@@ -14,8 +14,9 @@ from typing import Any
 from blake3 import blake3
 
 from merkl.digest import Digest, Key, content_key_of, encode
-from merkl.engine.judge import Judge, Step
+from merkl.engine.judge import Judge
 from merkl.engine.project import Placement
+from merkl.engine.step import Step
 from merkl.errors import PlacementError, SerializationError
 from merkl.nodes import Artifact, Future
 from merkl.python.batch import BatchRun, batch_of

@@ -9,125 +9,30 @@ made from other inputs never answers.
 A plan is a judge to which nothing has been reported yet; a build is the same judge, told what happens.
 """
 
-import enum
 import heapq
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from merkl.digest import Digest, Key
 from merkl.engine.contained import Contents, NotThere, all_inside, find_inside, held, unreadable
+from merkl.engine.step import (
+    ENDED,
+    Cached,
+    CutOff,
+    Forced,
+    FoundChanged,
+    NeverRan,
+    OutputGone,
+    Runs,
+    RunsAlways,
+    State,
+    Step,
+    Verdict,
+    Waits,
+)
 from merkl.nodes import Artifact, Dep, Future, Node, content_key, inside_of, item_name
 from merkl.python.mapping import Mapped
 from merkl.store.base import Discovered, Record
-
-
-@dataclass(frozen=True, slots=True)
-class Cached:
-    """The store answered the key."""
-
-    record: Record
-
-
-@dataclass(frozen=True, slots=True)
-class CutOff:
-    """The store answered the content key: what changed upstream made no difference."""
-
-    record: Record
-
-
-@dataclass(frozen=True, slots=True)
-class NeverRan:
-    """No record answers: never ran with this code, these arguments and these inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoundChanged:
-    """``record`` answers, but ``path``, an input it discovered, is no longer what it was."""
-
-    path: str
-    record: Record
-
-
-@dataclass(frozen=True, slots=True)
-class OutputGone:
-    """A record answers, but the store has lost the bytes of ``output``, and something needs them."""
-
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forced:
-    """It was asked to run whatever the store knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunsAlways:
-    """It is declared with ``cache=False``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Not known before ``first``, a dependency that will or may run, has ended."""
-
-    first: Node
-
-
-Runs: TypeAlias = NeverRan | FoundChanged | OutputGone | Forced | RunsAlways
-Verdict: TypeAlias = Cached | CutOff | Runs | Waits
-
-
-class State(enum.Enum):
-    """Each node moves down this list; ``KNOWN`` goes back to ``WAITING`` only for lost bytes."""
-
-    WAITING = enum.auto()  # Some dependency is not known, or its bytes are not here.
-    READY = enum.auto()  # Could start now.
-    RUNNING = enum.auto()  # Handed to the executor, or to another build; or about to be.
-    KNOWN = enum.auto()  # Its artifacts are known: from a record, or because it ran.
-    FAILED = enum.auto()  # It raised, or exited with a code that is not allowed.
-    SKIPPED = enum.auto()  # Never started: something it needs failed.
-
-
-ENDED = (State.KNOWN, State.FAILED, State.SKIPPED)
-
-
-class Step:
-    """A node in one build: where it stands and why."""
-
-    __slots__ = (
-        "artifacts",
-        "by_key",
-        "calls",
-        "content",
-        "contents",
-        "early",
-        "missing",
-        "needs_bytes",
-        "node",
-        "ran",
-        "record",
-        "rerun",
-        "state",
-        "verdict",
-        "waiters",
-    )
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.state = State.WAITING
-        self.verdict: Verdict | None = None
-        self.record: Record | None = None  # What answers, or what running it gave.
-        self.artifacts: Mapping[str, Artifact] = {}
-        self.content: Key | None = None
-        self.missing: set[Key] = set()  # The nodes that must end before this can be judged or started.
-        self.waiters: list[Step] = []
-        self.needs_bytes = False  # Whether somebody needs the bytes, not only the digests.
-        self.by_key = False  # Whether the record came by the key, so that its inputs must still agree.
-        self.rerun: Runs | None = None  # Runs whatever the content key says, for this reason.
-        self.ran = False
-        self.contents: Contents | None = None  # Of what its outputs contain, if somebody named that.
-        self.early: dict[str, Artifact] | None = None  # Items that are there before it has ended.
-        self.calls: dict[str, Node] | None = None  # Of a mapped task: those for known items, by name.
 
 
 class Lookup(Protocol):
@@ -286,8 +191,7 @@ class Judge:
         if other.state in (State.FAILED, State.SKIPPED):
             self._skip(step, other.node)
             return
-        step.missing.add(other.node.key)
-        other.waiters.append(step)
+        step.wait_for(other)
 
     def _recheck(self, fresh: Sequence[Step]) -> None:
         """Hold back answers by key whose dependencies are needed by others too, and may get other digests in this build.
@@ -541,7 +445,7 @@ class Judge:
             if isinstance(call, Mapped) and call.items.node.key == step.node.key:
                 nodes += self._calls_for_new(waiter, call, items, changed)
             elif all(self._has(dep) for dep in waiter.node.deps if dep.future.node.key == step.node.key):
-                waiter.missing.discard(step.node.key)
+                waiter.ended(step.node.key)
                 if not waiter.missing:
                     self._judgeable.append(waiter)
         return nodes
@@ -646,7 +550,7 @@ class Judge:
             ended = stack.pop()
             waiters, ended.waiters = ended.waiters, []
             for waiter in waiters:
-                waiter.missing.discard(ended.node.key)
+                waiter.ended(ended.node.key)
                 if waiter.state not in (State.WAITING, State.READY):
                     continue
                 if waiter.by_key:  # Held back only in case this one gave other bytes; it gave none.
@@ -667,7 +571,7 @@ class Judge:
             self._arrived.append((whole, made))
         waiters, step.waiters = step.waiters, []
         for waiter in waiters:
-            waiter.missing.discard(step.node.key)
+            waiter.ended(step.node.key)
             if not waiter.missing and waiter.state is State.WAITING:
                 self._judgeable.append(waiter)
         if step.needs_bytes and not step.ran:

@@ -18,10 +18,11 @@ from merkl.engine.contained import NotThere, absent
 from merkl.engine.explain import all_parts
 from merkl.engine.joint import artifact_at, key_of_file, record_of
 from merkl.engine.jointfile import LostValue, draft_of
-from merkl.engine.judge import Judge, State, Step
+from merkl.engine.judge import Judge
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import plain_label
 from merkl.engine.sidecars import keep
+from merkl.engine.step import State, Step
 from merkl.errors import PlacementError, SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from merkl.digest import Digest
-from merkl.engine.judge import Judge, State
+from merkl.engine.judge import Judge
 from merkl.engine.project import Project
 from merkl.engine.sidecars import keep
 from merkl.engine.standing import standing
+from merkl.engine.step import State
 from merkl.engine.transfer import (
     Gate,
     Moved,

@@ -271,8 +271,8 @@ def plan(project: Project, selection: Selection, *, force: bool = False) -> "Jud
 def would_place(project: Project, selection: Selection, judge: "Judge") -> Iterator[tuple[str, str]]:
     """The outputs that are known and not at their paths: each path, and what a build would do there."""
     from merkl.engine.joint import artifact_at
-    from merkl.engine.judge import State
     from merkl.engine.placing import is_replaceable
+    from merkl.engine.step import State
 
     for placement in once(selection.placements):
         artifact = artifact_at(judge, placement)

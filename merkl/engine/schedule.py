@@ -21,11 +21,12 @@ from merkl.engine.attempt import Attempt, Attempts, no_room
 from merkl.engine.batches import Acts, Batches
 from merkl.engine.explain import reason
 from merkl.engine.growing import Growing
-from merkl.engine.judge import Cached, CutOff, Judge, State, Step
+from merkl.engine.judge import Judge
 from merkl.engine.originals import remove_originals
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.shares import Shares
+from merkl.engine.step import Cached, CutOff, State, Step
 from merkl.engine.waiting import WaitingSteps
 from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, TaskFailed, WorkspaceError
 from merkl.events import Reporter, Together

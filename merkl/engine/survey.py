@@ -23,8 +23,9 @@ from merkl.workspace.ledger import JOINT, LastStep
 from merkl.workspace.paths import absolute
 
 if TYPE_CHECKING:
-    from merkl.engine.judge import Judge, Step
+    from merkl.engine.judge import Judge
     from merkl.engine.request import Chosen
+    from merkl.engine.step import Step
     from merkl.store.remote.remote import Remote
 
 Verdict: TypeAlias = Literal["fresh", "stale", "outdated", "modified", "missing", "conflicted", "unreadable"]
@@ -264,7 +265,7 @@ def _judged(
 def _first_reason(step: "Step", judge: "Judge", last: LastStep | None, names: dict[Key, str]) -> str:
     """Why a step would run, in a few words: the first that `merkl why` would say."""
     from merkl.engine.explain import as_json, describe, step_changes
-    from merkl.engine.judge import Waits
+    from merkl.engine.step import Waits
 
     verdict = judge.verdict(step)
     if isinstance(verdict, Waits):

@@ -10,8 +10,9 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from merkl.digest import Key
-from merkl.engine.judge import Judge, Step
+from merkl.engine.judge import Judge
 from merkl.engine.shares import Shares
+from merkl.engine.step import Step
 from merkl.resources import CPU, Needs
 
 _MOST_KINDS: Final = 64  # Of needs that do not fit: nobody looks behind so many for one that does.

@@ -219,6 +219,12 @@ def _function(
         raise MerklfileError(
             f"{full} is an async function, which merkl does not run", declared=function.declared or None
         )
+    try:
+        function.signature  # noqa: B018 - to see whether there is one
+    except (ValueError, TypeError):
+        raise MerklfileError(
+            f"{full} does not say which arguments it takes", hint="write a function around it"
+        ) from None
     return function
 
 
@@ -246,6 +252,9 @@ def _unknown(headline: str, word: str, root: str) -> UsageError:
     same = [each for each in known if each.rpartition(".")[2] == tail]
     if same:
         return MerklfileError(headline, hint=f"did you mean {' or '.join(same[:3])}?")
+    inside = [each for each in known if each.startswith(f"{word}.")]
+    if inside:
+        return MerklfileError(headline, hint=f"there are {', '.join(inside[:_SHOWN])}")
     otherwise = f"there are {', '.join(known[:_SHOWN])}" if known else "merkl run MODULE.FUNCTION"
     return MerklfileError(headline, hint=did_you_mean(word, known, otherwise))
 

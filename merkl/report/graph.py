@@ -14,8 +14,9 @@ from typing import Final, Literal, TypeAlias
 from merkl.bash.task import BashCall
 from merkl.digest import Key
 from merkl.engine.explain import discovered
-from merkl.engine.judge import Cached, CutOff, Judge, Waits
+from merkl.engine.judge import Judge
 from merkl.engine.select import Selection
+from merkl.engine.step import Cached, CutOff, Waits
 from merkl.nodes import Node, walk
 from merkl.python.batch import batch_of
 from merkl.report.words import one_line, size

@@ -162,7 +162,8 @@ class Lines:
                     self._say(f"{self._paint(place, 'quiet')} {label}  {duration(seconds)}")
                 self._write_all(after)
             case events.Cached():
-                self._say(f"{place} cached {label}{_saves(event.saved)}", "quiet", only_verbose=True)
+                why = "it ran before with the same code and inputs"
+                self._say(f"{place} cached {label}: {why}{_saves(event.saved)}", "quiet", only_verbose=True)
             case events.CutOff():
                 same = "its inputs have the same bytes as before"
                 self._say(f"{place} cut off {label}: {same}{_saves(event.saved)}", "quiet", only_verbose=True)

@@ -85,7 +85,7 @@ def _laid_out(value: object) -> str:
         brief = reprlib.Repr()
         brief.maxlist = brief.maxtuple = brief.maxdict = brief.maxset = brief.maxfrozenset = 20
         return f"{brief.repr(value)}\n({len(value)} members)"
-    return pprint.pformat(value, width=_WIDTH, sort_dicts=False, underscore_numbers=False)
+    return pprint.pformat(value, width=_WIDTH, sort_dicts=False, compact=True)
 
 
 def _cut(lines: list[str]) -> Iterator[str]:

@@ -17,9 +17,10 @@ from typing import Any, Final
 from merkl.config import CONFIG_FILE, MERKLFILE, MERKLFILE_YAML, is_yaml
 from merkl.digest import Digest
 from merkl.engine.joint import futures_of, once
-from merkl.engine.judge import Judge, State
+from merkl.engine.judge import Judge
 from merkl.engine.project import Placement, Project
 from merkl.engine.sidecars import LoadedCall
+from merkl.engine.step import State
 from merkl.errors import InputChanged, MerklError
 from merkl.events import Failed
 from merkl.merklfile.registry import Merklfile

@@ -135,6 +135,15 @@ def test_a_file_with_a_name_that_is_no_module_is_run_too(steps):
     assert steps("run", "-q", "my-steps.py:one").out == "1\n"
 
 
+def test_large_values_are_cut_and_json_has_all_of_them(merkl):
+    (merkl.root / "m.py").write_text("def f(n: int):\n    return list(range(n)), 'x' * 3\ndef none(): pass\n")
+
+    assert len(merkl("run", "m.f", "15000").out.splitlines()) == 101
+    assert merkl("run", "m.f", "15000").out.endswith(" more lines; --json prints all of it\n")
+    assert len(result(merkl("run", "--json", "m.f", "15000"))[0]) == 15000
+    assert merkl("run", "m.none").out == ""
+
+
 # ---- merkl's own options -----------------------------------------------------------------------------------------------
 
 
@@ -218,6 +227,22 @@ def test_a_profile_is_written_for_pstats(steps):
     )
 
 
+def test_a_build_with_a_profile_is_never_answered_without_one(poem):
+    poem("build")
+    for _ in range(2):
+        assert poem("build", "--profile", "p.out").out.startswith("2 tasks: 2 cached")
+        (poem.root / "p.out").unlink()
+
+
+def test_verbose_says_why_each_task_runs_or_does_not(steps):
+    assert "double x=1 runs: no result of it is known\n" in steps("run", "-v", "steps.double", "1").out
+    assert (
+        "cached double x=1: it ran before with the same code and inputs\n"
+        in steps("run", "-v", "steps.double", "1").out
+    )
+    assert "double x=1 runs: forced\n" in steps("run", "-v", "-B", "steps.double", "1").out
+
+
 # ---- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +260,9 @@ def test_a_profile_is_written_for_pstats(steps):
         ("step.py:both", "there is no file step.py\n  hint: did you mean steps.py?\n"),
         ("steps.py:bth", "no function 'bth' in steps.py\n  hint: did you mean both?\n"),
         ("Merklfile.x", "no Merklfile.py or Merklfile.yaml here or above\n  hint: `merkl init` writes one\n"),
+        ("builtins.max", "builtins.max does not say which arguments it takes\n  hint: write a function around it\n"),
+        ("steps", "'steps' is not the name of a function in a module\n"
+                  "  hint: there are steps.double, steps.halves, steps.both, steps.grown\n"),
         ("steps.fails", "steps.fails raised ValueError: no luck\n  at:\n    steps.py:42, in fails\n      raise ValueError(\"no luck\")\n"),
     ],
 )  # fmt: skip

@@ -7,7 +7,8 @@ import pytest
 
 from merkl.digest import Digest, encode
 from merkl.engine.contained import NotThere
-from merkl.engine.judge import Judge, State
+from merkl.engine.judge import Judge
+from merkl.engine.step import State
 from merkl.errors import FutureAccessError
 from merkl.nodes import Artifact, Dep, Future, Node, Output, Part, Place, content_key, make_node
 from merkl.store.base import Record

@@ -5,17 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from merkl.digest import Digest, Key, encode
-from merkl.engine.judge import (
-    Cached,
-    CutOff,
-    FoundChanged,
-    Judge,
-    NeverRan,
-    OutputGone,
-    RunsAlways,
-    State,
-    Waits,
-)
+from merkl.engine.judge import Judge
+from merkl.engine.step import Cached, CutOff, FoundChanged, NeverRan, OutputGone, RunsAlways, State, Waits
 from merkl.nodes import Artifact, Dep, Future, Node, Output, Part, Place, content_key, make_node
 from merkl.store.base import Discovered, Record
 

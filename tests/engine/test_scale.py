@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from merkl.config import load_config
-from merkl.engine.judge import Judge, State
+from merkl.engine.judge import Judge
 from merkl.engine.project import Project
+from merkl.engine.step import State
 from merkl.nodes import using
 from merkl.python.task import task
 from merkl.store.memory import MemoryStore

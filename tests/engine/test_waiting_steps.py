@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merkl.digest import Digest, Key, encode
-from merkl.engine.judge import Judge, Step
+from merkl.engine.judge import Judge
 from merkl.engine.shares import Grant, Shares
+from merkl.engine.step import Step
 from merkl.engine.waiting import WaitingSteps
 from merkl.nodes import Artifact, Dep, Future, Node, Output, Part, Place, content_key, make_node
 from merkl.resources import Needs, needs_of

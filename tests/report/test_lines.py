@@ -54,7 +54,7 @@ def test_what_is_cached_or_cut_off_or_skipped_is_told_only_if_asked_for(node):
 
     assert Told().tell(*happened).text == ""
     assert Told(shown=Shown(verbose=True)).tell(*happened).text == (
-        "[1/1] cached a  (saves 1m)\n"
+        "[1/1] cached a: it ran before with the same code and inputs  (saves 1m)\n"
         "[2/2] cut off b: its inputs have the same bytes as before\n"
         "[3/3] skipped c: it needs a\\nb\n"
         "        placed out/a\n"
