@@ -7,6 +7,7 @@ nothing; errors are in ``merkl.errors``.
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Eval": "merkl.nodes",
     "Future": "merkl.nodes",
     "task": "merkl.python.task",
     "batch": "merkl.python.batch",
@@ -22,7 +23,15 @@ _HOMES = {
     "merkl_open": "merkl.python.opened",
     "FileObjectWriteFuture": "merkl.python.opened",
     "FileObjectReadFuture": "merkl.python.opened",
+    "metadata": "merkl.python.noting",
+    "BaseCache": "merkl.store.caches",
+    "CombinedCache": "merkl.store.caches",
+    "MemoryCache": "merkl.store.caches",
+    "SqliteCache": "merkl.store.caches",
+    "cache_ls": "merkl.programs.recorded",
+    "migrate_output_files": "merkl.programs.migrating",
     "register_serializer": "merkl.python.forms",
+    "Secret": "merkl.execute.secrets",
     "Serializer": "merkl.store.serializers",
     "WrappedSerializer": "merkl.store.serializers",
     "IdentitySerializer": "merkl.store.serializers",
@@ -53,16 +62,22 @@ _HOMES = {
 }
 
 __all__ = [
+    "BaseCache",
+    "CombinedCache",
     "DirRef",
+    "Eval",
     "FileObjectReadFuture",
     "FileObjectWriteFuture",
     "FileRef",
     "Future",
     "HashMode",
     "IdentitySerializer",
+    "MemoryCache",
     "MerklDict",
     "MerklList",
+    "Secret",
     "Serializer",
+    "SqliteCache",
     "WrappedSerializer",
     "__version__",
     "arg",
@@ -71,6 +86,7 @@ __all__ = [
     "batch",
     "build",
     "building",
+    "cache_ls",
     "combine_file_refs",
     "depfile_arg",
     "dir_arg",
@@ -84,6 +100,8 @@ __all__ = [
     "graph",
     "include",
     "merkl_open",
+    "metadata",
+    "migrate_output_files",
     "out_dir_arg",
     "out_file_arg",
     "params",
@@ -117,22 +135,27 @@ if TYPE_CHECKING:
         secret_arg,
     )
     from merkl.bash.task import bash_task
+    from merkl.execute.secrets import Secret
     from merkl.merklfile.declare import target
     from merkl.merklfile.inputs import file, files
     from merkl.merklfile.loader import include
     from merkl.merklfile.parameters import params
-    from merkl.nodes import Future
+    from merkl.nodes import Eval, Future
     from merkl.programs.building import build, building
+    from merkl.programs.migrating import migrate_output_files
     from merkl.programs.pictures import graph
+    from merkl.programs.recorded import cache_ls
     from merkl.python.batch import batch
     from merkl.python.code import HashMode
     from merkl.python.forms import register_serializer
     from merkl.python.items import MerklDict, MerklList
     from merkl.python.named_files import path_future, read_future, write_future
+    from merkl.python.noting import metadata
     from merkl.python.opened import FileObjectReadFuture, FileObjectWriteFuture, merkl_open
     from merkl.python.pipeline import pipeline
     from merkl.python.task import task
     from merkl.python.versions import find_pip_version, pip_version_of
+    from merkl.store.caches import BaseCache, CombinedCache, MemoryCache, SqliteCache
     from merkl.store.serializers import IdentitySerializer, Serializer, WrappedSerializer
     from merkl.watching.api import watch
     from merkl.workspace.refs import DirRef, FileRef, combine_file_refs
@@ -175,3 +198,26 @@ def _install_session() -> None:
 
     set_default_session(make)
     set_picture(picture)
+    _install_hook()
+
+
+def _install_hook() -> None:
+    """Let an error that ends a script be shown in the script's own lines."""
+    import os
+    import sys
+
+    before = sys.excepthook
+    if getattr(before, "__module__", "") == __name__:
+        return
+
+    def merkl_hook(kind: type[BaseException], error: BaseException, _: object) -> None:
+        from merkl.errors import MerklError
+        from merkl.nodes import shorten_places
+        from merkl.tracebacks import show
+
+        show(error)
+        if isinstance(error, MerklError):
+            shorten_places(error, os.getcwd())
+        before(kind, error, error.__traceback__)
+
+    sys.excepthook = merkl_hook

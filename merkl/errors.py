@@ -14,12 +14,14 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
      │   ├─ MerklfileError         2   the Merklfile is wrong
      │   │   ├─ UnknownTarget
      │   │   └─ PlacementError     two nodes write one path, or a path is not allowed
+     │   │       └─ NoPathError    also a TypeError: what stands behind ``>`` is no path
      │   ├─ TaskError              2   a task's definition or call is wrong
      │   │   ├─ TemplateError      with the template and a caret
      │   │   ├─ CallError          wrong arguments to a task
      │   │   ├─ TaskOutsError      wrong outs
      │   │   ├─ BatchTaskError
      │   │   ├─ UnhashableArgument no stable encoding
+     │   │   ├─ OutputTypeError    bytes for a file of text, or text for one of bytes; also a TypeError
      │   │   └─ FutureAccessError  a Future used as if it were its value
      │   │       └─ FutureAttributeError   also an AttributeError, so that ``hasattr`` may ask
      │   ├─ SidecarError           a sidecar that cannot be read
@@ -37,7 +39,7 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
 
@@ -55,10 +57,17 @@ class MerklError(Exception):
         self.headline = headline
         self.hint = hint
         self.details: dict[str, object] = {k: v for k, v in details.items() if v is not None}
+        self.told = False  # Whether the person has it in full above, where the task failed.
 
     def __str__(self) -> str:
+        return self.shown()
+
+    def shown(self, without: Collection[str] = ()) -> str:
+        """The whole of it, but for the details of these names."""
         lines = [self.headline]
         for name, value in self.details.items():
+            if name in without:
+                continue
             first, *rest = str(value).split("\n")
             lines.append(f"  {name}: {first}" if not rest else f"  {name}:")
             if rest:
@@ -133,6 +142,10 @@ class PlacementError(MerklfileError):
     """An output cannot go where it was asked to go."""
 
 
+class NoPathError(PlacementError, TypeError):
+    """What stands behind ``>`` or ``>>`` is no path."""
+
+
 class TaskError(UsageError):
     """A task's definition, or a call of it, is wrong."""
 
@@ -156,6 +169,10 @@ class TaskOutsError(TaskError):
 
 class BatchTaskError(TaskError):
     """A batch task does not fit its single task."""
+
+
+class OutputTypeError(TaskError, TypeError):
+    """Text was written to an output that takes bytes, or the other way round; a library may ask by trying."""
 
 
 class FutureAccessError(TaskError):

@@ -13,7 +13,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import CodeType
 from typing import (
@@ -44,7 +44,7 @@ from merkl.digest import (
     encoded_tuple,
     tagged,
 )
-from merkl.errors import FutureAccessError, FutureAttributeError
+from merkl.errors import FutureAccessError, FutureAttributeError, MerklError, NoPathError, PlacementError
 from merkl.stamp import Stamp
 
 T = TypeVar("T")
@@ -146,6 +146,14 @@ class Call(Protocol):
     @property
     def interactive(self) -> bool:
         """Whether it gets the terminal, and so runs alone."""
+
+    @property
+    def eager(self) -> bool:
+        """Whether it is started when it is called."""
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The environment variables whose values it gets and nobody is to see."""
 
     @property
     def needs(self) -> tuple[tuple[str, int], ...]:
@@ -426,6 +434,9 @@ class Session(Protocol):
     def made(self, node: Node, called: "tuple[Sequence[Any], Mapping[str, Any]] | None" = None) -> None:
         """Hear of every node that is made, with ``scope().target`` as its target, and what its task was called with."""
 
+    def begin(self, nodes: Sequence[Node]) -> None:
+        """Start what one call made: now, in other processes, or, inside ``Eval``, run it to its end."""
+
     def construct(self, construction: Construction) -> Any:
         """What a pipeline returns: by running it, or from what is remembered of that."""
 
@@ -472,6 +483,12 @@ class Session(Protocol):
 
     def artifact(self, future: "Future[Any]") -> Artifact | None:
         """What is known of a Future without running anything, or None."""
+
+    def metadata(self, future: "Future[Any]") -> dict[str, Any]:
+        """What is recorded of a node's run besides its results; empty if there is no record."""
+
+    def keep_briefly(self, future: "Future[Any]") -> None:
+        """Let the result of a node go when a build that has to do with it ends."""
 
     def clear(self, futures: "Sequence[Future[Any]]") -> None:
         """Forget the records of the nodes that made ``futures``, and nothing else."""
@@ -553,6 +570,44 @@ def using(current: Session) -> Iterator[Session]:
         _current.reset(token)
 
 
+_evaluating: ContextVar[bool] = ContextVar("merkl_evaluating", default=False)
+
+
+def evaluating() -> bool:
+    """Whether calls are evaluated when they are made: see ``Eval``."""
+    return _evaluating.get()
+
+
+@contextlib.contextmanager
+def gathering() -> Iterator[None]:
+    """Let calls inside evaluate nothing by themselves, whatever holds outside."""
+    token = _evaluating.set(False)
+    try:
+        yield
+    finally:
+        _evaluating.reset(token)
+
+
+class Eval:
+    """``with Eval():`` evaluates each call of a task inside when it is made.
+
+    The calls return the same Futures as outside, with the same keys, but what they stand for is there; a task that fails
+    raises at its call.
+    """
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> "Eval":
+        self._tokens.append(_evaluating.set(True))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _evaluating.reset(self._tokens.pop())
+
+
 _OURS: Final = os.path.dirname(__file__) + os.sep
 
 
@@ -581,6 +636,13 @@ def calling_place() -> Place:
         if frame.f_back is None:
             return Place(file, frame.f_lineno)
         frame = frame.f_back
+
+
+def shorten_places(error: MerklError, root: str) -> None:
+    """Let the places in an error's details be relative to ``root``."""
+    for name, value in error.details.items():
+        if isinstance(value, Place):
+            error.details[name] = value.relative_to(root)
 
 
 _TWO_PLACES: Final = 'To place it at two paths write two statements: f > "x" and then f > "y"'
@@ -645,6 +707,16 @@ class Future(Generic[T_co]):
         """Whether the value could be had without running anything."""
         return session().artifact(self) is not None
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the task said of its run with ``merkl.metadata``, from the record of the node; empty if there is none."""
+        return session().metadata(self)
+
+    def cache_temporarily(self) -> "Future[T_co]":
+        """Keep the result of the node only until the build that makes or uses it has ended; the Future itself."""
+        session().keep_briefly(self)
+        return self
+
     def clear_cache(self) -> None:
         """Forget the result of the node, so that it runs again when it is next needed."""
         session().clear([self])
@@ -692,7 +764,9 @@ class Future(Generic[T_co]):
             if output.kind == "dir" or output.holds == "files":
                 return Future(self.node, _path_inside(self, str.__str__(name)))
         hint = f"its items are named by {'text' if form == 'dict' else 'numbers'}" if form else _GETITEM_HINT
-        raise FutureAccessError(f"{self!r} was used as if it were its value ([…])", hint=hint)
+        raise FutureAccessError(
+            f"{self!r} was used as if it were its value ([…])", made=self.node.place, hint=hint
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Future) and self.node.key == other.node.key and self.output == other.output
@@ -714,9 +788,20 @@ class Future(Generic[T_co]):
         """As a notebook shows it; None leaves it to ``repr``."""
         return _picture[-1](self) if _picture else None
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *_: object, **__: object) -> bool:
+        # What numpy asks for ``array == future``, which it would answer by taking the Future for a value.
+        if method == "__call__" and ufunc.__name__ in ("equal", "not_equal"):
+            return bool(ufunc.__name__ == "not_equal")
+        raise FutureAccessError(
+            f"{self!r} was used as if it were its value ({ufunc.__name__})",
+            made=self.node.place,
+            hint=_ACCESS_HINT,
+        )
+
     def __bool__(self) -> bool:
         raise FutureAccessError(
             f"{self!r} has no truth value yet",
+            made=self.node.place,
             hint=f"{_ACCESS_HINT}. {_TWO_PLACES}",
         )
 
@@ -762,9 +847,9 @@ class PlacedTask(Placeable):
     def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
         made = self._task(*args, **kwargs)
         if not isinstance(made, Future):
-            raise TypeError(
-                f"only one output can be placed at {os.fsdecode(self._path)!r}, and this task has several: "
-                "call it, and place each of the Futures that it returns"
+            raise PlacementError(
+                f"only one output can be placed at {os.fsdecode(self._path)!r}, and this task has several",
+                hint="call it, and place each of the Futures that it returns",
             )
         return made >> self._path if self._sidecar else made > self._path
 
@@ -791,20 +876,26 @@ def _path_inside(future: Future[Any], name: str) -> str:
 
 def _checked_path(path: object, operator: str) -> PathLike:
     if not isinstance(path, (str, bytes, os.PathLike)):
-        raise TypeError(f"`future {operator} path` takes a path, not {type(path).__name__}")
+        raise NoPathError(
+            f"`future {operator} path` takes a path, not {path!r:.60}",
+            hint=f'{operator} "name.json" places the value; to compare it, pass the Future to a task',
+        )
     return path
 
 
 def _refusal(use: str) -> Callable[..., NoReturn]:
-    def refuse(self: Future[Any], *_: object) -> NoReturn:
-        raise FutureAccessError(f"{self!r} was used as if it were its value ({use})", hint=_ACCESS_HINT)
+    def refuse(self: Future[Any], *_: object, **__: object) -> NoReturn:
+        raise FutureAccessError(
+            f"{self!r} was used as if it were its value ({use})", made=self.node.place, hint=_ACCESS_HINT
+        )
 
     return refuse
 
 
 _NEEDS_VALUE: Final[Mapping[str, str]] = {
     **{f"__{name}__": f"{name}()" for name in (
-        "len", "iter", "next", "reversed", "int", "float", "complex", "index", "abs", "round", "bytes")},
+        "len", "next", "reversed", "int", "float", "complex", "abs", "round", "bytes")},
+    "__iter__": "a loop, list() or unpacking", "__index__": "as a number, or in range()",
     **{f"__{name}__": f"math.{name}()" for name in ("trunc", "floor", "ceil")},
     "__str__": "str() or an f-string", "__format__": "an f-string", "__contains__": "in",
     "__setitem__": "[…] =", "__delitem__": "del […]", "__array__": "as an array",
@@ -822,7 +913,9 @@ for _name, _use in _NEEDS_VALUE.items():
 def _no_attribute(self: Future[Any], name: str) -> NoReturn:
     if name.startswith("_"):  # Asked for by copy, pickle, numpy, notebooks, … to see whether it is there.
         raise AttributeError(name)
-    raise FutureAttributeError(f"{self!r} was used as if it were its value (.{name})", hint=_ACCESS_HINT)
+    raise FutureAttributeError(
+        f"{self!r} was used as if it were its value (.{name})", made=self.node.place, hint=_ACCESS_HINT
+    )
 
 
 setattr(Future, "__getattr__", _no_attribute)  # noqa: B010 - mypy shall go on knowing which attributes there are.

@@ -55,7 +55,9 @@ def _amount(name: object, value: object) -> int:
     amount = amount_of(name, value)
     if amount is None:
         what = 'a size such as "4 GB"' if name == MEM else "a whole number from 0 up"
-        raise TaskError(f"resources: {name} is {what}, not {value!r}", at=calling_place())
+        raise TaskError(
+            f"resources: {name} is {what}, not {value!r}", hint=f"such as {_EXAMPLE}", at=calling_place()
+        )
     return amount
 
 
@@ -90,7 +92,9 @@ def seconds_of(name: str, value: object) -> float | None:
     if value is None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        raise TaskError(f"{name} is a number of seconds above 0, not {value!r:.80}", at=calling_place())
+        raise TaskError(
+            f"{name} is a number of seconds above 0, not {value!r:.80}", hint=f"{name}=60", at=calling_place()
+        )
     try:
         return float(value)
     except OverflowError:

@@ -21,7 +21,7 @@ PACKAGE = Path(merkl.__file__).parent
 
 LAYERS = """
     errors
-    digest stamp holes room filesystem root snapshot
+    digest stamp holes room filesystem root snapshot tracebacks
     tree journal
     nodes config
     events resources

@@ -27,6 +27,7 @@ from merkl.bash.placeholders import (
 )
 from merkl.bash.slots import FromDep, FromSource, Plain, Slot
 from merkl.errors import CallError
+from merkl.execute.secrets import Secret
 from merkl.nodes import Dep, Future, Output, PathLike, Place, Source, scope, session
 
 
@@ -161,6 +162,11 @@ class Arguments:
             return tuple(slot for item in value if isinstance(slot := self.plain(item), (Plain, FromDep)))
         if isinstance(value, os.PathLike):
             return Plain(os.fspath(value))
+        if isinstance(value, Secret):
+            raise self.fail(
+                f"{value!r} is an argument of Python tasks",
+                f"a command has secrets in its text: {{secret_arg({value.name!r})}}",
+            )
         return Plain(value)
 
     def extra(self, dep: object) -> object:

@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
-from merkl.bash.secrets import secrets_of, text_without, without
 from merkl.bash.seen import Seen
 from merkl.errors import MerklError, TaskFailed
+from merkl.execute.secrets import hide_in_error, secrets_of, without
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node
 
@@ -46,16 +46,7 @@ def complete(error: TaskFailed, node: Node, inputs: Sequence[Artifact], place: W
     }
     if not error.details["output"]:
         del error.details["output"]
-    _hide(error, secrets_of(node.call, place.environ))
-
-
-def _hide(error: TaskFailed, secrets: list[bytes]) -> None:
-    """Take secrets out of all the texts: a command may have made a file that is called by one."""
-    error.headline, error.hint = text_without(error.headline, secrets), text_without(error.hint, secrets)
-    error.args = (error.headline,)
-    for name, value in error.details.items():
-        if isinstance(value, str):
-            error.details[name] = text_without(value, secrets)
+    hide_in_error(error, secrets_of(node.call, place.environ))
 
 
 def command_text(node: Node, inputs: Sequence[Artifact], place: Workplace) -> str:

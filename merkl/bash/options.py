@@ -41,6 +41,7 @@ class Options:
     timeout: float | None = None  # Not in the key; nor are those below.  Seconds.
     retries: int = 0
     interactive: bool = False
+    eager: bool = False
     nice: int = 0
     needs: Needs = USUAL
 
@@ -117,6 +118,12 @@ def check_options(options: Options, *, is_argv: bool) -> Options:
         raise TaskError(
             "an interactive task writes to the terminal, so its stdout cannot be its result",
             hint="let the command write to an out_file_arg",
+            at=place,
+        )
+    if options.interactive and options.eager:
+        raise TaskError(
+            "an interactive task has the terminal to itself, and cannot be started while others have it",
+            hint="leave out eager=, or interactive=True",
             at=place,
         )
     if is_argv and options.prelude:

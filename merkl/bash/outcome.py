@@ -14,12 +14,12 @@ from typing import Final
 
 from merkl.bash.depfile import Look, Searched, discovered_set, include_dirs, parse_depfile
 from merkl.bash.failure import TAIL_BYTES, command_text, failure
-from merkl.bash.secrets import hide_in_file, secrets_of
 from merkl.bash.seen import Seen, depfile_path, output_path
 from merkl.bash.task import BashCall
 from merkl.errors import TaskFailed
 from merkl.execute.base import Ended, Exited, NotStarted
 from merkl.execute.meaning import exit_meaning
+from merkl.execute.secrets import hide_in_file, secrets_of
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.store.base import Discovered

@@ -12,12 +12,12 @@ from typing import Final
 
 from merkl.bash.failure import again_path
 from merkl.bash.quoting import quoted
-from merkl.bash.secrets import VARIABLE, secret_names
 from merkl.bash.seen import Seen, make_ready, output_path
 from merkl.bash.shell import bash_on
 from merkl.bash.task import BashCall
 from merkl.errors import MerklError, TaskFailed
 from merkl.execute.base import SCRIPT_FD, Job, ProcessJob
+from merkl.execute.secrets import VARIABLE, make_private, secret_names
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node
 
@@ -51,7 +51,7 @@ def _prepared(seen: Seen) -> ProcessJob:
     place, options = seen.place, seen.call.task.options
     if secret_names(seen.call):
         for path in (place.log, place.run + b"/stdout"):
-            _make_private(os.path.join(place.root, path))
+            make_private(os.path.join(place.root, path))
     if options.cwd and not os.path.isdir(seen.directory):
         raise TaskFailed(
             f"{seen.node.name} runs in {options.cwd}, which is not a directory",
@@ -85,15 +85,6 @@ def _prepared(seen: Seen) -> ProcessJob:
         script=body,
         script_path=path,
     )
-
-
-def _make_private(path: bytes) -> None:
-    """Let nobody else read what is printed before the secrets are taken out of it."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
 
 
 def _stdout(seen: Seen) -> bytes | None:

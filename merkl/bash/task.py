@@ -3,7 +3,7 @@
 It decides how template, options and arguments become a node.  It runs nothing.
 
 The invariant: everything in ``BashCall`` that the command can see is in the static part of the key, in the node's sources
-or in its dependencies; ``timeout``, ``retries``, ``name``, ``nice``, ``resources`` and the place outputs go to are not.
+or in its dependencies; ``timeout``, ``retries``, ``name``, ``eager``, ``nice``, ``resources`` and the place outputs go to are not.
 """
 
 import os
@@ -23,13 +23,13 @@ from merkl.bash.options import (
     stdout_form,
     text_of,
 )
-from merkl.bash.placeholders import DepfileArg, EnvArg, OutDirArg, OutFileArg
+from merkl.bash.placeholders import DepfileArg, EnvArg, OutDirArg, OutFileArg, SecretArg
 from merkl.bash.slots import Plain, Slots, encoded, shown_plain_values
 from merkl.bash.template import Template, bind_call, compile_template
 from merkl.config import system_name
 from merkl.digest import Digest, encode, encoded_tuple
 from merkl.errors import TaskError
-from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, make_node, session
+from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, evaluating, make_node, session
 from merkl.resources import Needs, needs_of, nice_of, retries_of, seconds_of
 
 
@@ -56,6 +56,16 @@ class BashCall:
     def interactive(self) -> bool:
         """Whether it gets the terminal."""
         return self.task.options.interactive
+
+    @property
+    def eager(self) -> bool:
+        """Whether it is started when it is called."""
+        return self.task.options.eager
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The environment variables whose values it gets and nobody is to see."""
+        return [p.name for p in self.task.template.placeholders.values() if isinstance(p, SecretArg)]
 
     @property
     def needs(self) -> Needs:
@@ -183,6 +193,8 @@ class BashTask(Placeable):
         futures: dict[str, Future[Any]] = {output.name: Future(node, output.name) for output in node.outputs}
         for name, path in given.places.items():
             current.place(futures[name], path, False)
+        if self.options.eager or evaluating():
+            current.begin([node])
         return next(iter(futures.values())) if len(futures) == 1 else futures
 
     def _node(self, given: Arguments) -> Node:
@@ -243,6 +255,7 @@ def bash_task(
     portable: bool = False,
     literal: bool = False,
     interactive: bool = False,
+    eager: bool = False,
     nice: int = 0,
     resources: Mapping[str, int | str] = {},
 ) -> BashTask:
@@ -281,6 +294,7 @@ def bash_task(
         timeout=seconds_of("timeout", timeout),
         retries=retries_of(retries),
         interactive=bool(interactive),
+        eager=bool(eager),
         nice=nice_of(nice),
         needs=needs_of(resources),
     )

@@ -1,30 +1,63 @@
 """``merkl cache``: what the store holds, by task and by age."""
 
 import json
+import os
+import sqlite3
 import sys
 from collections.abc import Iterable
 from typing import Final
 
 import click
 
+from merkl.cli.cached import show
 from merkl.cli.opening import project_of, tell
-from merkl.cli.options import Command, options_of, shared
+from merkl.cli.options import Command, Options, options_of, shared
+from merkl.errors import UsageError
 from merkl.report.words import duration, one_line, plural, size
+from merkl.store.caches import SqliteCache
 from merkl.store.census import AGES, Census, Share, count
+from merkl.store.find import find
 
 _MOST: Final = 20  # Tasks that are listed without -v.
 
 
 @click.command(cls=Command, short_help="Say what the store holds.")
+@click.argument("what", required=False, type=click.Choice(["ls"]), metavar="[ls]")
+@click.option("--where", metavar="QUESTION", help="With ls: what must be true of a record.")
+@click.option("--sort", metavar="FIELD", help="With ls: the field to go by; -FIELD for the largest first.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="With ls: at most so many records.")
+@click.option("--of", "path", metavar="FILE", help="The file of a SqliteCache, instead of the store.")
 @shared("verbose json")
 @click.pass_context
-def command(context: click.Context) -> int:
+def command(
+    context: click.Context,
+    what: str | None,
+    where: str | None,
+    sort: str | None,
+    limit: int | None,
+    path: str | None,
+) -> int:
     """Say how much the store holds, of which tasks, and when it was last used.
 
     Bytes that several tasks need count for each of them, and once in the whole.  Without -v only the largest tasks are
     listed.
+
+    With ls, list the records themselves, the latest first: when each task ran, on which arguments, for how long, and what
+    it said of it.  --where "args.size = 128 and metadata.loss < 0.2" asks for some of them.
     """
     options = options_of(context)
+    if what is None and (where, sort, limit) != (None, None, None):
+        raise UsageError("--where, --sort and --limit are of ls", hint="merkl cache ls --where …")
+    if path is not None:
+        if what is not None:
+            raise UsageError("ls lists the records of the store", hint="leave out --of, or ls")
+        return _show_file(options, path)
+    if what is not None:
+        with project_of(options, options.existing()) as project:
+            records = find(project.store, where or "", sort=sort or "", limit=limit)
+            show(records, as_json=bool(options.json), whole=bool(options.verbose))
+            tell(options, project.take_notes())
+        return 0
     with project_of(options, options.existing()) as project:
         found = count(project.store)
         if options.json:
@@ -33,6 +66,26 @@ def command(context: click.Context) -> int:
             most = None if options.verbose else _MOST
             sys.stdout.write("\n".join(_lines(found, project.store.directory, most)) + "\n")
         tell(options, project.take_notes())
+    return 0
+
+
+def _show_file(options: Options, path: str) -> int:
+    """What a ``SqliteCache`` holds, by function."""
+    where = os.path.join(options.cwd, path)
+    if not os.path.isfile(where):
+        raise UsageError(f"there is no {path}", hint="the file that SqliteCache(…) was given")
+    try:
+        usage = SqliteCache(where).usage()
+    except sqlite3.Error as error:
+        raise UsageError(f"{path} is not the file of a SqliteCache: {error}") from None
+    if options.json:
+        tasks = [{"task": task, "records": each.results, "bytes": each.bytes} for task, each in usage.items()]
+        sys.stdout.write(json.dumps({"version": 1, "file": where, "tasks": tasks}) + "\n")
+    else:
+        shown = [
+            (one_line(task), Share(records=each.results, bytes=each.bytes)) for task, each in usage.items()
+        ]
+        sys.stdout.write("\n".join(_table("task", shown)) + "\n")
     return 0
 
 

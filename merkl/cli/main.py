@@ -19,6 +19,7 @@ from merkl.cli.spellings import COMMANDS, HIDDEN
 from merkl.errors import MerklError, UsageError, did_you_mean
 
 SIGPIPE_EXIT: Final = 141  # What a shell reports of a program that writes to nobody.
+_LENGTHY: Final = ("traceback", "output", "log")  # Of a task that failed.
 
 
 class Commands(click.Group):
@@ -150,7 +151,7 @@ def show_error(error: MerklError, *, json: bool) -> int:
         else:
             from merkl.report.words import harmless
 
-            sys.stderr.write(harmless(str(error)) + "\n")
+            sys.stderr.write(harmless(error.shown(_LENGTHY if error.told else ())) + "\n")
     except BrokenPipeError:
         pass
     return error.exit_code

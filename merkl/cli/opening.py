@@ -18,9 +18,10 @@ from merkl.engine.logged import keep_from_root
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen, open_merklfile, open_project, selected
 from merkl.engine.select import labels
+from merkl.errors import MerklError
 from merkl.events import Note, Reporter
 from merkl.merklfile.registry import Merklfile
-from merkl.nodes import Future, walk
+from merkl.nodes import Future, shorten_places, walk
 from merkl.report.color import Paint, When, can_redraw, painter, wanted
 
 if TYPE_CHECKING:  # Only a build needs it.
@@ -39,6 +40,9 @@ def project_of(options: Options, config: Config | None = None, *, runs: bool = F
     project = opened(options, config, runs=runs)
     try:
         yield project
+    except MerklError as error:
+        shorten_places(error, project.root)
+        raise
     finally:
         project.close()
 
@@ -61,7 +65,11 @@ def evaluate_as(options: Options, project: Project, futures: Sequence[Future[Any
     def reporter() -> Reporter:
         return Quiet() if options.json else _lines(options, project, summary=False)
 
-    return evaluate(project, futures, make_reporter=reporter)
+    try:
+        return evaluate(project, futures, make_reporter=reporter)
+    except MerklError as error:
+        error.told = not options.json
+        raise
 
 
 def loaded_quietly() -> contextlib.AbstractContextManager[object]:

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "debug": "Show all that is known of a function, a call of it, or a key.",
     "log": "Print what tasks printed.",
     "dag": "Draw the graph.",
+    "migrate": "Keep tracked outputs after a refactor that changed keys only.",
     "clean": "Remove outputs; the store keeps them.",
     "clear": "Forget results, so that they are made again.",
     "restore": "Bring back a file that you edited and merkl replaced.",
@@ -209,7 +210,21 @@ SPELT: Final = {
             Option(("--skip-unreadable",), "Go on although a sidecar cannot be read."),
         ),
     ),
-    "cache": Spelt("verbose json"),
+    "cache": Spelt(
+        "verbose json",
+        (
+            Option(("--where",), "With ls: what must be true of a record.", "text"),
+            Option(("--sort",), "With ls: the field to go by; -FIELD for the largest first.", "text"),
+            Option(("--limit",), "With ls: at most so many records.", "text"),
+            Option(("--of",), "The file of a SqliteCache, instead of the store.", "file"),
+        ),
+        choices=("ls",),
+    ),
+    "migrate": Spelt(
+        "dry-run quiet json set rehash",
+        (Option(("-y", "--yes"), "Do not ask."),),
+        words="request",
+    ),
     "init": Spelt(
         "",
         (

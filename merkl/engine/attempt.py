@@ -7,6 +7,7 @@ every view that the node read is still what it was when the node started.
 """
 
 import functools
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,13 +26,16 @@ from merkl.engine.discovery import Began, Files
 from merkl.engine.growing import put_index
 from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
+from merkl.engine.recorded import arguments_of, dependencies_of
 from merkl.engine.shares import Grant
 from merkl.engine.taking import SMALL, Taking
 from merkl.errors import InputChanged, MerklError, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
+from merkl.execute.secrets import hide_in_error, hide_in_file, secret_told, secrets_of, told, told_by_file
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python.items import as_file, as_plain
+from merkl.python.noting import SAID
 from merkl.python.task import PythonCall
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
@@ -264,6 +268,7 @@ class Attempts:
         if self.check is not None:
             self.check.look(attempt, discovered, self.placed_by)
         blobs: dict[Digest, bytes] = {}
+        staged, said = _said(staged)
         self._close_log(attempt)  # Before a stdout that is an output is moved away.
         outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
         log = self._log(place, blobs)
@@ -278,8 +283,9 @@ class Attempts:
             log=log,
             exit_code=ended.how.code if isinstance(ended.how, Exited) else 0,
             discovered=discovered,
-            arguments=_arguments(node),
-            dependencies=_dependencies(node),
+            arguments=arguments_of(node),
+            dependencies=dependencies_of(node),
+            metadata=said,
             builder=self._builder,
         )
         return record, blobs
@@ -288,7 +294,27 @@ class Attempts:
         call = attempt.node.call
         if isinstance(call, BashCall):
             return merkl.bash.outcome.collect(attempt.node, attempt.inputs, ended, attempt.place)
-        return merkl.python.send.collect(attempt.node, ended, attempt.place)
+        secrets = secrets_of(call, attempt.place.environ)
+        try:
+            staged = merkl.python.send.collect(attempt.node, ended, attempt.place)
+            self._refuse_secrets(attempt, staged, secrets)
+        except MerklError as error:
+            hide_in_error(error, secrets)
+            raise
+        return staged
+
+    def _refuse_secrets(self, attempt: Attempt, staged: Sequence[Staged], secrets: Sequence[bytes]) -> None:
+        """See that no result holds a secret, which would stay in the store.
+
+        Raises:
+            TaskFailed: one does.
+        """
+        for each in staged if secrets else ():
+            path = os.path.join(self._root, each.path) if each.path is not None else b""
+            if told(each.data or b"", secrets) or (path and told_by_file(path, secrets)):
+                for folder in (attempt.place.stage, attempt.place.run + b"/tmp"):
+                    remove_tree(os.fsdecode(os.path.join(self._root, folder)))
+                raise secret_told(attempt.node)
 
     def _check_views(self, attempt: Attempt) -> None:
         if written := self._written_inputs(attempt):
@@ -356,9 +382,13 @@ class Attempts:
         return Artifact("dir", digest, tree.size, serializer=staged.serializer, filename=staged.filename)
 
     def _close_log(self, attempt: Attempt) -> None:
-        if not attempt.log_closed and isinstance(attempt.node.call, BashCall):
-            attempt.log_closed = True
+        if attempt.log_closed:
+            return
+        attempt.log_closed = True
+        if isinstance(attempt.node.call, BashCall):
             merkl.bash.outcome.close_log(attempt.node, attempt.place)
+        elif secrets := secrets_of(attempt.node.call, attempt.place.environ):
+            hide_in_file(self._below + attempt.place.log, secrets)
 
     def _log(self, place: Workplace, blobs: dict[Digest, bytes]) -> Digest | None:
         """Store what was printed."""
@@ -414,6 +444,13 @@ class Attempts:
         self._spare.clear()
 
 
+def _said(staged: Sequence[Staged]) -> tuple[list[Staged], dict[str, Any]]:
+    """The outputs, and what the task said of its run."""
+    texts = [one.data for one in staged if one.name == SAID and one.data is not None]
+    said: dict[str, Any] = json.loads(texts[0]) if texts else {}
+    return [one for one in staged if one.name != SAID], said
+
+
 def share_of(whole: Record, attempt: Attempt, outputs: Mapping[str, Artifact], seconds: float) -> Record:
     """The record of one node of a batch, from that of the run that made all of them."""
     return replace(
@@ -424,8 +461,8 @@ def share_of(whole: Record, attempt: Attempt, outputs: Mapping[str, Artifact], s
         outputs=outputs,
         inputs=tuple(artifact.digest for artifact in attempt.inputs),
         seconds=seconds,
-        arguments=_arguments(attempt.node),
-        dependencies=_dependencies(attempt.node),
+        arguments=arguments_of(attempt.node),
+        dependencies=dependencies_of(attempt.node),
     )
 
 
@@ -437,16 +474,3 @@ def no_room(error: OSError) -> WorkspaceError:
     if error.errno in FULL and used_up(where or ".") == NO_INODES:
         reason = NO_INODES
     return WorkspaceError(f"cannot work in .merkl: {reason[:1].lower()}{reason[1:]}", at=where, hint=hint)
-
-
-def _arguments(node: Node) -> dict[str, Any]:
-    return {part.name: part.text for part in node.call.parts() if part.group in ("argument", "environment")}
-
-
-def _dependencies(node: Node) -> tuple[Any, ...]:
-    sources = [{"file": s.path, "digest": s.digest.hex()} for s in node.sources]
-    deps = [
-        {"node": d.future.node.key.hex(), "task": d.future.node.name, "output": d.future.output}
-        for d in node.deps
-    ]
-    return (*sources, *deps)

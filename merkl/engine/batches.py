@@ -271,7 +271,7 @@ class Batches:
             self._let_go(running, attempt, discard=True)
             self._fail(running, error, ended.seconds, "")
         except TaskFailed as error:
-            again = self._retries(running, attempt, error)
+            again = not ended.interrupted and self._retries(running, attempt, error)
             self._let_go(running, attempt, discard=again)
             if not again:
                 self._fail(running, error, ended.seconds, log)

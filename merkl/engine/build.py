@@ -7,6 +7,7 @@ was learned is written back before it returns.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from merkl import events
 from merkl.config import CRITICAL_PATH
 from merkl.digest import Key
 from merkl.engine.attempt import Attempts
+from merkl.engine.brief import clear_brief
 from merkl.engine.contained import NotThere, absent
 from merkl.engine.discovery import change_finder
 from merkl.engine.frozen import refusal, require_placed
@@ -25,7 +27,7 @@ from merkl.engine.order import critical_path
 from merkl.engine.placing import Workspace, expected_seconds, is_there
 from merkl.engine.project import Project
 from merkl.engine.reading import Reading, reader_of
-from merkl.engine.schedule import Outcome, Schedule
+from merkl.engine.schedule import Feed, Outcome, Schedule
 from merkl.engine.select import Labels, Selection, labels, select
 from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
@@ -35,6 +37,7 @@ from merkl.engine.yields import in_order
 from merkl.errors import Interrupted, StoreCorrupt, TaskFailed
 from merkl.events import BuildDone, Reporter
 from merkl.execute.base import Executor, Terminal
+from merkl.execute.secrets import require_secrets
 from merkl.nodes import Artifact, Future, Node, using, walk
 from merkl.python.items import is_index, read_index, seen
 from merkl.python.run import lending, load_value
@@ -59,6 +62,7 @@ def judge(project: Project, selection: Selection, *, force: bool = False) -> Jud
         forced=selection.forced,
         after=selection.after,
         further=project.shelter.further,
+        heed=project.heed,
     )
     planned.want(selection.roots)
     return planned
@@ -72,11 +76,13 @@ def build(
     force: bool = False,
     needs_bytes: Sequence[Future[Any]] = (),
     reins: Reins | None = None,
+    feed: Feed | None = None,
 ) -> tuple[BuildDone, Judge]:
     """Build a selection; what happened is in the last event, which is also returned, with what is known of each node.
 
     ``needs_bytes`` are Futures whose values the caller is going to read; ``reins`` stop it where it runs in a thread that
-    gets no signals.  A failed task does not raise.
+    gets no signals.  With ``feed``, which says when it ends, it is given more to do while it goes on, and nothing runs in
+    this process.  A failed task does not raise.
     """
     began = time.monotonic()
     reporter = logged(reporter)
@@ -84,12 +90,14 @@ def build(
     names = labels(everything, project.placements)
     lease = register_build(project.config.state)
     project.hold(lease)
+    project.clear_brief = clear_brief
     slots = Slots(1)
     try:
         planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes)
         to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
         if to_run:
             recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
+        require_secrets(to_run, os.environb, project.root)
         expected = expected_seconds(project, to_run, names)
         if project.config.order == CRITICAL_PATH:
             planned.reorder(critical_path(everything, expected, selection.after))
@@ -112,7 +120,7 @@ def build(
         workspace = Workspace(project, selection.placements, reporter, names)
         attempts = Attempts(project, lease.id, workspace.placed_by, check)
         terminal = SharedTerminal(reporter)
-        executor = _executor(slots, terminal)
+        executor = _executor(slots, terminal, inline=feed is None)
         schedule = Schedule(
             project,
             planned,
@@ -124,16 +132,24 @@ def build(
             shares=shares,
             keep_going=project.config.keep_going,
             pushing=pushing,
+            feed=feed,
         )
         with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
             try:
-                with using(project), lending(project.config.store, project.shelter):
+                store = lending(project.config.store, project.shelter)
+                with using(project), store if feed is None else nullcontext():
                     outcome = schedule.run()
+                if feed is not None:
+                    everything = [step.node for step in planned.steps.values()]
                 remember(project, everything, selection.placements, planned)
             finally:
                 executor.close()
                 attempts.close()
                 workspace.close()
+        if not needs_bytes and feed is None:  # With these a program or a pipeline goes on.
+            project.passing.clear()
+        if outcome.interrupted and project.begun is not None:
+            project.begun.close(at_once=True)
         return _told(project, reporter, outcome, began, pushing, check), planned
     finally:
         slots.close()
@@ -238,10 +254,10 @@ def _end_pushing(pushing: "Pushing", outcome: Outcome, reporter: Reporter) -> No
         outcome.interrupted = [""]
 
 
-def _executor(slots: Slots, terminal: Terminal) -> Executor:
+def _executor(slots: Slots, terminal: Terminal, *, inline: bool) -> Executor:
     from merkl.execute.local import Local
 
-    return Local(slots.count, terminal, slots.tokens)
+    return Local(slots.count, terminal, slots.tokens, inline=inline)
 
 
 def _kept(project: Project) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from merkl.bash.task import BashTask
 from merkl.digest import Digest
+from merkl.engine.idle import tell_idle
 from merkl.engine.joint import whole
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen, called_target, evaluated
@@ -94,6 +95,8 @@ def call_function(project: Project, function: Function, bound: inspect.BoundArgu
         futures, placements, effects=[*effects, *yielded], after=after, targets=(function.name,)
     )
     refuse_twins(project.root, selection)
+    if not own:
+        tell_idle(project, function.name)
     own = list({node.key: node for node in own}.values())
     return Outcome(function, name, value, futures, Chosen(selection, tuple(own)))
 

@@ -76,6 +76,10 @@ def clear_chosen(
         grace_s=_grace(project, shared),
         dry_run=dry_run,
     )
+    if project.caches is not None and not dry_run:
+        for node in nodes:
+            project.caches.heed(node, contents.get(node.key, node.key))
+        project.caches.forget(named | done.keys)
     gone = [node for node in nodes if node.key in done.keys or contents.get(node.key) in done.keys]
     if not dry_run and calls:
         project.index.set_asked({call: keys for call, keys in asked.items() if call not in calls})

@@ -3,6 +3,7 @@
 It decides nothing; ``pipelines`` implements it, and whoever opens a project says so.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -34,6 +35,13 @@ class Constructing(Protocol):
     @property
     def running(self) -> bool:
         """Whether one is running, which has to be told what is evaluated."""
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether what is made now is only compared."""
+
+    def not_running(self) -> contextlib.AbstractContextManager[None]:
+        """Run code inside that is not a pipeline's."""
 
     def construct(self, construction: Construction) -> Any:
         """What a call of a pipeline returns."""

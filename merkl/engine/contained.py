@@ -80,7 +80,7 @@ def recorded(store: Reads, record: Record, name: str) -> Artifact | None:
     """What a record says of one output, or of one inside another; None if it says nothing of it."""
     place = inside_named(record.outputs, name)
     if place is None:
-        return record.outputs[name]
+        return record.outputs.get(name)  # A file that several results make together has none.
     container = record.outputs.get(place[0])
     table = None if container is None else _table(store, container)
     return None if table is None else table.get(place[1])
@@ -155,8 +155,17 @@ def _not_there(task: str, container: Artifact, name: str, table: Mapping[str, Ar
         return NotThere("file", digest, 0, why=why, hint="return a DirRef, or leave out the […]")
     if is_index(container):
         why = f"{task} made {len(table)} item{'s' * (len(table) != 1)}, and none is {name!r}"
-        shown = ", ".join(difflib.get_close_matches(name, list(table)[:10_000], n=3)) if table else ""
-        return NotThere("file", digest, 0, why=why, hint=f"did you mean {shown}?" if shown else "")
+        hint = ""
+        if table:
+            names = list(table)
+            near = difflib.get_close_matches(name, names[:10_000], n=3)
+            hint = (
+                f"its items are {names[0]} to {names[-1]}"
+                if len(names) > 1
+                else f"its only item is {names[0]}"
+            )
+            hint = f"did you mean {', '.join(near)}?" if near else hint
+        return NotThere("file", digest, 0, why=why, hint=hint)
     near = difflib.get_close_matches(name, table, n=3)
     inside = [path for path in table if path.startswith(name + "/")]
     if inside:

@@ -17,6 +17,7 @@ from merkl.engine.judge import Judge
 from merkl.engine.project import Project
 from merkl.engine.step import Step
 from merkl.errors import MerklError, TaskFailed
+from merkl.execute.secrets import secret_told, secrets_of, told, told_by_file
 from merkl.execute.workplace import Staged
 from merkl.nodes import Artifact, Node, items_form
 from merkl.python.items import index_of
@@ -49,6 +50,7 @@ class Growing:
                 continue
             name, staged = pickle.loads(payload)
             try:
+                self._check(attempt.node, staged)
                 fresh.setdefault(ticket, {})[name] = self._taken(staged, small)
             except (MerklError, OSError) as error:
                 attempt.refused = error
@@ -64,6 +66,18 @@ class Growing:
                 continue
             attempt.items.update(items)
             self._judge.streamed(self._judge.steps[attempt.node.key], items)
+
+    def _check(self, node: Node, staged: Staged) -> None:
+        """See that an item holds no secret.
+
+        Raises:
+            TaskFailed: it does.
+        """
+        if not (secrets := secrets_of(node.call, os.environb)):
+            return
+        path = os.path.join(os.fsencode(self._project.root), staged.path) if staged.path is not None else b""
+        if told(staged.data or b"", secrets) or (path and told_by_file(path, secrets)):
+            raise secret_told(node)
 
     def _taken(self, staged: Staged, small: dict[Digest, bytes]) -> Artifact:
         """The artifact of one item; a large one is stored, the bytes of another are in ``small``."""

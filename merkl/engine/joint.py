@@ -39,9 +39,8 @@ def joined(placements: Sequence[Placement]) -> tuple[Placement, ...] | None:
     for run, placement in sorted(zip(runs, placements, strict=True), key=lambda pair: pair[1].serial):
         assert run is not None
         name = (run, placement.future)
-        if (
-            seen[name] < run.counts[placement.future.node.key]
-        ):  # Who places all of them twice does not mean it.
+        # Who places all of them twice does not mean it.
+        if seen[name] < run.counts[placement.future.node.key]:
             seen[name] += 1
             members.append(placement)
     first = members[0]

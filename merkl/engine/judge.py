@@ -50,13 +50,16 @@ FindChange: TypeAlias = Callable[[Discovered], str | None]
 Further: TypeAlias = Callable[[Sequence[Key]], Mapping[Key, Sequence[Record]]]
 """Records of content keys that cost more to ask for than those of ``Lookup``."""
 
+Heed: TypeAlias = Callable[[Node, Key], object]
+"""Told under which content key a node is about to be asked for."""
+
 
 class Judge:
     """The steps of one build.
 
     ``roots`` must become known; those in ``placed`` with their bytes.  ``forced`` run whatever the store knows.  ``after``
     maps a node to others that must have ended well before it starts, without data.  ``further`` is asked where records
-    were found whose discovered inputs have all changed.
+    were found whose discovered inputs have all changed; ``heed`` is told of content keys.
     """
 
     def __init__(
@@ -68,13 +71,15 @@ class Judge:
         forced: frozenset[Key] = frozenset(),
         after: Mapping[Key, Sequence[Node]] | None = None,
         further: Further = lambda _: {},
+        heed: Heed = lambda *_: None,
     ) -> None:
         self._lookup = lookup
+        self._heed = heed
         self._further = further
         self.find_change = find_change
         self._force_all = force_all
         self._forced = forced
-        self._after = after or {}
+        self._after = dict(after or {})
         self._ranks: Mapping[Key, int] = {}
         self.steps: dict[Key, Step] = {}
         self._readers: dict[Key, list[Step]] = {}  # By node, the steps that name it as a dependency.
@@ -97,6 +102,11 @@ class Judge:
         if needs_bytes:
             self.require_bytes(nodes)
         self._settle()
+
+    def wait_for(self, after: Mapping[Key, Sequence[Node]]) -> None:
+        """Let nodes that are not wanted yet start only after others have ended well."""
+        for key, nodes in after.items():
+            self._after[key] = [*self._after.get(key, ()), *nodes]
 
     def require_bytes(self, nodes: Iterable[Node]) -> None:
         """Say that the bytes of ``nodes``' outputs are needed here."""
@@ -260,6 +270,7 @@ class Judge:
                     self._wait_for_deps(step)
                 else:
                     step.content = content_key(step.node, self.inputs(step.node))
+                    self._heed(step.node, step.content)
                     reason = step.rerun or self._must_run(step.node)
                     if reason is None:
                         to_ask.append(step)

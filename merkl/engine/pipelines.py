@@ -26,7 +26,7 @@ from merkl.engine.remaking import Remade, artifacts, remade
 from merkl.engine.select import plain_label
 from merkl.errors import NotYetKnown, SerializationError, StoreCorrupt, TaskError
 from merkl.events import Note
-from merkl.nodes import Artifact, Construction, Future, Node, scope
+from merkl.nodes import Artifact, Construction, Future, Node, evaluating, scope
 from merkl.python.pipeline_looks import not_watching, watching
 from merkl.store.base import Record
 
@@ -55,6 +55,11 @@ class Pipelines:
     def running(self) -> bool:
         """Whether the function of one is running."""
         return bool(self._running)
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether what is made now is only compared with what was made before."""
+        return self._aside is not None
 
     # ---- a call --------------------------------------------------------------------------------------------------
 
@@ -199,6 +204,9 @@ class Pipelines:
                     self.did(deed)
                 case node:
                     self.project.made(node, again.called[node.key])
+        made = [deed for deed in again.deeds if isinstance(deed, Node)]
+        if begun := [node for node in made if node.call.eager or evaluating()]:
+            self.project.begin(begun)
         return again.value
 
     # ---- what happens in the meantime ----------------------------------------------------------------------------
@@ -267,7 +275,7 @@ class Pipelines:
             if unknown:
                 running = self._running[0][1].construction.name
                 raise NotYetKnown(running, plain_label(unknown[0].node), list(futures))
-        with self._not_running():
+        with self.not_running():
             values = build()
         known = artifacts(self.project, futures)
         for future in futures:
@@ -278,7 +286,8 @@ class Pipelines:
         return values
 
     @contextlib.contextmanager
-    def _not_running(self) -> Iterator[None]:
+    def not_running(self) -> Iterator[None]:
+        """Run code inside that is not a pipeline's."""
         running, self._running = self._running, []
         before, self._before = self._before, ()
         try:

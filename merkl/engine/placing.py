@@ -26,6 +26,7 @@ from merkl.engine.step import State, Step
 from merkl.errors import PlacementError, SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
+from merkl.python.advice import silent
 from merkl.python.items import MerklList, as_placed, as_plain
 from merkl.python.run import load_value
 from merkl.stamp import Absent, Stamp
@@ -255,6 +256,8 @@ class Workspace:
             for_extension(os.path.splitext(placement.path)[1]).dump(value, buffer)
         except SerializationError as error:
             error.details.setdefault("output", f"{placement.future.node.name}, placed at {placement.place}")
+            if value is None:
+                error.hint = silent([placement.future.node], self.project.root) or error.hint
             raise
         return buffer.getvalue()
 

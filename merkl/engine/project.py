@@ -9,14 +9,17 @@ touches neither.
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from merkl.config import Config
 from merkl.digest import Digest, Key
-from merkl.errors import InputMissing
+from merkl.engine.starting import Starting, runs_again
+from merkl.errors import InputMissing, MerklError, MerklfileError, UsageError
 from merkl.events import Note
 from merkl.nodes import (
     Artifact,
@@ -27,6 +30,7 @@ from merkl.nodes import (
     Place,
     Source,
     calling_place,
+    evaluating,
     scope,
     walk,
 )
@@ -38,11 +42,13 @@ from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # `merkl list` needs no store.
     from merkl.engine.constructing import Constructing
+    from merkl.engine.owncaches import OwnCaches
     from merkl.engine.shelter import Shelter
     from merkl.engine.yields import Ordered
     from merkl.store.answers import Answer
     from merkl.store.base import Discovered, Record, Store
     from merkl.store.builds import BuildLease
+    from merkl.store.caches import OwnCache
     from merkl.store.layered import Layered
     from merkl.store.local import LocalStore
     from merkl.store.remote.remote import Remote
@@ -88,8 +94,18 @@ class Project:
         self.make_pipelines: Callable[[Project], Constructing] | None = None  # Else they are run and no more.
         self.pipelines: Constructing | None = None  # Once one was called.
         self.notes: list[Note] = []
+        self.first_made: dict[str, Node] = {}  # By target or function: the first of the nodes that it made.
+        self.has_run = False  # Whether what runs while targets are called ran tasks.
         self.verbose = False  # Say what only who asks for all details wants to know.
+        self.caches: OwnCaches | None = None  # Once a task has one of its own.
+        self.passing: dict[Key, Record] = {}  # What interrupted tasks returned; it holds until a build ends.
+        self._values: dict[Key, dict[str, Any]] = {}  # By node and output, of tasks that want it so.
+        self.brief: dict[Key, Node] = {}  # Nodes whose results go when what needs them has ended.
+        self.clear_brief: Callable[[Project], None] | None = None  # Once there was a build.
         self.only_looks = False  # For a command that runs nothing.
+        self.make_begun: Callable[[Project], Starting] | None = None  # Else nothing is started.
+        self.begun: Starting | None = None  # Once something was.
+        self._evaluated: dict[Future[Any], Any] = {}  # By ``Eval``, of what no store answers for.
         self._tools: dict[str, str] = {}
         self._outside: dict[str, Digest | None] = {}
         self._callbacks: dict[Key, list[tuple[Future[Any], Callable[[Future[Any]], object]]]] = {}
@@ -128,7 +144,31 @@ class Project:
     def results(self) -> "Store":
         """Records and blobs of this machine, and behind them those of the remote, if there is one."""
         settings = self.config.remote
+        if self.caches is not None:
+            from merkl.store.layered import Layered
+
+            return Layered(self.store, self.caches, required=settings is not None and settings.required)
         return self.store if settings is None else self.over_remote(required=settings.required)
+
+    def _brings(self, node: Node, own: "OwnCache") -> None:
+        """Hear of a node whose task asks for more than the store."""
+        if own.in_memory and not node.open:
+            self._values.setdefault(node.key, {})
+        if own.cache is None or not node.cache:
+            return
+        if self.caches is None:
+            from merkl.engine.owncaches import OwnCaches
+
+            settings = self.config.remote
+            accepts = _any if settings is None or settings.pickles else _without_pickles
+            self.caches = OwnCaches(self.remote, accepts)
+            self.__dict__.pop("results", None)  # From now on there is more behind the store.
+        self.caches.heed(node, node.key)
+
+    def heed(self, node: Node, key: Key) -> None:
+        """Hear under which content key a node is asked for."""
+        if self.caches is not None:
+            self.caches.heed(node, key)
 
     def over_remote(self, *, required: bool) -> "Layered":
         """The store of this machine over the remote, which there must be; ``required``: a fault of that is an error."""
@@ -145,7 +185,8 @@ class Project:
         from merkl.engine.shelter import Shelter
 
         name = f"{self.lease.id if self.lease is not None else os.getpid()}-kept"
-        return Shelter(self.results, os.path.join(self.config.state, "run", name))
+        directory = os.path.join(self.config.state, "run", name)
+        return Shelter(self.results, directory, self.caches, self.passing)
 
     @cached_property
     def views(self) -> "Views":
@@ -207,7 +248,12 @@ class Project:
             pass  # A read-only project: the index and the store say what follows from it.
 
     def close(self) -> None:
-        """Write back what is remembered and close the databases.  Idempotent."""
+        """Write back what is remembered and close the databases; what was started ends before, at once after an error.
+        Idempotent."""
+        if self.begun is not None:
+            self.begun.close(at_once=sys.exc_info()[0] is not None)
+        self._end_brief()
+        self.brief.clear()
         self._leave_shelter()
         for name in ("index", "results", "store", "remote"):
             opened = self.__dict__.pop(name, None)
@@ -237,14 +283,60 @@ class Project:
 
     def made(self, node: Node, called: "tuple[Sequence[Any], Mapping[str, Any]] | None" = None) -> None:
         """Remember nodes that are run for what they do: those without declared outputs, made inside a target."""
+        own: OwnCache | None = getattr(node.call, "own", None)
+        if own is not None:
+            self._brings(node, own)
+        target = scope().target
+        if target and target not in self.first_made:
+            self.first_made[target] = node
         if self.pipelines is not None and self.pipelines.did(node, called):
             return
-        target = scope().target
         if target and (not node.cache or all(each.kind == "value" and each.form for each in node.outputs)):
             known = self.effects.setdefault(target, [])
             if known and known[-1].key == node.key:
                 known.pop()  # The same call, which is told again as part of its batch.
             known.append(node)
+
+    def begin(self, nodes: Sequence[Node]) -> None:
+        """Start what one call made, or run it to its end; nothing in a command, or a build, that runs nothing."""
+        self.has_run = True
+        aside = self.pipelines is not None and self.pipelines.is_aside
+        if aside or self.only_looks or self.config.frozen or self.builder is None:
+            return
+        if evaluating():
+            self._evaluate_now([Future(node, output.name) for node in nodes for output in node.outputs])
+            return
+        if self.begun is None and self.make_begun is not None:
+            self.begun = self.make_begun(self)
+        if self.begun is not None:
+            with self._beside_pipelines():
+                self.begun.start(nodes)
+
+    def _evaluate_now(self, futures: Sequence[Future[Any]]) -> None:
+        build = self.builder
+        assert build is not None
+        with self._beside_pipelines():
+            self._wait_for(futures)
+            values = build(self, futures)
+        self._evaluated.update(
+            (future, value) for future, value in zip(futures, values, strict=True) if runs_again(future.node)
+        )
+
+    def _beside_pipelines(self) -> AbstractContextManager[None]:
+        """Run code inside that is no pipeline's, though one may be running."""
+        return self.pipelines.not_running() if self.pipelines is not None else nullcontext()
+
+    def failure_of(self, node: Node) -> MerklError | None:
+        """How a call failed that was started when it was made."""
+        return None if self.begun is None else self.begun.error_of(node)
+
+    def goes_on(self, node: Node) -> bool:
+        """Whether a call that was started when it was made has not ended."""
+        return self.begun is not None and self.begun.goes_on(node)
+
+    def _wait_for(self, futures: Sequence[Future[Any]]) -> None:
+        if self.begun is not None:
+            self.begun.wait(futures)
 
     def source(self, path: PathLike, kind: Literal["file", "dir", "any"] = "any") -> Source:
         """Stamp and hash a named input."""
@@ -261,9 +353,11 @@ class Project:
         """Remember that an output is to appear at a path."""
         where = self.path(path)
         placeable(where)
-        placement = Placement(future, where, sidecar, scope().target, calling_place())
+        placement = Placement(future, where, sidecar, scope().target, calling_place().relative_to(self.root))
         if self.pipelines is None or not self.pipelines.did(placement):
             self.placements.append(placement)
+            if evaluating() and future not in self._evaluated:  # To run it again for that would be too much.
+                self.begin([future.node])
 
     @property
     def ordered(self) -> "Ordered":
@@ -328,9 +422,36 @@ class Project:
 
     def evaluate(self, futures: Sequence[Future[Any]]) -> list[Any]:
         """Build what is missing and return the values; what the store answers at once is not worth a build."""
+        self.has_run = True
+        if not self._values:
+            return self._values_of(futures)
+        if len(futures) == 1 and self._is_plain(futures[0]):
+            kept = self._values.get(futures[0].node.key, {})
+            if futures[0].output in kept:
+                return [kept[futures[0].output]]
+        values = self._values_of(futures)
+        for future, value in zip(futures, values, strict=True):
+            if future.node.key in self._values:
+                self._values[future.node.key][future.output] = value
+        return values
+
+    def _values_of(self, futures: Sequence[Future[Any]]) -> list[Any]:
         if len(futures) == 1 and (found := self._answer(futures[0])) is not None and found.checked():
             return [self._value_of(found)]
+        if self.begun is not None or self._evaluated:
+            self._wait_for(futures)
+            kept = [self._kept_value(future) for future in futures]
+            if all(each is not None for each in kept):
+                return [value for each in kept if each is not None for value in each]
         return self._built(futures)
+
+    def _kept_value(self, future: Future[Any]) -> tuple[Any] | None:
+        """The value of a call that was run when it was made, and that no store answers for."""
+        if future in self._evaluated:
+            return (self._evaluated[future],)
+        if self.begun is None or self._concerned(future.node):
+            return None
+        return self.begun.value_of(future)
 
     @cached_property
     def _value_of(self) -> "Callable[[Answer], Any]":
@@ -341,9 +462,31 @@ class Project:
     def _built(self, futures: Sequence[Future[Any]]) -> list[Any]:
         build = self.builder
         assert build is not None
-        if self.pipelines is not None:
-            return self.pipelines.evaluate(futures, lambda: build(self, futures))
-        return build(self, futures)
+        try:
+            if self.pipelines is not None:
+                return self.pipelines.evaluate(futures, lambda: build(self, futures))
+            return build(self, futures)
+        finally:
+            self._end_brief()
+
+    def keep_briefly(self, future: Future[Any]) -> None:
+        """Let the result of a node go when what is being built has ended."""
+        self._asked("keeps a result for a while only")
+        self.brief[future.node.key] = future.node
+
+    def _end_brief(self) -> None:
+        if self.brief and self.clear_brief is not None and self.lease is None:
+            self.clear_brief(self)
+
+    def metadata(self, future: Future[Any]) -> dict[str, Any]:
+        """What is recorded of a node's run besides its results."""
+        from merkl.engine.judge import Judge
+
+        self._asked("asks what is recorded of a result")
+        judge = Judge(self.results, self.first_change, heed=self.heed)
+        judge.want([future.node])
+        record = judge.steps[future.node.key].record
+        return {} if record is None else dict(record.metadata)
 
     def open(self, future: Future[Any], mode: str, encoding: str | None, newline: str | None) -> IO[Any]:
         """Build what is missing and return a reader."""
@@ -361,7 +504,7 @@ class Project:
         self._asked("asks whether a result is there")
         if (answer := self._answer(future)) is not None:
             return answer.artifact()
-        judge = Judge(self.results, self.first_change)
+        judge = Judge(self.results, self.first_change, heed=self.heed)
         judge.want([future.node])
         judge.require([future])
         judge.want([])
@@ -372,19 +515,27 @@ class Project:
         """What the store of this machine says of a Future at once, where a build would ask and do nothing else."""
         node = future.node
         if (
-            node.open
-            or type(future) is not Future
-            or future.output
+            future.output
             or len(node.outputs) != 1
             or node.given is not None
             or self.config.remote is not None
-            or (self.pipelines is not None and self.pipelines.running)
-            or node.key in self._callbacks
             or ("shelter" in self.__dict__ and self.shelter.holds_some)
-            or (self.placements and self._concerned(node))
+            or not self._is_plain(future)
         ):
             return None
         return self.store.answer(node.key, len(node.deps))
+
+    def _is_plain(self, future: Future[Any]) -> bool:
+        """Whether nothing but its value is wanted of a Future, and that depends on nothing but the key."""
+        node = future.node
+        return not (
+            node.open
+            or type(future) is not Future
+            or (self.pipelines is not None and self.pipelines.running)
+            or node.key in self._callbacks
+            or node.key in self.brief
+            or (self.placements and self._concerned(node))
+        )
 
     def _concerned(self, node: Node) -> bool:
         """Whether building a node would place something."""
@@ -406,10 +557,20 @@ class Project:
         from merkl.engine.judge import Judge
 
         nodes = list(nodes)
+        for node in nodes:
+            self.passing.pop(node.key, None)
         judge = Judge(self.store, self.first_change)
         judge.want(nodes)
         keys = [key for node in nodes for key in (node.key, judge.steps[node.key].content) if key is not None]
         records = self.store.by_key([node.key for node in nodes])
+        for node in nodes:
+            if self._values.get(node.key):
+                self._values[node.key].clear()
+        if self.caches is not None:
+            for node in nodes:
+                if (content := judge.steps[node.key].content) is not None:
+                    self.caches.heed(node, content)
+            self.caches.forget(keys)
         return self.store.forget([*keys, *(record.content_key for record in records.values())])
 
     def from_file(self, path: PathLike) -> Future[Any]:
@@ -421,6 +582,8 @@ class Project:
 
     def when_done(self, future: Future[Any], callback: Callable[[Future[Any]], object]) -> None:
         """Call back once a Future is done."""
+        if not callable(callback):
+            raise UsageError(f"on_completed takes a function of a Future, not {callback!r:.60}")
         self._asked("asks to be called back")
         if future.in_cache():
             callback(future)
@@ -430,7 +593,12 @@ class Project:
     def call_back(self, key: Key) -> None:
         """Tell those who asked that a node is done."""
         for future, callback in self._callbacks.pop(key, []):
-            callback(future)
+            try:
+                callback(future)
+            except MerklError:
+                raise
+            except Exception as error:
+                raise _raised_when_done(future, error, self.root) from error
 
     # ---- discovered inputs ---------------------------------------------------------------------------------------
 
@@ -459,6 +627,18 @@ class Project:
             if changed:
                 return str(path)
         return None
+
+
+def _raised_when_done(future: Future[Any], error: Exception, root: str) -> MerklfileError:
+    """What ends a build if a function that was given to ``on_completed`` raised."""
+    trace = error.__traceback__ and error.__traceback__.tb_next  # Below the call of it.
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return MerklfileError(
+        f"what was to be called on the completion of {future.node.name} raised {type(error).__name__}: {error}",
+        at=Place(trace.tb_frame.f_code.co_filename, trace.tb_lineno).relative_to(root) if trace else None,
+        hint="correct it; the result is kept",
+    )
 
 
 def _any(_: "Record") -> bool:

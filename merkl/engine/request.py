@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from merkl.config import Config, is_yaml
 from merkl.digest import Key
+from merkl.engine.idle import tell_idle
 from merkl.engine.joint import once, whole
 from merkl.engine.project import Placement, Project
 from merkl.engine.select import Selection, select
@@ -31,6 +32,7 @@ from merkl.nodes import Future, Node, walk
 if TYPE_CHECKING:
     from merkl.engine.constructing import Constructing
     from merkl.engine.judge import Judge
+    from merkl.engine.starting import Starting
     from merkl.nodes import Artifact
 
 
@@ -59,8 +61,13 @@ def open_project(config: Config) -> Project:
 
         return Pipelines(opened)
 
+    def begun(opened: Project) -> "Starting":
+        from merkl.engine.eager import Begun
+
+        return Begun(opened)
+
     project = Project(config)
-    project.builder, project.make_pipelines = builder, pipelines
+    project.builder, project.make_pipelines, project.make_begun = builder, pipelines, begun
     return project
 
 
@@ -205,6 +212,9 @@ def _chosen(project: Project, request: Request, calls: Calls, asked: Sequence[Pl
         targets=[*(target.name for target in request.targets), *request.paths],
     )
     refuse_twins(project.root, selection)
+    for called in calls.called:
+        if called.requested and not (roots[called.name] or called.inside or called.after):
+            tell_idle(project, called.name, "the target ")
     own = [node for called in calls.called if called.requested for node in _own(called, roots)]
     values = [(called.name, called.value) for called in calls.called if called.requested]
     values += [(placement.path, placement.future) for placement in asked]

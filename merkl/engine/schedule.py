@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from merkl import events
 from merkl.digest import Digest, Key
@@ -23,6 +23,7 @@ from merkl.engine.explain import reason
 from merkl.engine.growing import Growing
 from merkl.engine.judge import Judge
 from merkl.engine.originals import remove_originals
+from merkl.engine.passing import Passing
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.shares import Shares
@@ -64,6 +65,16 @@ class Outcome:
     errors: list[BaseException] = None  # type: ignore[assignment]
 
 
+class Feed(Protocol):
+    """Gives a build more to do while it goes on."""
+
+    def feed(self, schedule: "Schedule") -> None:
+        """Add what has come; called again and again."""
+
+    def is_over(self) -> bool:
+        """Whether a build that has nothing to do is to end; then nothing more is added."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """An attempt that ended well, and what is to be stored of it: ``record`` if it is ``kept``, and the small ``blobs``."""
@@ -91,6 +102,7 @@ class Schedule:
         shares: Shares,
         keep_going: bool,
         pushing: "Pushing | None" = None,
+        feed: "Feed | None" = None,
     ) -> None:
         self.project = project
         self.judge = judge
@@ -101,6 +113,7 @@ class Schedule:
         self.labels = labels
         self.keep_going = keep_going
         self.pushing = pushing
+        self._feed = feed
         self.outcome = Outcome(interrupted=[], errors=[])
         self.running: dict[int, Attempt] = {}
         self._behind: dict[int, Attempt] = {}  # Those that have no share yet; they wait in a worker.
@@ -110,6 +123,7 @@ class Schedule:
         self._tries: dict[Key, int] = {}
         self._held: list[tuple[Step, Key]] = []  # Run by another build; looked at again every POLL seconds.
         self._told: set[Key] = set()
+        self._told_of_started = False
         self._logs: dict[Key, str] = {}  # Where to read what a node that has just ended printed.
         self._losses: dict[Key, int] = {}  # How often a step could not start because an input was damaged.
         self._delayed: list[tuple[float, int, Step]] = []
@@ -123,6 +137,7 @@ class Schedule:
         self.inline = False  # A call runs in this process, so a signal's handler may do what it likes.
         self.between: Callable[[], None] | None = None  # To be done next; set by a signal handler.
         self.growing = Growing(project, judge)
+        self.passing = Passing(judge.steps, project.passing)
         self._total = len(judge.steps)  # As told.
         self.batches = Batches(
             judge, project.shelter, attempts, workspace, reporter, labels, self._acts_for_batches()
@@ -135,14 +150,17 @@ class Schedule:
         self._settle()
         while True:
             self._obey_signals()
+            if self._feed is not None and self._stopping is None:
+                self._feed.feed(self)
             self._wake_delayed()
             if not self._made:
                 self._start_ready()
                 self._start_behind(math.inf, ())
             if not (self.running or self._made or self._held or self._delayed or self._more()):
-                if self._stopping is not None or not self.batches:
+                if self._stopping is None and self.batches:
+                    self.batches.start_any()
+                elif self._stopping is not None or self._feed is None or self._feed.is_over():
                     break
-                self.batches.start_any()
             ended_now = self.executor.wait(self._timeout())
             self._take_items()
             self._step_aside()
@@ -155,6 +173,12 @@ class Schedule:
             self.reporter.tick()
         self._check_nothing_left()
         return self.outcome
+
+    def add(self, nodes: Sequence[Node], after: Mapping[Key, Sequence[Node]]) -> None:
+        """Build these too; ``after`` as in ``Judge``."""
+        self.judge.wait_for(after)
+        self.judge.want(nodes)
+        self._settle()
 
     def _name_the_stubborn(self) -> None:
         if time.monotonic() >= self._impatient_at:
@@ -307,6 +331,12 @@ class Schedule:
             error = OutOfDate(f"{node.name} would run, and the build is frozen", why=reason(step))
             self._fail(step, error, 0.0, "")
             return
+        if self.project.goes_on(node):
+            self._hold_started(step)
+            return
+        if (failed := self.project.failure_of(node)) is not None:
+            self._fail(step, failed, 0.0, "")
+            return
         if self.batches.gather(step):
             return
         lock = self.project.shelter.try_lock(step.content, node.name)
@@ -361,6 +391,15 @@ class Schedule:
                 return record
         return None
 
+    def _hold_started(self, step: Step) -> None:
+        """Wait for a call that was started when it was made; who reads it is told of the first."""
+        assert step.content is not None
+        self._held.append((step, step.content))
+        if not self._told_of_started:
+            self._told_of_started = True
+            holder = "this process, since it was called"
+            self.reporter.report(events.Waiting(step.node, self.labels[step.node.key], holder))
+
     def _hold(self, step: Step) -> None:
         assert step.content is not None
         self._held.append((step, step.content))
@@ -414,8 +453,10 @@ class Schedule:
             self.outcome.interrupted.append(self.batches.interrupted(ended.ticket, attempt))
             return []
         parts, blobs = self.batches.taken_in(attempt, ended)
+        if ended.interrupted and not parts:
+            self._did_not_go_on(attempt.node)
         return [
-            Made(part.step, part.attempt, part.record, blobs, part.step.node.cache and not ended.interrupted)
+            Made(part.step, part.attempt, part.record, blobs, self.passing.is_kept(part.step.node, ended))
             for part in parts
         ]
 
@@ -442,7 +483,7 @@ class Schedule:
             return None
         try:
             record, blobs = self.attempts.take_in(attempt, ended)
-            return Made(step, attempt, record, blobs, step.node.cache and not ended.interrupted)
+            return Made(step, attempt, record, blobs, self.passing.is_kept(step.node, ended))
         except InputChanged as error:
             self._release(attempt, discard=True)
             self._fail(step, error, ended.seconds, "")
@@ -455,13 +496,20 @@ class Schedule:
         except MerklError as error:
             self._release(attempt, discard=False)
             self._fail(step, error, ended.seconds, _text(attempt.place.log))
+        if ended.interrupted:
+            self._did_not_go_on(attempt.node)
         return None
+
+    def _did_not_go_on(self, node: Node) -> None:
+        """A task that was interrupted ended with an error: then no other is to begin, and what it said was shown."""
+        self.outcome.interrupted.append(self.labels[node.key])
+        self._stop(node)
 
     def _publish(self, made: Sequence[Made]) -> None:
         """Store what has ended since the last look, in one transaction, and let those go on that wait for it."""
         if not made:
             return
-        results = [(one.record, not one.step.node.open) for one in made if one.kept]
+        results = [(one.record, self.passing.has_key(one.step.node)) for one in made if one.kept]
         # Once each: those of a batch have theirs in common.
         each = {id(one.blobs): one.blobs for one in made}.values()
         blobs = {digest: data for some in each for digest, data in some.items()}
@@ -474,8 +522,11 @@ class Schedule:
             return
         for one in made:
             self._unlock(one.attempt)
-            if self.pushing is not None and one.kept:
-                self.pushing.give(one.record, [] if one.step.node.open else [one.record.key])
+            if not one.kept:
+                self.passing.keep(one.record)
+        if self.pushing is not None:
+            for record, by_key in results:
+                self.pushing.give(record, [record.key] if by_key else [])
         for one in made:
             self._finish(one)
 
@@ -512,7 +563,7 @@ class Schedule:
             self.attempts.keep(attempt)
 
     def _failed_attempt(self, step: Step, attempt: Attempt, error: TaskFailed, ended: Ended) -> None:
-        retries = attempt.node.call.retries
+        retries = 0 if ended.interrupted else attempt.node.call.retries  # It was asked to end.
         label = self.labels[step.node.key]
         if attempt.number <= retries and self._stopping is None:
             delay = min(60.0, 0.5 * 2 ** (attempt.number - 1))
@@ -638,12 +689,15 @@ class Schedule:
         step.state = State.RUNNING
         try:
             record = self.growing.whole(step)
-            self.project.shelter.publish([(record, not step.node.open)] if step.node.cache else [], {})
+            kept, by_key = self.passing.is_whole(step), self.passing.has_key(step.node)
+            self.project.shelter.publish([(record, by_key)] if kept else [], {})
         except (MerklError, OSError) as error:
             self._fail(step, error if isinstance(error, MerklError) else no_room(error), 0.0, "")
             return
-        if self.pushing is not None and step.node.cache:
-            self.pushing.give(record, [] if step.node.open else [record.key])
+        if not kept:
+            self.passing.keep(record)
+        elif self.pushing is not None:
+            self.pushing.give(record, [record.key] if by_key else [])
         self.judge.finished(step, record)
 
     def _known(self, step: Step) -> None:
@@ -668,9 +722,10 @@ class Schedule:
         elif isinstance(step.verdict, CutOff):
             self.outcome.cutoff += 1
             self.outcome.saved += record.seconds
-            self.project.shelter.alias(node.key, record)
-            if self.pushing is not None:
-                self.pushing.give(record, [node.key])
+            if self.passing.has_key(node):
+                self.project.shelter.alias(node.key, record)
+                if self.pushing is not None:
+                    self.pushing.give(record, [node.key])
             self.reporter.report(events.CutOff(node, label, record.seconds))
         else:
             assert isinstance(step.verdict, Cached), step.verdict
@@ -731,7 +786,7 @@ def _was_stopped(ended: Ended, *, interactive: bool) -> bool:
         case Exited(0):
             return not interactive
         case Raised(error):
-            return isinstance(error, KeyboardInterrupt)
+            return isinstance(error, KeyboardInterrupt | SystemExit)
         case Exited() | WorkerDied():
             return True
         case _:

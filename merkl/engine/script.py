@@ -9,6 +9,7 @@ import sys
 
 from merkl.config import find_root, load_config
 from merkl.engine.build import evaluate
+from merkl.engine.eager import Begun
 from merkl.engine.pipelines import Pipelines
 from merkl.engine.project import Project
 from merkl.python import sources
@@ -28,7 +29,7 @@ def script_session() -> Project:
         with contextlib.suppress(OSError):  # Where it may not be made, the store says so.
             os.makedirs(state, exist_ok=True)  # Now it is found, and not named again.
     project = Project(load_config(root), base=os.getcwd())
-    project.builder, project.make_pipelines = evaluate, Pipelines
+    project.builder, project.make_pipelines, project.make_begun = evaluate, Pipelines, Begun
     sources.install(CodeProject(project.root, project.project_modules))
     return project
 

@@ -7,9 +7,11 @@ The invariant: a record is filed only if everything that it names is in the real
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import BinaryIO
 
 from merkl.digest import Digest, Key
+from merkl.engine.owncaches import OwnCaches
 from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
@@ -23,10 +25,21 @@ from merkl.tree import Tree
 
 
 class Shelter:
-    """What a build needs of ``store``; ``directory`` is where the rest goes, made when it is needed."""
+    """What a build needs of ``store``; ``directory`` is where the rest goes, made when it is needed.
 
-    def __init__(self, store: Store, directory: str) -> None:
+    ``caches`` are given what was filed.  ``passing`` are records by key that are filed nowhere.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        directory: str,
+        caches: OwnCaches | None = None,
+        passing: Mapping[Key, Record] = MappingProxyType({}),
+    ) -> None:
         self.store = store
+        self.passing = passing
+        self.caches = caches
         self.directory = directory
         self.notes: list[Note] = []
         self._own: LocalStore | None = None
@@ -70,8 +83,13 @@ class Shelter:
     # ---- records -------------------------------------------------------------------------------------------------
 
     def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
-        """As the store's."""
-        return self.store.by_key(keys)
+        """As the store's, and what interrupted tasks of this command returned."""
+        found = self.store.by_key(keys)
+        if self.passing:
+            for key in keys:
+                if key in self.passing and key not in found:
+                    found[key] = self.passing[key]
+        return found
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """As the store's."""
@@ -100,11 +118,17 @@ class Shelter:
             self._refuse(error)
             self._refused = False
             self.own().publish([], blobs)
+            return
+        if self.caches is not None and not refused:
+            for record, under_key in results:
+                self.caches.keep(record, [record.key] if under_key else [], self.store)
 
     def alias(self, key: Key, record: Record) -> None:
         """As the store's, if it can."""
         try:
             self.store.alias(key, record)
+            if self.caches is not None:
+                self.caches.keep(record, [key], self.store)
         except StoreError as error:
             self._refuse(error)
             self._refused = False

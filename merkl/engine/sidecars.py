@@ -30,6 +30,8 @@ class LoadedCall:
     subject: str
     retries: int = 0
     interactive: bool = False
+    eager: bool = False
+    secrets: tuple[str, ...] = ()
     needs: Needs = USUAL
 
     def parts(self) -> list[Part]:

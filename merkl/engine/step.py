@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from merkl.digest import Key
 from merkl.engine.contained import Contents
@@ -72,6 +72,9 @@ Runs: TypeAlias = NeverRan | FoundChanged | OutputGone | Forced | RunsAlways
 Verdict: TypeAlias = Cached | CutOff | Runs | Waits
 
 
+_NOTHING: Final[AbstractSet[Key]] = frozenset()  # Each call of ``frozenset`` makes another.
+
+
 class State(enum.Enum):
     """Each node moves down this list; ``KNOWN`` goes back to ``WAITING`` only for lost bytes."""
 
@@ -114,7 +117,9 @@ class Step:
         self.record: Record | None = None  # What answers, or what running it gave.
         self.artifacts: Mapping[str, Artifact] = {}
         self.content: Key | None = None
-        self.missing: AbstractSet[Key] = frozenset()  # The nodes that must end before this can be judged or started.
+        self.missing: AbstractSet[Key] = (
+            _NOTHING  # The nodes that must end before this can be judged or started.
+        )
         self.waiters: list[Step] = []
         self.needs_bytes = False  # Whether somebody needs the bytes, not only the digests.
         self.by_key = False  # Whether the record came by the key, so that its inputs must still agree.
@@ -127,7 +132,9 @@ class Step:
     def wait_for(self, other: "Step") -> None:
         """Be judged, or started, only once ``other`` has ended."""
         if not self.missing:
-            self.missing = {other.node.key}  # Of most steps there is never any, and a set for each takes much memory.
+            self.missing = {
+                other.node.key
+            }  # Of most steps there is never any, and a set for each takes much memory.
         else:
             assert isinstance(self.missing, set)
             self.missing.add(other.node.key)
@@ -138,4 +145,4 @@ class Step:
         if isinstance(self.missing, set):
             self.missing.discard(key)
             if not self.missing:
-                self.missing = frozenset()
+                self.missing = _NOTHING

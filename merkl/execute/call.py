@@ -1,6 +1,6 @@
 """One Python call: unpickled, run, and its end packed into bytes.  The same code in a worker and inline.
 
-It decides what of a traceback is the user's.  It knows neither pipes nor slots.
+It knows neither pipes nor slots.
 
 The invariant: whatever the call does, ``perform`` returns an outcome, unless the process itself ends.
 """
@@ -9,12 +9,10 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from merkl.execute.frames import RAISED, RETURNED
-
-_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+from merkl.tracebacks import users_own
 
 
 def perform(payload: bytes, enter: Callable[[], None], leave: Callable[[], None]) -> tuple[int, bytes]:
@@ -71,7 +69,7 @@ def pack_error(error: BaseException) -> bytes:
     """An exception as bytes: pickled if that can be done, and as text in any case."""
     import traceback
 
-    users = _from_first_frame_of_user(error.__traceback__)
+    users = users_own(error)
     trace = "".join(traceback.format_exception(type(error), error, users))
     try:
         text = str(error)
@@ -84,12 +82,6 @@ def pack_error(error: BaseException) -> bytes:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return pickle.dumps((pickled, name, text, trace))
-
-
-def _from_first_frame_of_user(trace: TracebackType | None) -> TracebackType | None:
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
-        trace = trace.tb_next
-    return trace
 
 
 def new_file(path: bytes) -> int:

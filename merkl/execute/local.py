@@ -60,13 +60,22 @@ class Local:
 
     ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.  ``terminal`` is told when a job
     gets the terminal and when it is free again.  With ``tokens``, which it closes, each job beside the first takes one.
+    Without ``inline`` one slot is a worker, too.
     """
 
-    def __init__(self, slots: int, terminal: Terminal | None = None, tokens: "Tokens | None" = None) -> None:
+    def __init__(
+        self,
+        slots: int,
+        terminal: Terminal | None = None,
+        tokens: "Tokens | None" = None,
+        *,
+        inline: bool = True,
+    ) -> None:
         if slots < 1:
             raise ValueError(f"{slots} slots can run nothing")
         become_parent()
         self.slots = slots
+        self._inline = inline
         self._terminal = terminal or Undrawn()
         self._tokens = tokens
         self._wants_token = False  # Something could run now but for that.
@@ -151,7 +160,8 @@ class Local:
         """See ``Executor``."""
         if isinstance(job, ProcessJob):
             return False
-        return job.interactive or (self.slots == 1 and job.timeout is None and not job.wants_own_worker)
+        alone = self._inline and self.slots == 1
+        return job.interactive or (alone and job.timeout is None and not job.wants_own_worker)
 
     def _launch(self, ticket: int, job: Job, brief: bool = False) -> None:
         if isinstance(job, CallJob) and self.is_inline(job):

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Final
 
-from merkl.execute.process import alive
+from merkl.execute.process import alive, starting
 
 _GET_CHILD_SUBREAPER: Final = 37  # linux/prctl.h
 _SET_CHILD_SUBREAPER: Final = 36
@@ -46,11 +46,11 @@ class Adoption:
         """Children that nobody here started: those of another session than ours that are neither known nor older."""
         if self._prctl is None:
             return []
-        ours = os.getsid(0)
+        ours, found = os.getsid(0), children()
+        with starting:  # Another build of this process may be about to say that one of them is its own.
+            known = frozenset(alive)
         return [
-            pid
-            for pid in children()
-            if pid not in self._spared and pid not in alive and _session(pid) != ours
+            pid for pid in found if pid not in self._spared and pid not in known and _session(pid) != ours
         ]
 
     def bury(self) -> None:

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -44,6 +45,7 @@ RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024  # Bytes per unit of r
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 alive: Final[set[int]] = set()  # Process ids that were started here and are not reaped yet.
+starting: Final = threading.Lock()  # Held from before a process is there until it is in ``alive``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,19 @@ def spawn(
     Raises:
         OSError: it could not be started.
     """
+    with starting:
+        return _spawned(argv, env, actions, cwd, leads, blocked, nice)
+
+
+def _spawned(
+    argv: Sequence[bytes],
+    env: Mapping[bytes, bytes],
+    actions: Sequence[tuple[Any, ...]],
+    cwd: bytes | None,
+    leads: bool,
+    blocked: Sequence[signal.Signals],
+    nice: int,
+) -> Child:
     here = None
     if cwd is not None and os.getcwdb() != cwd:
         # posix_spawn cannot change the directory, so we go there and come back.

@@ -10,7 +10,6 @@ The invariant: an exception that is no ``MerklError`` stays the cause of the one
 import contextlib
 import itertools
 import linecache
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +19,8 @@ from merkl.bash.spelling import pointed
 from merkl.config import is_yaml
 from merkl.errors import MerklError, MerklfileError
 from merkl.merklfile.registry import Merklfile, shown_path
-from merkl.nodes import Place
+from merkl.nodes import Place, shorten_places
+from merkl.python.advice import advice
 from merkl.python.project import Project
 
 MOST: Final = 20  # Frames that are shown of a deep recursion.
@@ -59,7 +59,7 @@ def user_code(what: str, merklfile: Merklfile) -> Iterator[None]:
     try:
         yield
     except MerklError as error:
-        _add_frames(error, _shown(user_frames(error.__traceback__, merklfile), merklfile.root))
+        _add_frames(error, merklfile)
         raise
     except SyntaxError as error:
         raise _syntax_error(error, merklfile) from error
@@ -95,7 +95,12 @@ def _shown(frames: list[Frame], root: str) -> str:
     return "\n".join(lines)
 
 
-def _add_frames(error: MerklError, frames: str) -> None:
+def _add_frames(error: MerklError, merklfile: Merklfile) -> None:
+    frames = _shown(user_frames(error.__traceback__, merklfile), merklfile.root)
+    shorten_places(error, merklfile.root)
+    innermost = frames.rpartition("\n  ")[0].rpartition("\n")[2]
+    if "made" in error.details and innermost.startswith(f"{error.details['made']}, in "):
+        del error.details["made"]  # Where it was used.
     if not frames or "called from" in error.details:
         return
     # A place is the innermost of the frames, so nothing is lost with it.
@@ -108,12 +113,9 @@ def _raised(error: BaseException, what: str, merklfile: Merklfile) -> MerklfileE
 
     text = "".join(traceback.format_exception_only(error)).strip()
     first, _, rest = text.partition("\n")
-    hint = ""
-    if isinstance(error, ModuleNotFoundError):
-        hint = f"is it installed in this environment? merkl runs with {sys.executable}"
     return MerklfileError(
         f"{what} raised {first}",
-        hint=hint,
+        hint=advice(error),
         message=text if rest else None,
         at=_shown(user_frames(error.__traceback__, merklfile), merklfile.root) or None,
     )

@@ -236,6 +236,7 @@ def _callables(module: ModuleType) -> list[str]:
         if not name.startswith("_")
         and callable(value)
         and not isinstance(value, (type, Future, BuiltinFunctionType))
+        and type(value).__module__ != "typing"  # ``Optional`` and the like.
         and not (isinstance(value, FunctionType) and value.__module__ != module.__name__)
     ]
 

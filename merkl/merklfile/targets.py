@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from merkl.digest import Encoder, Hook, Unencodable, tagged
-from merkl.errors import CallError, MerklfileError
+from merkl.errors import MerklfileError
 from merkl.nodes import Future, Place, Scope, Session, calling_place, session, within
+from merkl.python.unfit import unfit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -136,11 +137,10 @@ class Target(Generic[P, R]):
         """
         try:
             bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise CallError(
-                f"the target {self.name} was called with arguments it does not take: {error}",
-                signature=f"{self.name}{self.signature}",
-                at=calling_place(),
+        except TypeError:
+            place = calling_place()
+            raise unfit(
+                self.name, self.signature, args, kwargs, at=place, defined=self.place, what="the target "
             ) from None
         value: R = self.made(bound).value
         return value

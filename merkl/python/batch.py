@@ -14,8 +14,19 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Generic, Never, TypeVar, Unpack, cast, get_args, get_origin, overload
 
 from merkl.digest import Key
-from merkl.errors import BatchTaskError, CallError, TaskOutsError
-from merkl.nodes import Dep, Future, Node, Place, Source, calling_place, make_node, session
+from merkl.errors import BatchTaskError, TaskOutsError, did_you_mean
+from merkl.nodes import (
+    Dep,
+    Future,
+    Node,
+    Place,
+    Source,
+    calling_place,
+    evaluating,
+    gathering,
+    make_node,
+    session,
+)
 from merkl.python.call import FromDep, rebuilt
 from merkl.python.items import Items
 from merkl.python.outs import Outs, futures_of, split_result
@@ -23,12 +34,13 @@ from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.python.settings import Settings, TaskOptions, settings_of
 from merkl.python.task import PythonCall, PythonTask
+from merkl.python.unfit import unfit
 from merkl.resources import Needs
 
 R = TypeVar("R")
 
 _OF_THE_RUN: Final = frozenset(
-    {"deps", "timeout", "retries", "nice", "resources"}
+    {"deps", "timeout", "retries", "nice", "resources", "eager"}
 )  # The rest is the single's.
 _NO_VALUE: Final = inspect.Parameter.empty
 
@@ -48,6 +60,7 @@ class BatchRun:
     code: Code | None
     place: Place
     counts: dict[Key, int] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)  # Of all its items, which have one log.
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +78,16 @@ class BatchedCall(PythonCall):
     def interactive(self) -> bool:
         """A batch never gets the terminal."""
         return False
+
+    @property
+    def eager(self) -> bool:
+        """Whether a batch is started when it is called."""
+        return self.batch.task.settings.eager
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The environment variables whose values the batch gets and nobody is to see."""
+        return sorted(self.batch.secrets)
 
     @property
     def needs(self) -> Needs:
@@ -111,8 +134,10 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
             deps = (*single.settings.deps, *settings.deps)
             self.item_task = (
                 single
-                if not settings.deps
-                else PythonTask(single.function, replace(single.settings, deps=deps), single.place)
+                if not settings.deps and not single.settings.eager
+                else PythonTask(
+                    single.function, replace(single.settings, deps=deps, eager=False), single.place
+                )
             )
 
     def __repr__(self) -> str:
@@ -124,7 +149,7 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
     def __call__(self: "BatchTask[tuple[Any, ...]]", items: Iterable[Any], /, **kwargs: Any) -> list[Any]: ...
     @overload
     def __call__(self, items: Iterable[Any], /, **kwargs: Any) -> list[Future[R]]: ...
-    def __call__(self, items: Iterable[Any], /, **kwargs: Any) -> list[Any]:
+    def __call__(self, items: Any = None, /, *more: Any, **kwargs: Any) -> list[Any]:
         """Return the Futures of each item, in order, as a call of the single task would.
 
         Raises:
@@ -132,15 +157,17 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
             CallError: the other arguments do not fit the signature.
         """
         place = calling_place()
+        if more or self.items_name in kwargs:
+            raise BatchTaskError(
+                f"{self.name} takes its items, in one list, by position, and everything else by name",
+                hint=f"{self.name}([item, …]); other arguments hold for all items",
+                at=place,
+            )
         items = self._checked(items, place)
         try:
             self.signature.bind(items, **kwargs)
-        except TypeError as error:
-            raise CallError(
-                f"{self.name} was called with arguments it does not take: {error}",
-                signature=f"{self.name}{self.signature}",
-                at=place,
-            ) from None
+        except TypeError:
+            raise unfit(self.name, self.signature, [items], kwargs, at=place, defined=self.place) from None
         current = session()
         project = Project(current.root, current.project_modules)
         code = None if self.settings.names_code else self.code(project)
@@ -149,14 +176,19 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
         result: list[Any] = []
         for item in items:
             arguments = item if len(self.item_names) > 1 else (item,)
-            node = _node_of(self.item_task(**dict(zip(self.item_names, arguments, strict=True)), **kwargs))
+            with gathering():  # They are evaluated together.
+                one = self.item_task(**dict(zip(self.item_names, arguments, strict=True)), **kwargs)
+            node = _node_of(one)
             known = made.get(node.key)
+            run.secrets.update(node.call.secrets)
             if known is None:
                 known = made[node.key] = _batched(node, run)
                 current.made(known)
             run.counts[known.key] = run.counts.get(known.key, 0) + 1
             assert isinstance(known.call, PythonCall)
             result.append(futures_of(known, known.call.outs))
+        if made and (self.settings.eager or evaluating()):
+            current.begin(list(made.values()))
         return result
 
     def split(self, result: object, arguments: Mapping[str, Any]) -> Mapping[str, object]:
@@ -168,9 +200,12 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
         count = len(arguments[self.items_name])
         want = f"{self.name} should return a list of {count}, one result for each item"
         if not isinstance(result, list):
-            raise BatchTaskError(f"{want}, and returned a {type(result).__name__}", hint="return list(…)")
+            seen = "None" if result is None else f"a {type(result).__name__}"
+            raise BatchTaskError(f"{want}, and returned {seen}", hint="return list(…)")
         if len(result) != count:
-            raise BatchTaskError(f"{want}, and returned {len(result)}")
+            raise BatchTaskError(
+                f"{want}, and returned {len(result)}", hint="return them in the order of the items"
+            )
         found: dict[str, object] = {}
         checks = self.item_task.checks
         for index, (each, outs) in enumerate(zip(result, arguments[""], strict=True)):
@@ -191,9 +226,15 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
                 at=place,
             )
         if isinstance(items, (str, bytes, Mapping, set, frozenset)) or not isinstance(items, Iterable):
-            kind = "function: has its single task no @task?" if callable(items) else type(items).__name__
+            if callable(items):
+                raise BatchTaskError(
+                    f"@batch(single) takes a task, and {self.name} is a plain function",
+                    hint=f"write @task above {self.name}; a bare @batch needs no single task",
+                    at=place,
+                )
             raise BatchTaskError(
-                f"{self.name} takes a list of items, or another iterable in a fixed order, not a {kind}",
+                f"{self.name} takes a list of items, or another iterable in a fixed order, not a {type(items).__name__}",
+                hint=f"{self.name}([item, …])",
                 at=place,
             )
         found: list[Any] = list(items)
@@ -203,6 +244,7 @@ class BatchTask(PythonTask[Any, Any], Generic[R]):
                 raise BatchTaskError(
                     f"item {index} of {self.name} is {item!r:.80}, and not a tuple of {count}: "
                     f"{', '.join(self.item_names)}",
+                    hint=f"{self.name}([({', '.join(self.item_names)}), …])",
                     at=place,
                 )
         return found
@@ -337,6 +379,7 @@ def _item_names(
         if other is None:
             raise BatchTaskError(
                 f"{task.name} takes {each.name}, which {single.name}{single.signature} does not",
+                hint=did_you_mean(each.name, theirs, "what all items share is a parameter of both"),
                 at=task.place,
             )
         if not _is_same(each.default, other.default):
@@ -376,7 +419,7 @@ def _default(parameter: inspect.Parameter) -> str:
 def _own_single(task: BatchTask[Any], settings: Settings) -> PythonTask[Any, Any]:
     """What an item of a batch task without a single task is a call of: of its function, with hints that fit an item."""
     deps, outs = (*settings.deps, EachItem()), 1 if settings.outs is None else settings.outs
-    single = PythonTask(task.function, replace(settings, deps=deps, outs=outs), task.place)
+    single = PythonTask(task.function, replace(settings, deps=deps, outs=outs, eager=False), task.place)
     _check_kept(task, single)
     first, *rest = task.signature.parameters.values()
     returned = task.signature.return_annotation
@@ -393,6 +436,10 @@ def _check_kept(task: BatchTask[Any], single: PythonTask[Any, Any]) -> None:
     Raises:
         BatchTaskError: they are items of a list, or are kept together.
     """
+    if single.settings.capture:
+        raise BatchTaskError(
+            f"{single.name} captures its streams, and what a batch prints belongs to no item", at=task.place
+        )
     if isinstance(single._outs, Items) or single.settings.together:
         what = "makes many items" if isinstance(single._outs, Items) else "keeps its outputs together"
         raise BatchTaskError(f"{single.name} {what}, and cannot be run in batches", at=task.place)

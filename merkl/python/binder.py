@@ -145,7 +145,7 @@ def _lines(
         names[f"g{index}"], taken_as = written, f"{{}}g{index}({name})"
     general = [
         "    if {}free is None: {}free = {}freezer({}deps)",
-        f"    {v} = {{}}free.freeze({taken_as})",
+        f"    {v} = {{}}free.freeze({taken_as}, {{}}task, {name!r})",
         f"    {e} = {{}}w{index}({{}}free.encode({v}, {{}}task, {name!r}))",
     ]
     if parameter.kind is parameter.VAR_POSITIONAL:
@@ -254,7 +254,7 @@ def _plain(value: Any, task: str, name: str) -> Any:
         CallError: there is a Future in it, which the key would not know of.
     """
     free = _freezer(None)
-    frozen = free.freeze(value)
+    frozen = free.freeze(value, task, name)
     if free.deps:
         raise CallError(
             f"{task}: the argument {name!r} is ignored (ignore_args), and holds a Future, whose value would decide the result",

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merkl.digest import Encoder, Unencodable, tagged
+from merkl.digest import Encoder, Unencodable, encode, tagged
 from merkl.errors import TaskError, UnhashableArgument
+from merkl.execute.secrets import Secret
 from merkl.nodes import Dep, Future, Source, session
 from merkl.python.code import CodeHook
 from merkl.python.foreign import Reducer, can_change, foreign_encoding
@@ -93,16 +94,29 @@ class Freezer:
                 hint="pass plain values, dataclasses, arrays, frames, paths, a FileRef or a Future; serializers= writes others",
             ) from None
 
-    def freeze(self, value: Any) -> Any:
-        """``value`` with its containers copied and its Futures replaced by ``FromDep``."""
+    def freeze(self, value: Any, task: str, parameter: str) -> Any:
+        """An argument with its containers copied and its Futures replaced by ``FromDep``.
+
+        Raises:
+            UnhashableArgument: it contains itself, or is nested too deep.
+        """
+        try:
+            return self._frozen(value)
+        except RecursionError:
+            self.encode(value, task, parameter)  # Refuses it, and says which part.
+            raise
+
+    def _frozen(self, value: Any) -> Any:
         kind = type(value)
         if kind in (str, int, float, bool, bytes, type(None)):
             return value
         if isinstance(value, Future):
             return FromDep(self.dep(value))
+        if kind is Secret:
+            return value
         if any_registered() and (written := written_argument(value)) is not value:
             return written
-        frozen = rebuilt(value, self.freeze)
+        frozen = rebuilt(value, self._frozen)
         return Unchanged(value, self._code_hook) if frozen is value and can_change(value) else frozen
 
     def dep(self, future: Future[Any]) -> int:
@@ -115,6 +129,8 @@ class Freezer:
     def _hook(self, value: object) -> bytes | None:
         if isinstance(value, FromDep):
             return value.encoded()
+        if type(value) is Secret:
+            return tagged(b"X", encode(value.name))
         if isinstance(value, Written):
             return value.encoded()
         if isinstance(value, (FileRef, DirRef)):
@@ -172,9 +188,37 @@ def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
 
 
 def filled(value: Any, values: Sequence[Any]) -> Any:
-    """The opposite of ``freeze``: with the dependencies' values put in."""
+    """The opposite of ``Freezer.freeze``: with the values of dependencies and secrets put in."""
     if isinstance(value, FromDep):
         return values[value.index]
+    if type(value) is Secret:
+        return value.value
     if type(value) in (str, int, float, bool, bytes, type(None)):
         return value
     return rebuilt(value, lambda item: filled(item, values))
+
+
+def secrets_in(value: Any) -> tuple[str, ...]:
+    """The names of the secrets in frozen arguments."""
+    found: dict[str, None] = {}
+
+    def see(each: Any) -> Any:
+        if type(each) is Secret:
+            found[each.name] = None
+        elif isinstance(each, Unchanged):
+            rebuilt(each.value, see)
+        elif type(each) not in (str, int, float, bool, bytes, type(None), FromDep):
+            rebuilt(each, see)
+        return each
+
+    see(value)
+    return tuple(found)
+
+
+def standing_in(value: Any) -> Any:
+    """``value`` with a text for every secret, which is what the function gets."""
+    if type(value) is Secret:
+        return ""
+    if type(value) in (str, int, float, bool, bytes, type(None)) or isinstance(value, Future):
+        return value
+    return rebuilt(value, standing_in)

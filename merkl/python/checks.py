@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Union, cast, get_args, get_origin
 
 from merkl.errors import CallError, TaskFailed
+from merkl.execute.secrets import Secret
 from merkl.nodes import Future, Place, session
 from merkl.python.accept import Accepts, accepts, exact_types
+from merkl.python.advice import returns_nothing
+from merkl.python.call import standing_in
 from merkl.python.fits import fits
 from merkl.python.hints import Hints, hint_of, shown, shown_hint_of
 from merkl.workspace.refs import DirRef, FileRef
@@ -32,9 +35,10 @@ _LONGEST: Final = 80  # Characters of a value in a message.
 class Checks:
     """The checks of one task's calls and results."""
 
-    __slots__ = ("_fast", "_fitting", "_hints", "_name", "_place", "_whole")
+    __slots__ = ("_fast", "_fitting", "_hints", "_kind", "_name", "_place", "_whole")
 
-    def __init__(self, name: str, hints: Hints, place: Place, *, whole: bool) -> None:
+    def __init__(self, name: str, hints: Hints, place: Place, *, whole: bool, kind: str = "task") -> None:
+        self._kind = kind
         self._name = name
         self._hints = hints
         self._place = place
@@ -72,6 +76,8 @@ class Checks:
             value = bound[name]
             if type(value) in exact:
                 continue
+            if Secret.some:
+                value = standing_in(value)
             if isinstance(value, Future):
                 if (getattr(value.node.call, "task", None), value.output, name) not in self._fitting:
                     self._argument(name, value, place)
@@ -115,20 +121,25 @@ class Checks:
                 f"{self._name}: the argument {name!r} is {_seen(value)}, and its hint is {takes}",
                 reason=wrong.reason,
                 at=place.relative_to(root),
-                task=task,
-                hint='pass what fits or change the hint; @task(check="off") looks at no hints',
+                **{self._kind: task},
+                hint=self._hint("pass what fits or change the hint"),
             )
         inside = "" if future is value else "a Future inside "
         maker = getattr(getattr(future.node.call, "task", None), "place", None)
-        defined = f", defined at {maker.relative_to(root)}" if isinstance(maker, Place) else ""
+        if not isinstance(maker, Place) or maker.file.startswith("<"):  # A task of merkl's own.
+            maker = None
+        defined = f", defined at {maker.relative_to(root)}" if maker is not None else ""
         return CallError(
             f"{self._name}: {inside}the argument {name!r} will be {shown_hint_of(future)}, which {future.node.name} gives, "
             f"and its hint is {takes}",
             at=place.relative_to(root),
-            task=task,
+            **{self._kind: task},
             given=f"{future.node.name}, called at {future.node.place.relative_to(root)}{defined}",
-            hint='pass another Future or change one of the hints; @task(check="off") looks at no hints',
+            hint=self._hint("pass another Future or change one of the hints"),
         )
+
+    def _hint(self, what: str) -> str:
+        return what + ('; @task(check="off") looks at no hints' if self._kind == "task" else "")
 
     def result(self, result: Any) -> None:
         """Check what the function returned.
@@ -142,11 +153,14 @@ class Checks:
         wrong = _misfit(result, hint, self._whole)
         if wrong is None or any(map(_is_ours, _parts(result))):
             return
+        empty = result is None and returns_nothing(self._hints.function)
         raise TaskFailed(
             f"{self._name} returned {_seen(result)}, and its hint is {self._hints.text('return')}",
             reason=wrong.reason,
             defined=self._place,
-            hint='return what fits or change the hint; @task(check="off") looks at no hints',
+            hint=f"{self._name} ends without returning a value"
+            if empty
+            else self._hint("return what fits or change the hint"),
         )
 
 

@@ -25,7 +25,7 @@ _LONGEST: Final = 400  # Characters that are kept to be shown.
 class Freezes(Protocol):
     """What takes arguments apart and encodes them; the dependencies and files in them are its to keep."""
 
-    def freeze(self, value: Any) -> Any: ...
+    def freeze(self, value: Any, task: str, parameter: str) -> Any: ...
     def encode(self, value: object, task: str, parameter: str) -> bytes: ...
 
 
@@ -66,7 +66,7 @@ def _encoded(dep: Any, freezer: Freezes, what: str, project: Project) -> bytes:
     if isinstance(dep, Placeable):
         return _task(dep, freezer, what, project)
     try:
-        encoded = freezer.encode(freezer.freeze(dep), "", "deps")
+        encoded = freezer.encode(freezer.freeze(dep, "", "deps"), "", "deps")
     except UnhashableArgument:
         raise UnhashableArgument(
             f"{what} is {_named(dep)}, which has no stable encoding",

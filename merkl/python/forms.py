@@ -18,7 +18,7 @@ from merkl.nodes import Place, calling_place, session
 from merkl.python.code import encode_hook
 from merkl.python.foreign import Reducer
 from merkl.python.hints import Hints
-from merkl.python.outs import Outs
+from merkl.python.outs import Captured, Outs
 from merkl.python.project import Project
 from merkl.python.settings import Settings
 from merkl.store.serializers import Serializer, is_builtin, learn, learned, named
@@ -46,6 +46,13 @@ def register_serializer(serializer: Serializer | str, *kinds: object) -> None:
         )
     found = named(serializer)
     for kind in kinds:
+        if not isinstance(kind, type) and type(kind).__module__ == "builtins":
+            raise TaskError(
+                f"register_serializer takes types, and {kind!r:.80} is none",
+                hint="register_serializer(serializer, MyType)",
+                at=calling_place(),
+            )
+    for kind in kinds:
         if isinstance(kind, type):  # The class of a Merklfile that was loaded before takes its place no more.
             for old in [
                 it for it in _registered if isinstance(it, type) and type_name(it) == type_name(kind)
@@ -68,7 +75,10 @@ def label_of(serializer: Serializer) -> str:
         return serializer.name
     if version := getattr(serializer, "version", ""):
         if not isinstance(version, str):
-            raise TaskError(f"the version of the serializer {serializer.name!r} is no string: {version!r}")
+            raise TaskError(
+                f"the version of the serializer {serializer.name!r} is no string: {version!r}",
+                hint='version = "1"',
+            )
         return learn(f"{serializer.name}@{version}", serializer)
     current = session()
     project = (current.root, *current.project_modules)
@@ -165,7 +175,8 @@ def forms_of(task: Task) -> Forms:
     if settings.serializer is None and not settings.serializers and not _registered:
         return NONE
     dynamic = callable(settings.outs)
-    names = () if dynamic else tuple(task.outs.names)
+    outs_of = None if dynamic else task.outs
+    names = outs_of.result_names if isinstance(outs_of, Captured) else outs_of.names if outs_of else ()
     outs: dict[str, Labelled] = {}
     parameters: dict[str, Labelled] = {}
     for name, serializer in settings.serializers.items():
@@ -174,7 +185,8 @@ def forms_of(task: Task) -> Forms:
     default = settings.serializer
     if _registered:
         for name in names if default is None else ():
-            if name not in outs and (by_hint := _by_hint(task.hints.output(name))) is not None:
+            of = outs_of.inner(name) if isinstance(outs_of, Captured) else name
+            if name not in outs and (by_hint := _by_hint(task.hints.output(of))) is not None:
                 outs[name] = label_of(by_hint), by_hint
         for name in task.parameters:
             if name not in parameters and (by_hint := _by_hint(task.hints.parameter(name))) is not None:
@@ -244,7 +256,8 @@ def _check_accepted(serializer: Serializer, value: object, where: str) -> None:
     if accepts is not None and not accepts(value):
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise SerializationError(
-            f"the serializer {serializer.name!r} does not take a value of type {kind} {where}"
+            f"the serializer {serializer.name!r} does not take a value of type {kind} {where}",
+            hint="name another serializer, or change the value",
         )
 
 

@@ -8,16 +8,26 @@ The invariant: a hint that cannot be understood, or not yet, is ``Any``, so it n
 
 import inspect
 import os
+import re
 import types
 import typing
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from merkl.nodes import Future, inside_of
 from merkl.python import owners
+from merkl.python.items import MerklDict, MerklList
+from merkl.python.outs import Captured
 from merkl.workspace.refs import DirRef, FileRef
 
 _WRAPPERS: Final = frozenset({"Required", "NotRequired", "ReadOnly", "Final", "ClassVar"})
+# What a list or a dict fits as well: which of the two it is shows only when the task has run.
+_SIMILAR: Final[Mapping[Any, tuple[Any, tuple[Any, ...]]]] = {
+    MerklList: (Sequence, ()),
+    MerklDict: (Mapping, (str,)),
+}
+_MODULES: Final = re.compile(r"\b(typing|collections\.abc|merkl(\.\w+)+)\.")
 _DEEPEST: Final = 12  # Levels; a recursive alias has no end.
 
 
@@ -27,7 +37,7 @@ class Hints:
     A name that its module does not have yet is looked for again once the module has more names.
     """
 
-    __slots__ = ("_failed", "_known", "_names", "_namespace", "is_generator", "signature")
+    __slots__ = ("_failed", "_known", "_names", "_namespace", "function", "is_generator", "signature")
 
     def __init__(self, function: object, signature: inspect.Signature) -> None:
         inner = owners.innermost(function)
@@ -36,6 +46,7 @@ class Hints:
         self._names = _captured(inner)
         self._known: dict[str, object] = {}
         self._failed: dict[str, int] = {}  # How many names the module had then.
+        self.function = inner
         self.is_generator = inspect.isgeneratorfunction(inner) or inspect.iscoroutinefunction(inner)
 
     def parameter(self, name: str) -> object:
@@ -58,6 +69,16 @@ class Hints:
     def output(self, name: str) -> object:
         """The hint of one output: the whole result's, or the part of it that has that name."""
         return self.returned if not name else _part(self.returned, name)
+
+    def item(self, name: str, form: str) -> object:
+        """The hint of an item: what a generator yields (``form`` dict: the second of each pair), or a list has, or a dict."""
+        if not self.is_generator:
+            return self.output(name)
+        whole = self._known.get("return") or self._resolved("return", self.signature.return_annotation)
+        yielded = get_args(whole)[:1] if _is_iterable(whole) else ()
+        if form == "dict":
+            yielded = get_args(yielded[0])[1:] if yielded and get_origin(yielded[0]) is tuple else ()
+        return yielded[0] if len(yielded) == 1 else Any
 
     def understood(self, name: str) -> bool:
         """Whether a hint that was asked for could be resolved."""
@@ -102,15 +123,37 @@ def _captured(inner: object) -> dict[str, Any]:
 def hint_of(future: Future[Any]) -> object:
     """The hint that a Future carries: of its task's result, or of the part that it is."""
     place = inside_of(future.node, future.output)
-    if place is not None and future.node.output(place[0]).holds in ("", "files"):
-        return FileRef  # One file of a directory.
+    if place is not None:
+        holds = future.node.output(place[0]).holds
+        return FileRef if holds in ("", "files") else _of_item(future, place[0], holds)
     task = getattr(future.node.call, "task", None)
     hints: Hints | None = getattr(task, "hints", None)
     if hints is not None:
+        outs = getattr(future.node.call, "outs", None)
+        if isinstance(outs, Captured):
+            kind = dict(outs.streams).get(future.output)
+            if kind is not None:
+                return bytes if kind == "bytes" else str
+            return hints.output(outs.inner(future.output))
         return hints.output(future.output)
     if future.node.given is not None:
         return Any
     return _of_output(future)
+
+
+def _of_item(item: Future[Any], output: str, form: str) -> object:
+    """The hint of an item of ``output``; of what a map makes, the hint of one call."""
+    call = item.node.call
+    sample = getattr(call, "sample", None)
+    if sample is not None:
+        return hint_of(Future(sample, output))
+    hints: Hints | None = getattr(getattr(call, "task", None), "hints", None)
+    return Any if hints is None else hints.item(item.output, form)
+
+
+def _is_iterable(hint: Any) -> bool:
+    origin = get_origin(hint)
+    return isinstance(origin, type) and issubclass(origin, Iterable)
 
 
 def _of_output(future: Future[Any]) -> object:
@@ -136,6 +179,9 @@ def plain(hint: Any, depth: int = 0) -> Any:
         return Any if bound is None else plain(bound, depth + 1)
     if _is_path(hint) or origin is os.PathLike:
         return union_of((hint, FileRef, DirRef))
+    if (origin or hint) is MerklList or (origin or hint) is MerklDict:
+        like, first = _SIMILAR[origin or hint]
+        return plain(like[(*first, *(args or (Any,)))], depth + 1)
     if hint is Future or type(hint).__name__ in (
         "ParamSpec",
         "ParamSpecArgs",
@@ -211,7 +257,7 @@ def shown(hint: object) -> str:
         return hint.strip("'\"")
     if isinstance(hint, type) and get_origin(hint) is None:
         return "None" if hint is type(None) else hint.__qualname__
-    return inspect.formatannotation(hint).replace("typing.", "")
+    return _MODULES.sub("", inspect.formatannotation(hint))
 
 
 def shown_hint_of(future: Future[Any]) -> str:

@@ -30,6 +30,9 @@ class Inside:
     def made(self, node: Node, called: object = None) -> None:
         """Nodes made inside a task belong to no build."""
 
+    def begin(self, nodes: Sequence[Node]) -> None:
+        """Nothing is started: what a task calls belongs to no build."""
+
     def construct(self, construction: Construction) -> Any:
         """Pipelines are run: to make nodes needs no build."""
         return construction.run()
@@ -75,6 +78,13 @@ class Inside:
     ) -> IO[Any]:
         """Refused, as for ``evaluate``."""
         self._refuse(f"opened the result of {future.node.name}")
+
+    def metadata(self, future: Future[Any]) -> dict[str, Any]:
+        """Refused, as for ``evaluate``."""
+        self._refuse(f"asked what is recorded of {future.node.name}")
+
+    def keep_briefly(self, future: Future[Any]) -> None:
+        """Nothing is built here."""
 
     def artifact(self, future: Future[Any]) -> Artifact | None:
         """Refused, as for ``evaluate``."""

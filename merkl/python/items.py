@@ -263,7 +263,8 @@ def one_by_one(result: object, form: str, task: str) -> Iterator[tuple[str, obje
     if form == LIST:
         if isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable):
             raise TaskFailed(
-                f"{task} should return or yield the items of a list, and returned {result!r:.80}"
+                f"{task} should return or yield the items of a list, and returned {result!r:.80}",
+                hint="return a list, yield the items, or leave out outs=list",
             )
         for number, value in enumerate(result):
             yield str(number), value
@@ -271,7 +272,10 @@ def one_by_one(result: object, form: str, task: str) -> Iterator[tuple[str, obje
     known: set[str] = set()
     pairs = result.items() if isinstance(result, Mapping) else result
     if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
-        raise TaskFailed(f"{task} should return a dict, or yield pairs, and returned {result!r:.80}")
+        raise TaskFailed(
+            f"{task} should return a dict, or yield pairs, and returned {result!r:.80}",
+            hint="return a dict, yield name, value, or leave out outs=dict",
+        )
     for pair in pairs:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TaskFailed(
@@ -279,7 +283,9 @@ def one_by_one(result: object, form: str, task: str) -> Iterator[tuple[str, obje
                 hint="yield name, value",
             )
         if pair[0] in known:
-            raise TaskFailed(f"{task} yielded the name {pair[0]!r} twice")
+            raise TaskFailed(
+                f"{task} yielded the name {pair[0]!r} twice", hint="give each item a name of its own"
+            )
         known.add(pair[0])
         yield pair
 
@@ -292,7 +298,7 @@ def items(values: Any) -> Any:
     """
     if isinstance(values, Mapping) or not isinstance(values, Sequence) or isinstance(values, str | bytes):
         raise TaskFailed(
-            f"a task is mapped over a Future whose value is a {type(values).__name__}, which is no list",
-            hint="@task(outs=dict) makes a dict whose values a task can be mapped over",
+            f"a task is mapped over a Future whose value is of type {type(values).__name__}, which is no list",
+            hint="let the task that makes it return a list, or for a dict declare it @task(outs=dict)",
         )
     return values

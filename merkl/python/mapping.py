@@ -20,6 +20,7 @@ from merkl.nodes import (
     Part,
     Session,
     calling_place,
+    evaluating,
     item_name,
     items_form,
     make_node,
@@ -27,7 +28,9 @@ from merkl.nodes import (
     using,
     with_deps,
 )
+from merkl.python.outs import futures_of
 from merkl.resources import Needs
+from merkl.store.caches import OwnCache
 
 _ANY: Final = "<each>"  # Stands for the name of an item.
 
@@ -60,9 +63,24 @@ class Mapped:
         return False
 
     @property
+    def eager(self) -> bool:
+        """Whether work on the items begins at the call."""
+        return bool(self.sample.call.eager)
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """None: only the calls for the items get them."""
+        return ()
+
+    @property
     def needs(self) -> Needs:
         """Nothing, for the same reason."""
         return ()
+
+    @property
+    def own(self) -> OwnCache | None:
+        """What the calls for its items ask for besides the store."""
+        return getattr(self.sample.call, "own", None)
 
     @property
     def subject(self) -> str:
@@ -115,6 +133,7 @@ def mapped(task: Any, items: Any, shared: Mapping[str, Any], apart: Callable[[An
     if not isinstance(items, Future):
         raise CallError(
             f"{task.name}.map takes a list, a dict, or the Future of one, and got {items!r:.80}",
+            hint=f"{task.name}.map([item, …]); for one item, {task.name}(item)",
             at=calling_place(),
         )
     place = calling_place()
@@ -137,7 +156,10 @@ def mapped(task: Any, items: Any, shared: Mapping[str, Any], apart: Callable[[An
         cache=sample.cache,
     )
     session().made(node)
-    return _as_shaped(made, node)
+    if task.settings.eager or evaluating():
+        session().begin([node])
+    call: Any = sample.call
+    return futures_of(node, call.outs)
 
 
 class _Unheard:
@@ -152,17 +174,13 @@ class _Unheard:
     def made(self, node: Node, called: tuple[Sequence[Any], Mapping[str, Any]] | None = None) -> None:
         """Tell nobody."""
 
+    def begin(self, nodes: Sequence[Node]) -> None:
+        """Start nothing."""
+
 
 def _node_of(made: Any) -> Node:
-    futures = made if isinstance(made, tuple) else made.values() if isinstance(made, dict) else (made,)
-    node: Node = next(iter(futures)).node
+    # The first of them; the result of one whose streams are captured may be many.
+    while not isinstance(made, Future):
+        made = next(iter(made.values() if isinstance(made, dict) else made))
+    node: Node = made.node
     return node
-
-
-def _as_shaped(made: Any, node: Node) -> Any:
-    """The Futures of ``node`` in the shape of those of one call."""
-    if isinstance(made, tuple):
-        return tuple(Future[Any](node, one.output) for one in made)
-    if isinstance(made, dict):
-        return {name: Future[Any](node, one.output) for name, one in made.items()}
-    return Future[Any](node, made.output)

@@ -37,8 +37,14 @@ def read(path: FileRef) -> Any:
 
 
 @task(version="1", check="off")
-def file_of(path: FileRef | DirRef) -> FileRef | DirRef:
-    """The file or directory itself."""
+def file_of(path: FileRef) -> FileRef:
+    """The file itself."""
+    return path
+
+
+@task(version="1", check="off")
+def dir_of(path: DirRef) -> DirRef:
+    """The directory itself."""
     return path
 
 
@@ -62,7 +68,9 @@ def path_future(path: PathLike) -> Future[Any]:
         InputMissing: it is not there.
     """
     source = session().source(path)
-    future: Future[Any] = file_of((DirRef if source.kind == "dir" else FileRef)(source.path))
+    future: Future[Any] = (
+        dir_of(DirRef(source.path)) if source.kind == "dir" else file_of(FileRef(source.path))
+    )
     return future
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any, AnyStr, BinaryIO, Final, Generic, Literal, TypeAlias
 from blake3 import blake3
 
 from merkl.digest import Digest
-from merkl.errors import TaskError, TaskFailed
+from merkl.errors import OutputTypeError, TaskError, TaskFailed
 from merkl.execute.workplace import Staged
 from merkl.nodes import calling_place
 
@@ -88,7 +88,15 @@ class FileObjectWriteFuture(Generic[AnyStr]):
 
     def write(self, data: AnyStr, /) -> int:
         """Write some more."""
-        written: int = self._file.write(data)
+        try:
+            written: int = self._file.write(data)
+        except TypeError:
+            wants, other = ("bytes", "w") if "b" in self.mode else ("text", "wb")
+            raise OutputTypeError(
+                f"merkl_open({self.mode!r}) takes {wants}, and got {type(data).__name__}",
+                hint=f"mode={other!r} takes {'text' if other == 'w' else 'bytes'}",
+                at=calling_place(),
+            ) from None
         return written
 
     def writelines(self, lines: Iterable[AnyStr], /) -> None:
@@ -205,7 +213,7 @@ def merkl_open(
             hint='mode="wb" for bytes, "w" for text; future.open("rb") reads',
             at=calling_place(),
         )
-    if ext and (not ext.startswith(".") or "/" in ext or "\0" in ext):
+    if ext and (not isinstance(ext, str) or not ext.startswith(".") or "/" in ext or "\0" in ext):
         raise TaskError(
             f"ext is an extension with its dot, and {ext!r} is none", hint='ext=".bin"', at=calling_place()
         )

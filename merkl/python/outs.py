@@ -8,12 +8,14 @@ import inspect
 import opcode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from merkl.errors import TaskOutsError
 from merkl.nodes import Future, Node, Place
 from merkl.python.directories import taken_apart
 from merkl.workspace.refs import DirRef
+
+RESULT: Final = "result"  # What the result of a task is called, where its streams are outputs too.
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,75 @@ class Named:
     names: tuple[str, ...]
 
 
-Outs: TypeAlias = One | Many | Named
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The outputs of a task whose streams are captured: those of ``result``, and a value for each stream."""
+
+    result: "One | Many | Named"
+    streams: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all, the streams last."""
+        return (*self.result_names, *(name for name, _ in self.streams))
+
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """Those of the result: it has none of its own where it is one value."""
+        return (RESULT,) if isinstance(self.result, One) else self.result.names
+
+    def inner(self, output: str) -> str:
+        """What an output of the result is called in a task without streams."""
+        return "" if isinstance(self.result, One) else output
+
+
+Outs: TypeAlias = One | Many | Named | Captured
+
+
+class WithStdout(NamedTuple):
+    """What a call returns with ``capture="stdout"``."""
+
+    result: Any
+    stdout: Future[Any]
+
+
+class WithStderr(NamedTuple):
+    """What a call returns with ``capture="stderr"``."""
+
+    result: Any
+    stderr: Future[Any]
+
+
+class WithStreams(NamedTuple):
+    """What a call returns with ``capture=("stdout", "stderr")``."""
+
+    result: Any
+    stdout: Future[Any]
+    stderr: Future[Any]
+
+
+_WITH_STREAMS: Final[dict[tuple[str, ...], Callable[..., Any]]] = {
+    ("stdout",): WithStdout,
+    ("stderr",): WithStderr,
+    ("stdout", "stderr"): WithStreams,
+}
+
+
+def with_streams(outs: Outs, streams: tuple[tuple[str, str], ...], task: str, at: Place) -> Captured:
+    """The outputs of a task whose streams are outputs too.
+
+    Raises:
+        TaskOutsError: one has the name of a stream.
+    """
+    assert not isinstance(outs, Captured)
+    for name, _ in streams:
+        if name in outs.names:
+            raise TaskOutsError(
+                f"{task} has an output {name!r}, which is what capture= calls its {name}",
+                hint="give the output another name",
+                at=at,
+            )
+    return Captured(outs, streams)
 
 
 def declared_outs(outs: object, task: str) -> Outs:
@@ -55,7 +125,10 @@ def declared_outs(outs: object, task: str) -> Outs:
             if not isinstance(name, str) or not name:
                 raise TaskOutsError(f"{task}: outs names are strings, and {name!r} is none")
         if len(set(outs)) < len(outs):
-            raise TaskOutsError(f"{task}: a name stands twice in outs={list(outs)!r}")
+            raise TaskOutsError(
+                f"{task}: a name stands twice in outs={list(outs)!r}",
+                hint="give each output a name of its own",
+            )
         return Named(tuple(outs))
     raise TaskOutsError(
         f"{task}: outs={outs!r} is neither a number nor a list of names",
@@ -106,6 +179,12 @@ def called_outs(
             hint="it is called with the arguments of the call, where a Future has no value yet",
             at=at,
         ) from error
+    if isinstance(said, Future):
+        raise TaskOutsError(
+            f"{task}: what outs= returned cannot be: a Future, which is no number before it has run",
+            hint="pass the task a plain value, or call .eval() on the Future",
+            at=at,
+        )
     try:
         return declared_outs(list(said) if isinstance(said, (dict, Iterator)) else said, task)
     except TaskOutsError as error:
@@ -185,6 +264,8 @@ def _describe(outs: Outs) -> str:
     match outs:
         case One():
             return "one value"
+        case Captured(result):
+            return _describe(result)
         case Many(names):
             return f"a tuple of {len(names)}"
         case Named(names):
@@ -195,8 +276,17 @@ def futures_of(node: Node, outs: Outs) -> Any:
     """The Futures of a call, in the shape that ``outs`` says."""
     if isinstance(outs, One):  # Nearly all are, and ``Future[Any]`` would take ten times as long to make.
         return Future(node)
-    futures: list[Future[Any]] = [Future(node, name) for name in outs.names]
+    if isinstance(outs, Captured):
+        inside = [Future[Any](node, name) for name in outs.result_names]
+        streams = {name: Future[Any](node, name) for name, _ in outs.streams}
+        return _WITH_STREAMS[tuple(streams)](result=_shaped(outs.result, inside), **streams)
+    return _shaped(outs, [Future[Any](node, name) for name in outs.names])
+
+
+def _shaped(outs: One | Many | Named, futures: list[Future[Any]]) -> Any:
     match outs:
+        case One():
+            return futures[0]
         case Many():
             return tuple(futures)
         case Named(names):
@@ -210,19 +300,26 @@ def split_result(result: object, outs: Outs, task: str) -> Mapping[str, object]:
         TaskOutsError: it does not have the shape that ``outs`` says.
     """
     match outs:
+        case Captured():
+            inside = split_result(result, outs.result, task)
+            return dict(zip(outs.result_names, inside.values(), strict=True))
         case One():
             return {"": result}
         case Many(names):
             if isinstance(result, (tuple, list)) and len(result) == len(names):
                 return dict(zip(names, result, strict=True))
-            raise TaskOutsError(f"{task} should return {len(names)} values, and returned {_seen(result)}")
+            raise TaskOutsError(
+                f"{task} should return {len(names)} values, and returned {_seen(result)}",
+                hint=f"return a tuple of {len(names)}, or say otherwise: @task(outs=…)",
+            )
         case Named(names):
             if isinstance(result, DirRef):
                 return taken_apart(result, names, task)
             if isinstance(result, Mapping) and set(result) == set(names):
                 return {name: result[name] for name in names}
             raise TaskOutsError(
-                f"{task} should return a dict of {', '.join(names)}, and returned {_seen(result)}"
+                f"{task} should return a dict of {', '.join(names)}, and returned {_seen(result)}",
+                hint="return a dict with these names, or say otherwise: @task(outs=…)",
             )
 
 

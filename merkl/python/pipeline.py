@@ -11,16 +11,17 @@ import inspect
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar, overload
 
 from merkl.digest import Key, key_of
-from merkl.errors import CallError, InputMissing, TaskError, UnhashableArgument
+from merkl.errors import InputMissing, TaskError, UnhashableArgument, did_you_mean
 from merkl.nodes import Future, Place, Placeable, calling_place, session
 from merkl.python.call import Freezer, rebuilt
 from merkl.python.code import code_of, encode_hook
 from merkl.python.project import Project
 from merkl.python.task import by_value
+from merkl.python.unfit import unfit
+from merkl.tracebacks import trim
 
 if TYPE_CHECKING:  # Imported with the first call.
     from merkl.python.checks import Checks
@@ -93,7 +94,9 @@ class Pipeline(Placeable, Generic[P, R]):
         from merkl.python.checks import Checks
         from merkl.python.hints import Hints
 
-        return Checks(self.name, Hints(self.function, self.signature), self.place, whole=False)
+        return Checks(
+            self.name, Hints(self.function, self.signature), self.place, whole=False, kind="pipeline"
+        )
 
     @overload
     def __call__(self: "Pipeline[P, Never]", *args: P.args, **kwargs: P.kwargs) -> Any: ...  # Without a hint.
@@ -111,19 +114,15 @@ class Pipeline(Placeable, Generic[P, R]):
         try:
             return session().construct(self._construction(args, kwargs))
         except Exception as error:
-            error.__traceback__ = _without_ours(error.__traceback__)
+            trim(error)
             raise
 
     def _construction(self, args: Any, kwargs: Any) -> Construction:
         place = calling_place()
         try:
             bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise CallError(
-                f"{self.name} was called with arguments it does not take: {error}",
-                signature=f"{self.name}{self.signature}",
-                at=place,
-            ) from None
+        except TypeError:
+            raise unfit(self.name, self.signature, args, kwargs, at=place, defined=self.place) from None
         bound.apply_defaults()
         self._checks.call(bound.arguments, place)
         if not self.cache:
@@ -134,7 +133,7 @@ class Pipeline(Placeable, Generic[P, R]):
         try:
             code = code_of(self.function, project)
             encoded = [
-                (name, freezer.encode(freezer.freeze(value), self.name, name))
+                (name, freezer.encode(freezer.freeze(value, self.name, name), self.name, name))
                 for name, value in (*bound.arguments.items(), *(("deps", dep) for dep in self.deps))
             ]
         except (UnhashableArgument, InputMissing, TaskError) as error:
@@ -142,7 +141,10 @@ class Pipeline(Placeable, Generic[P, R]):
         inputs = [dep.future for dep in freezer.deps]
         named = [(bytes(each.node.key), each.output) for each in inputs]
         files = [(str.__str__(each.path), each.kind, bytes(each.digest)) for each in freezer.sources]
-        key = key_of("pipeline", FORMAT, self.name, bytes(code.digest), encoded, named, files)
+        try:
+            key = key_of("pipeline", FORMAT, self.name, bytes(code.digest), encoded, named, files)
+        except UnhashableArgument:  # All of it is plain and flat: it is the stack that has no room.
+            raise RecursionError from None
         return Construction(self, bound, place, key, "", tuple(inputs))
 
     def __reduce__(self) -> Any:
@@ -182,24 +184,6 @@ def _futures_in(yielded: Any, pipeline: Pipeline[Any, Any]) -> list[Future[Any]]
     return found
 
 
-_OURS: Final = __file__.rpartition("python")[0]
-
-
-def _without_ours(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without merkl's own frames below the first, unless it ends there with what is no error of the user's."""
-    kept: list[TracebackType] = []
-    while trace is not None:
-        kept.append(trace)
-        trace = trace.tb_next
-    users = [each for each in kept[1:] if not each.tb_frame.f_code.co_filename.startswith(_OURS)]
-    if not users:
-        return kept[0] if kept else None
-    made: TracebackType | None = None
-    for each in reversed([kept[0], *users]):
-        made = TracebackType(made, each.tb_frame, each.tb_lasti, each.tb_lineno)
-    return made
-
-
 @overload
 def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
 @overload
@@ -209,7 +193,12 @@ def pipeline(
 
 
 def pipeline(
-    function: Callable[..., Any] | None = None, /, *, deps: Sequence[object] = (), cache: bool = True
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    deps: Sequence[object] = (),
+    cache: bool = True,
+    **unknown: object,
 ) -> Any:
     """Make a pipeline of a function that calls tasks; bare, or with options.
 
@@ -222,9 +211,14 @@ def pipeline(
         cache: False runs the function whenever it is called.
 
     Raises:
-        TaskError: this is no function.
+        TaskError: this is no function, or there is no such option.
     """
     place = calling_place()
+    for name in unknown:
+        hint = did_you_mean(
+            name, ["deps", "cache"], "it takes deps=[…] and cache=; others are options of @task"
+        )
+        raise TaskError(f"@pipeline has no option {name!r}", hint=hint, at=place)
     if isinstance(deps, (str, bytes)) or not isinstance(cache, bool):
         raise TaskError("@pipeline takes deps=[…] and cache=True or False", at=place)
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from merkl.errors import TaskFailed
 from merkl.execute.workplace import Staged
+from merkl.workspace.paths import reserved
 from merkl.workspace.refs import DirRef, FileRef
 
 _LONGEST: Final = 200  # Bytes of a name; file systems allow 255.
@@ -67,7 +68,14 @@ def stage_reference(
     source = _absolute(ref)
     is_dir = isinstance(ref, DirRef)
     if not (os.path.isdir(source) if is_dir else os.path.isfile(source)):
-        raise TaskFailed(f"{task} returned {ref!r}, and there is no such {'directory' if is_dir else 'file'}")
+        hint = "write it before it is returned; a path is relative to the project's directory"
+        if os.path.exists(source):
+            hint = (
+                "it is a file: return FileRef(path)" if is_dir else "it is a directory: return DirRef(path)"
+            )
+        raise TaskFailed(
+            f"{task} returned {ref!r}, and there is no such {'directory' if is_dir else 'file'}", hint=hint
+        )
     filename = os.path.basename(source) if isinstance(ref, DirRef) else os.fsencode(ref.kept_name)
     folder = places.stage + b"/" + staging_name(output)
     target = os.path.join(places.root, folder, filename)
@@ -77,12 +85,19 @@ def stage_reference(
     if own and source not in shared and not os.path.islink(source):
         os.rename(source, target)
     elif is_dir:
-        shutil.copytree(os.fsdecode(source), os.fsdecode(target), symlinks=True)
+        # One from outside as it would be as an input; the project's own has the staging directory in it.
+        leave_out = None if own else _reserved
+        shutil.copytree(os.fsdecode(source), os.fsdecode(target), symlinks=True, ignore=leave_out)
     else:
         shutil.copyfile(source, target)
     remove = source if ref.rm_after_caching and not own else None
     path, name = folder + b"/" + filename, os.fsdecode(filename)
     return Staged(output, "dir" if is_dir else "file", name, path=path, executable=executable, remove=remove)
+
+
+def _reserved(_: str, names: list[str]) -> list[str]:
+    """Which names belong to merkl or to version control."""
+    return [name for name in names if reserved(os.fsencode(name))]
 
 
 def _absolute(ref: FileRef | DirRef) -> bytes:

@@ -8,6 +8,7 @@ The invariant: a call gets all it needs in its ``CallSpec``, so running it inlin
 import contextlib
 import importlib
 import io
+import json
 import os
 import pickle
 import sys
@@ -20,15 +21,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 from merkl.digest import Digest, encode
 from merkl.errors import MerklError, SerializationError, TaskFailed
 from merkl.execute.workplace import Staged
-from merkl.nodes import Artifact, using
+from merkl.nodes import Artifact, Future, using
 from merkl.python import sources
 from merkl.python.call import filled
+from merkl.python.capture import staged_streams, streamed
 from merkl.python.code import code_of, module_label
 from merkl.python.forms import Labelled, unpacked
 from merkl.python.inside import Inside
 from merkl.python.items import Items, is_index, path_in_view, read_index, seen
+from merkl.python.noting import SAID, said
 from merkl.python.opened import FileObjectWriteFuture, OpenedFiles, opened_files
-from merkl.python.outs import Outs, split_result
+from merkl.python.outs import Captured, Outs, split_result
 from merkl.python.project import Project
 from merkl.python.references import is_own, shared_paths, stage_reference, staging_name
 from merkl.python.spill import Spill
@@ -100,22 +103,28 @@ def run_call(spec: CallSpec) -> bytes:
     before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp), None
     inside = Inside(os.fsdecode(spec.root), spec.modules, task.name)
     opened = OpenedFiles(task.name, spec.root, spec.stage)
-    token = opened_files.set(opened)
+    token, noting = opened_files.set(opened), said.set({})
     try:
         with using(inside):
             outs = spec.outs or task.outs
             if isinstance(outs, Items):
                 staged = [_itemised(spec, task, outs, arguments)]
             else:
-                result = _applied(spec, task, arguments)
+                streams = outs.streams if isinstance(outs, Captured) else ()
+                with streamed(streams, spec.root, spec.stage):
+                    result = _applied(spec, task, arguments)
                 if task.checks is not None:
                     task.checks.result(result)
                 outputs = (
                     split_result(result, outs, task.name) if spec.outs else task.split(result, arguments)
                 )
                 staged = _stage_all(spec, task.name, outputs, together=task.settings.together)
+                staged += staged_streams(streams, spec.root, spec.stage)
+            if (noted := said.get()) and task.settings.cache_metadata:
+                staged.append(Staged(SAID, "value", data=json.dumps(noted).encode()))
     finally:
         opened_files.reset(token)
+        said.reset(noting)
         opened.close()
         tempfile.tempdir = None
         if before is None:
@@ -362,7 +371,13 @@ def _module_of(thing: object) -> str:
 
 
 def _refuse_lost_files(spec: CallSpec, task: str, value: object, depth: int) -> None:
-    """A file that the task names inside another value, such as a list, would be gone with its TMPDIR."""
+    """A file that the task names inside another value, such as a list, would be gone with its TMPDIR; and a Future has no
+    value here."""
+    if isinstance(value, Future):
+        raise TaskFailed(
+            f"{task} returned {value!r}, and a task cannot return Futures: what they need would not be in its key",
+            hint=f"call {value.node.name}.function(…) in it, or pass it the Future as an argument",
+        )
     if isinstance(value, FileObjectWriteFuture):
         raise TaskFailed(
             f"{task} returned a file of merkl_open inside another value, where it cannot be an output",

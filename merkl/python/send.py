@@ -17,9 +17,11 @@ from typing import Any, Final, cast
 from merkl.errors import MerklError, SerializationError, TaskError, TaskFailed
 from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Returned, WorkerDied
 from merkl.execute.meaning import exit_meaning
+from merkl.execute.secrets import make_private
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python import sources
+from merkl.python.advice import advice, silent
 from merkl.python.call import FromDep
 from merkl.python.code import module_label
 from merkl.python.forms import packed
@@ -83,6 +85,8 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
             at=node.place,
             hint="make what cannot be pickled inside the function, or in a module that it imports",
         ) from error
+    if call.secrets:
+        make_private(os.path.join(place.root, place.log))
     return CallJob(
         payload=payload,
         log=os.path.join(place.root, place.log),
@@ -229,8 +233,12 @@ def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
                 error.details.setdefault("at", node.place)
                 raise error
             last = trace.strip().splitlines()[-1] if trace.strip() else repr(error)
+            nothing = "NoneType" in last and silent(
+                (dep.future.node for dep in node.deps), os.fsdecode(place.root)
+            )
             raise TaskFailed(
                 f"{call.task_name} raised {_short(last)}", task=label, at=node.place,
+                hint=nothing or advice(error),
                 traceback="\n".join(map(_short, trace.rstrip().splitlines())),
                 output=_tail(place) or None, log=os.fsdecode(place.log),
             ) from error  # fmt: skip

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from merkl.errors import TaskError, did_you_mean
+from merkl.errors import TaskError, TaskOutsError, did_you_mean
 from merkl.nodes import Place, calling_place
+from merkl.python.capture import CaptureOption, capture_of
 from merkl.python.code import HashMode
 from merkl.python.extras import deps_of
 from merkl.resources import USUAL, Needs, needs_of, nice_of, retries_of, seconds_of
+from merkl.store.caches import BaseCache, OwnCache
 from merkl.store.serializers import Serializer, named
 
 OutsOption: TypeAlias = (
@@ -37,7 +39,12 @@ class OtherOptions(TypedDict, total=False):
     hash_mode: HashMode
     strict_source: bool
     check: Literal["all", "first", "off"]
-    cache: bool
+    cache: bool | BaseCache | None
+    cache_args: bool | None
+    cache_metadata: bool
+    cache_in_memory: bool
+    cache_interrupted: bool
+    eager: bool
     portable: bool
     timeout: float | None
     retries: int
@@ -52,13 +59,18 @@ class TaskOptions(OtherOptions, total=False):
     """What ``@task`` takes."""
 
     outs: OutsOption
+    capture: CaptureOption | None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of one Python task.  ``outs`` None means: as the return statements say."""
+    """The options of one Python task.
+
+    ``outs`` None means: as the return statements say; ``cache_args`` None: of the arguments, plain values are recorded.
+    """
 
     outs: object = None
+    capture: tuple[tuple[str, str], ...] = ()
     together: bool = False
     version: str = ""
     hash_key: str = ""
@@ -69,6 +81,11 @@ class Settings:
     strict_source: bool = False
     check: Literal["all", "first", "off"] = "first"
     cache: bool = True
+    own: OwnCache | None = None
+    cache_args: bool | None = None
+    cache_metadata: bool = True
+    cache_interrupted: bool = False
+    eager: bool = False
     portable: bool = True
     timeout: float | None = None
     retries: int = 0
@@ -109,7 +126,11 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
         made["version"] = made.pop("code_version")
     readers: dict[str, Callable[[Any], Any]] = {
         "deps": deps_of,
+        "capture": capture_of,
         "interactive": bool,
+        "eager": bool,
+        "cache_interrupted": bool,
+        "cache_metadata": bool,
         "together": bool,
         "retries": retries_of,
         "nice": nice_of,
@@ -124,6 +145,7 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
         made["timeout"] = seconds_of("timeout", made["timeout"])
     if "resources" in options:
         made["needs"] = needs_of(options["resources"])
+    made |= _cache_of(made.pop("cache", True), made.pop("cache_in_memory", False))
     settings = Settings(**made)
     _check(settings)
     return settings
@@ -133,12 +155,27 @@ def _check(settings: Settings) -> None:
     for name, value in (("version", settings.version), ("hash_key", settings.hash_key)):
         if not isinstance(value, str):
             raise TaskError(f"{name} is a string, not {value!r}", at=calling_place(), hint=f'{name}="1"')
-    if not isinstance(settings.hash_mode, HashMode):
-        raise TaskError(f"hash_mode is one of {', '.join(HashMode.__members__)}, not {settings.hash_mode!r}")
+    mode: object = settings.hash_mode
+    if not isinstance(mode, HashMode):
+        modes = ", ".join(f"HashMode.{name}" for name in HashMode.__members__)
+        raise TaskError(f"hash_mode is one of {modes}, not {mode!r:.80}", at=calling_place())
     if settings.check not in ("all", "first", "off"):
         raise TaskError(
             f"check is 'all', 'first' or 'off', not {settings.check!r}",
             hint='of a list, "first" looks at the first item',
+            at=calling_place(),
+        )
+    if settings.capture and (settings.interactive or settings.together):
+        why = "together=True: a stream is kept by itself"
+        if settings.interactive:
+            why = "interactive=True: what it prints goes to the terminal"
+        raise TaskOutsError(
+            f"capture= does not go with {why}", hint="leave out one of them", at=calling_place()
+        )
+    if settings.cache_args not in (True, False, None):
+        raise TaskError(
+            f"cache_args is True or False, not {settings.cache_args!r:.60}",
+            hint="True records all of the arguments that JSON can say, False none of them",
             at=calling_place(),
         )
     if settings.interactive and settings.timeout is not None:
@@ -147,12 +184,37 @@ def _check(settings: Settings) -> None:
             hint="leave out timeout=, or interactive=True",
             at=calling_place(),
         )
+    if settings.interactive and settings.eager:
+        raise TaskError(
+            "an interactive task has the terminal to itself, and cannot be started while others have it",
+            hint="leave out eager=, or interactive=True",
+            at=calling_place(),
+        )
     if settings.interactive and settings.nice:
         raise TaskError(
             "an interactive Python task runs inside merkl, which nice= would slow down for good",
             hint="leave out nice=, or interactive=True",
             at=calling_place(),
         )
+
+
+def _cache_of(cache: object, in_memory: object) -> dict[str, Any]:
+    """What ``cache`` and ``cache_in_memory`` mean: whether results are kept, and where besides the store."""
+    if isinstance(cache, type) and issubclass(cache, BaseCache):
+        raise TaskError(
+            f"cache is a cache, and {cache.__name__} is a class of them",
+            hint=f"cache={cache.__name__}(…)",
+            at=calling_place(),
+        )
+    if cache is not None and not isinstance(cache, bool | BaseCache):
+        raise TaskError(
+            f"cache is True, False, None or a cache, not {cache!r:.60}",
+            hint="class MyCache(merkl.BaseCache), with get and add; docs/python.md has one",
+            at=calling_place(),
+        )
+    own = cache if isinstance(cache, BaseCache) else None
+    made = OwnCache(own, in_memory=bool(in_memory)) if own is not None or in_memory else None
+    return {"cache": own is not None or bool(cache), "own": made}
 
 
 def _serializers_of(given: object) -> dict[str, Serializer]:

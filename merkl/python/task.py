@@ -9,13 +9,14 @@ The invariant: a call's key depends only on what the function can see through it
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, ParamSpec, TypeVar, Unpack, overload
 
 from merkl.config import system_name
 from merkl.digest import Digest, encode, tagged
-from merkl.errors import CallError, TaskError, TaskOutsError
+from merkl.errors import TaskError, TaskOutsError
+from merkl.execute.secrets import Secret
 from merkl.nodes import (
     Future,
     Output,
@@ -23,11 +24,13 @@ from merkl.nodes import (
     Place,
     Placeable,
     calling_place,
+    evaluating,
     make_node,
     session,
 )
 from merkl.python.binder import Binder, binder_of
-from merkl.python.call import Freezer, FromDep
+from merkl.python.call import Freezer, FromDep, secrets_in
+from merkl.python.capture import CaptureOption
 from merkl.python.code import code_of, definition_of, encode_hook, holds, watch_of
 from merkl.python.directories import outputs_of
 from merkl.python.extras import encoded_deps, shown_deps
@@ -35,6 +38,7 @@ from merkl.python.forms import Forms, forms_of
 from merkl.python.items import Items, declared_items, items, list_of_names
 from merkl.python.mapping import mapped
 from merkl.python.outs import (
+    Captured,
     Outs,
     called_outs,
     check_outs_callable,
@@ -43,12 +47,15 @@ from merkl.python.outs import (
     futures_of,
     may_disagree,
     split_result,
+    with_streams,
 )
 from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.python.settings import OtherOptions, OutsOption, Settings, TaskOptions, check_ignored, settings_of
+from merkl.python.unfit import unfit
 from merkl.python.versions import versions_of
 from merkl.resources import Needs
+from merkl.store.caches import OwnCache
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # Imported with the first call.
@@ -107,9 +114,24 @@ class PythonCall:
         return self.task.settings.interactive
 
     @property
+    def eager(self) -> bool:
+        """Whether it is started when it is called."""
+        return self.task.settings.eager
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The environment variables whose values it gets and nobody is to see."""
+        return secrets_in(self.values) if Secret.some else ()
+
+    @property
     def needs(self) -> Needs:
         """What it takes of the machine's resources."""
         return self.task.settings.needs
+
+    @property
+    def own(self) -> OwnCache | None:
+        """What it asks for besides the project's store."""
+        return self.task.settings.own
 
     def parts(self) -> list[Part]:
         """Code, version, arguments and extra dependencies."""
@@ -153,6 +175,12 @@ class PythonTask(Placeable, Generic[P, R]):
         self._outs: Outs | None = declared_items(settings.outs, function, self.name)
         if self._outs is None:
             self._outs = self._defined_outs()
+        elif settings.capture:
+            raise TaskOutsError(
+                f"{self.name} makes many items, which are there before it has ended, so capture= has no streams of it",
+                hint="let a task that returns one value print, or read its log: merkl log",
+                at=place,
+            )
         if settings.ignore_args:
             check_ignored(settings, self.signature, self.name, place)
 
@@ -166,9 +194,15 @@ class PythonTask(Placeable, Generic[P, R]):
             check_outs_callable(outs, self.signature, self.name, self.place)
             return None
         if outs is not None:
-            return declared_outs(outs, self.name)
+            return self._with_streams(declared_outs(outs, self.name))
         # Whose statements cannot disagree is not looked at before it is called.
-        return deduced_outs(definition_of(self.function), self.name) if may_disagree(self.function) else None
+        if not may_disagree(self.function):
+            return None
+        return self._with_streams(deduced_outs(definition_of(self.function), self.name))
+
+    def _with_streams(self, outs: Outs) -> Outs:
+        streams = self.settings.capture
+        return outs if not streams else with_streams(outs, streams, self.name, self.place)
 
     @property
     def signature(self) -> inspect.Signature:
@@ -192,8 +226,12 @@ class PythonTask(Placeable, Generic[P, R]):
                     at=self.place,
                 )
             if inspect.isasyncgenfunction(self.function) or inspect.iscoroutinefunction(self.function):
-                raise TaskError(f"{self.name} is a coroutine, which a task cannot be", at=self.place)
-            self._outs = deduced_outs(definition_of(self.function), self.name)
+                raise TaskError(
+                    f"{self.name} is a coroutine, which a task cannot be",
+                    hint="write `def`, and asyncio.run(…) in it",
+                    at=self.place,
+                )
+            self._outs = self._with_streams(deduced_outs(definition_of(self.function), self.name))
         return self._outs
 
     @functools.cached_property
@@ -277,6 +315,8 @@ class PythonTask(Placeable, Generic[P, R]):
             cache=self.settings.cache,
         )
         current.made(node)
+        if self.settings.eager or evaluating():
+            current.begin([node])
         return futures_of(node, outs)
 
     def map(self, items: Any, /, **shared: Any) -> Any:
@@ -357,21 +397,13 @@ class PythonTask(Placeable, Generic[P, R]):
         if not callable(self.settings.outs) or isinstance(self.settings.outs, type):
             return self.outs
         bound = self._bind(args, kwargs, place)
-        return called_outs(self.settings.outs, self.signature, bound, self.name, place)
+        return self._with_streams(called_outs(self.settings.outs, self.signature, bound, self.name, place))
 
     def _bind(self, args: Any, kwargs: Any, place: Place) -> dict[str, Any]:
         try:
             bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            passed = ", ".join(
-                [*(_shown(a, 30) for a in args), *(f"{k}={_shown(v, 30)}" for k, v in kwargs.items())]
-            )
-            raise CallError(
-                f"{self.name} was called with arguments it does not take: {error}",
-                signature=f"{self.name}{self.signature}",
-                passed=f"({passed})",
-                at=place,
-            ) from None
+        except TypeError:
+            raise unfit(self.name, self.signature, args, kwargs, at=place, defined=self.place) from None
         bound.apply_defaults()
         return dict(bound.arguments)
 
@@ -459,6 +491,8 @@ def _rest(extra: list[Any], outs: Outs, settings: Settings) -> bytes:
     """The encoding of what follows the arguments in a key."""
     names = list_of_names(outs)
     shape = encode(("together", names) if settings.together else names)
+    if isinstance(outs, Captured):
+        shape = encode(("capture", list(outs.streams), list(outs.result.names)))
     return encode(extra) + shape + encode("" if settings.portable else system_name())
 
 
@@ -489,11 +523,18 @@ def _outputs(outs: Outs, task: PythonTask[Any, Any]) -> tuple[Output, ...]:
     together = task.settings.together
     if isinstance(outs, Items) and not together:
         return (Output("", "value", holds=outs.form),)
+    if isinstance(outs, Captured):
+        streams = [Output(name, "value") for name, _ in outs.streams]
+        made = outputs_of(outs.result_names, task.function, together=together, task=task.name)
+        return (*made, *streams)
     return outputs_of(outs.names, task.function, together=together, task=task.name)
 
 
 def _shown(value: object, most: int = 10_000) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # An int of many digits has none, and a class may do anything.
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -502,7 +543,7 @@ def _subject(bound: Mapping[str, Any]) -> str:
     for value in bound.values():
         if isinstance(value, (FileRef, DirRef)):
             return str(value)
-    plain = [f"{n}={v!r}" for n, v in bound.items() if isinstance(v, (str, int, float, bool))]
+    plain = [f"{n}={_shown(v)}" for n, v in bound.items() if isinstance(v, (str, int, float, bool))]
     text = ", ".join(plain)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
@@ -531,6 +572,10 @@ def task(  # type: ignore[overload-overlap]
 ) -> "Callable[[Callable[P, R]], NamedOutputs[P, R]]": ...
 @overload
 def task(
+    *, capture: CaptureOption, outs: OutsOption = ..., **options: Unpack[OtherOptions]
+) -> "Callable[[Callable[P, R]], AnyOutputs[P, R]]": ...
+@overload
+def task(
     *, outs: OutsOption, **options: Unpack[OtherOptions]
 ) -> "Callable[[Callable[P, R]], AnyOutputs[P, R]]": ...
 @overload
@@ -546,7 +591,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     dict literal with string keys a dict) or from ``outs``; a generator makes a list of items; ``together`` keeps many outputs
     in one place.  ``version`` replaces the code in the key; ``deps`` adds to it what merkl cannot see, ``auto_pip_versions``
     the versions of the installed packages that it reaches.  ``check`` says how much of a value is compared with its type
-    hint.  ``cache=False`` runs it once in every build that reaches it.  ``interactive`` gives it the terminal, alone.
+    hint.  ``eager`` starts each call in another process when it is made.  ``cache=False`` runs it once in every build that reaches it; ``cache_interrupted`` keeps
+    what it returned after Ctrl-C, too.  ``capture`` makes its streams outputs beside the result.  ``interactive`` gives it the terminal, alone.
     ``nice`` and ``resources`` are what it takes of the machine; they are not in the key.
 
     Raises:

@@ -38,6 +38,7 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ``pulled``       ``path state bytes saved``, and of a path that was left ``error hint details exit_code``; from ``pull``, and
                  from ``build --pull`` before ``start``
 ``pushed``       likewise; for results of tasks ``results`` (how many) instead of ``path`` and ``saved``
+``migrate``      ``path task before old new refused hint``; from ``migrate`` only
 ``track``        ``path change kind digest size moved gitignore``; from ``track`` and ``untrack`` only
 ``result``       ``value``: what a function returned; a file is ``{"path": …}``, what JSON has no way to say ``{"repr": …}``; from ``run`` only
 ``change``       ``version`` 1, ``round changed``: a build of ``watch`` begins, because of these paths

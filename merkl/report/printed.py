@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
-from merkl.bash.secrets import secrets_of
 from merkl.bash.task import BashCall
 from merkl.digest import Key
 from merkl.events import Started
+from merkl.execute.secrets import secrets_of
 from merkl.report.color import Paint
 from merkl.report.tail import Tail
 from merkl.report.words import harmless, one_line

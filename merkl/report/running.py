@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from merkl import events
-from merkl.bash.secrets import secret_names, secrets_of
 from merkl.digest import Key
 from merkl.events import Event, Reporter
+from merkl.execute.secrets import secret_names, secrets_of
 from merkl.report.tail import Tail
 from merkl.store.builds import live_builds
 

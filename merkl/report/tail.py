@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from merkl.bash.secrets import Veil
+from merkl.execute.secrets import Veil
 from merkl.report.words import size
 
 _AT_ONCE: Final = 1 << 16  # bytes

@@ -13,7 +13,7 @@ from typing import Any, Final
 from merkl.snapshot.answer import STATE, Stamp, full_stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB, by_user, is_import
 from merkl.snapshot.files import WRITING, from_machine, original_stat, stat, told, whole_path, written
-from merkl.snapshot.recording import MACHINE, Recording, active, is_device, own
+from merkl.snapshot.recording import MACHINE, Recording, active, is_device, own, packed
 
 _EFFECTS: Final = {
     **dict.fromkeys(
@@ -121,7 +121,7 @@ def _see_database(recording: Recording, path: Any) -> None:
             found: Stamp = full_stamp(original_stat(name))
         except OSError as error:
             found = error.errno or 0
-        recording.files.setdefault(name, found)
+        recording.files.setdefault(name, packed(found))
         recording.kept.add(name)
 
 

@@ -10,9 +10,9 @@ import posix
 from collections.abc import Callable
 from typing import Any, Final
 
-from merkl.snapshot.answer import Stamp, full_stamp, kind_stamp
+from merkl.snapshot.answer import full_stamp, kind_stamp
 from merkl.snapshot.asker import IN_SITES, asks_for_times, by_user, is_import
-from merkl.snapshot.recording import MACHINE, Recording, active
+from merkl.snapshot.recording import MACHINE, Packed, Recording, active, packed
 
 WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 original_stat: Final = posix.stat
@@ -34,11 +34,11 @@ def _see(path: Any, dir_fd: int | None, follow: bool, found: os.stat_result | in
             recording.spoil("a path below an open directory was looked at")
         return
     if isinstance(found, int):
-        stamp: Stamp = found
+        stamp: Packed = found
     elif found.st_mode & 0o170000 == 0o040000 and not asks_for_times():
         stamp = kind_stamp(found)
     else:
-        stamp = full_stamp(found)
+        stamp = packed(full_stamp(found))
     looked = recording.files if follow else recording.links
     if looked.setdefault(where, stamp) != stamp:
         recording.look(where, stamp, looked)

@@ -25,7 +25,7 @@ from merkl.snapshot.answer import (
     name_of,
 )
 from merkl.snapshot.asker import SITES
-from merkl.snapshot.recording import Recording, own
+from merkl.snapshot.recording import Packed, Recording, own, unpacked
 
 _TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
@@ -123,12 +123,13 @@ def _of_store(path: str, stored: str) -> bool:
     ) or f"{path}/" == stored
 
 
-def _sorted(looked: dict[str, Stamp], root: str, store: str, kept: set[str]) -> list[Looked]:
+def _sorted(looked: dict[str, Packed], root: str, store: str, kept: set[str]) -> list[Looked]:
     """Paths in the project relative to it, in an order in which neighbours come together; of merkl's and Python's own files
     only those in ``kept``."""
     inside, stored = root.rstrip("/") + "/", store.rstrip("/") + "/"
     found: list[Looked] = []
-    for path, stamp in sorted(looked.items()):
+    for path in sorted(looked):
+        stamp = unpacked(looked[path])
         if (_of_store(path, stored) or own(path)) and path not in kept:
             continue
         if path == f"{inside}{STATE}" and not isinstance(stamp, int):

@@ -4,6 +4,7 @@ It decides which files count, and holds the one recording that goes on in this p
 """
 
 import posix
+import struct
 import time
 from typing import Any, Final
 
@@ -21,14 +22,29 @@ UNASKED: Final = (
 )  # fmt: skip
 
 
+# A file's stamp as bytes: as a tuple it would take three times the memory, and there may be as many as outputs.
+_FULL: Final = struct.Struct("=IQQQqq")
+Packed = bytes | Stamp
+
+
+def packed(stamp: Packed) -> Packed:
+    """A stamp as it is kept."""
+    return _FULL.pack(*stamp) if isinstance(stamp, tuple) and len(stamp) == 6 else stamp
+
+
+def unpacked(stamp: Packed) -> Stamp:
+    """The opposite of ``packed``."""
+    return _FULL.unpack(stamp) if isinstance(stamp, bytes) else stamp
+
+
 class Recording:
     """What was looked at.  Paths are absolute; ``spoiled`` says why there can be no snapshot, or is empty."""
 
     def __init__(self, request: tuple[Any, ...]) -> None:
         self.request = request  # As it is before anything is run, since that may change ``sys.path``.
         self.began = time.monotonic()
-        self.files: dict[str, Stamp] = {}  # By following links.
-        self.links: dict[str, Stamp] = {}  # Without.
+        self.files: dict[str, Packed] = {}  # By following links.
+        self.links: dict[str, Packed] = {}  # Without.
         self.kept: set[str] = set()  # Those of merkl's own files that count.
         self.listed: dict[
             str, bool
@@ -46,15 +62,16 @@ class Recording:
         """There can be no snapshot; the first reason is kept."""
         self.spoiled = self.spoiled or why
 
-    def look(self, path: str, stamp: Stamp, looked: dict[str, Stamp]) -> None:
+    def look(self, path: str, found: Packed, looked: dict[str, Packed]) -> None:
         """Remember what was found at a path; once something else than before, it cannot be said what decided."""
-        before = looked.setdefault(path, stamp)
+        known = looked.setdefault(path, packed(found))
+        before, stamp = unpacked(known), unpacked(found)
         if before == stamp:
             return
         if isinstance(before, tuple) and isinstance(stamp, tuple) and len(before) != len(stamp):
             longer = max(before, stamp, key=len)  # Of a directory, once its kind and once what is in it.
             if longer[:3] == min(before, stamp, key=len):
-                looked[path] = longer
+                looked[path] = packed(longer)
                 return
         if not own(path):
             self.spoil(f"{path} changed meanwhile")

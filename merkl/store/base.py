@@ -6,13 +6,16 @@ The invariant every implementation keeps: blobs are stored before the record tha
 but a record never promises bytes that were not written; and the first record of a key wins.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from merkl.digest import Digest, Key
 from merkl.events import Note
 from merkl.nodes import Artifact
+
+_NOTHING: Final[Mapping[str, Any]] = {}  # One for all: there may be as many records as tasks.
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,29 @@ class Record:
     log: Digest | None = None
     exit_code: int = 0
     discovered: Discovered | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     dependencies: Sequence[Any] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     builder: str = ""
+
+    @property
+    def merkle_hash(self) -> str:
+        """The key it was made for, in hexadecimal: ``Future.hash``."""
+        return self.key.hex()
+
+    @property
+    def arguments_hash(self) -> str:
+        """The digest of the arguments as they are recorded: equal ones have equal hashes."""
+        return _hash_of(dict(self.arguments))
+
+    @property
+    def dependencies_hash(self) -> str:
+        """The digest of the dependencies, and of what each of them really was."""
+        return _hash_of([list(self.dependencies), [digest.hex() for digest in self.inputs]])
+
+
+def _hash_of(value: object) -> str:
+    return Digest.of(json.dumps(value, sort_keys=True, default=repr, separators=(",", ":")).encode()).hex()
 
 
 class MerkleStore(Protocol):

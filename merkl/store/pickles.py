@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from merkl.config import MERKLFILE
 from merkl.errors import SerializationError
+from merkl.nodes import Future
 
 PROTOCOL: Final = 5  # Part of the form's meaning.
 _HINT: Final = "return plain data (numbers, text, lists, dicts, arrays), or a FileRef to a file it wrote"
@@ -77,6 +78,11 @@ class _Pickler(pickle.Pickler):
         self.named: dict[int, Any] = {}
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Future):
+            raise SerializationError(
+                f"a result cannot hold a Future, and {obj!r} is one",
+                hint="call one task with the Future of the other, or let a @pipeline return Futures",
+            )
         found = obj if hasattr(obj, "__qualname__") else type(obj)
         self.named.setdefault(id(found), found)
         module = getattr(found, "__module__", None)
@@ -113,6 +119,8 @@ def _unstorable(module: str) -> str:
 def _refusal(module: str, name: str, why: str) -> SerializationError:
     return SerializationError(
         f"a value needs {name}, which is defined in {why}, and would not come back as the same",
-        hint=f"define {name} in a module of the project and import it, or return plain data",
+        hint="return plain data, or what is defined at the top of a module"
+        if "<" in name
+        else f"define {name} in a module of the project and import it, or return plain data",
         module=module,
     )

@@ -84,6 +84,12 @@ class WrappedSerializer:
     ) -> None:
         if (wrap is None) != (unwrap is None):
             raise TaskError(f"the serializer {name!r} has only one of wrap and unwrap", hint="give both")
+        if isinstance(extensions, str):
+            raise TaskError(
+                f"extensions is a list, not {extensions!r}",
+                hint=f"extensions=[{extensions!r}]",
+                serializer=name,
+            )
         self.inner = named(inner)
         self.name = name
         self.extensions = tuple(extensions)
@@ -144,7 +150,9 @@ def named(serializer: object) -> Serializer:
     ):
         raise TaskError(
             f"a serializer has a name, dump(value, file) and load(file), and {serializer!r:.80} does not",
-            hint="pass an object, or one of the names " + ", ".join(_BUILTIN),
+            hint=f"pass an object, such as {serializer.__name__}()"
+            if isinstance(serializer, type)
+            else "pass an object, or one of the names " + ", ".join(_BUILTIN),
         )
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise TaskError(

@@ -272,6 +272,12 @@ def test_a_name_that_cannot_be_run_says_which_can(steps, word, message):
     assert (done.code, done.err) == (2, message)
 
 
+def test_what_a_module_imported_from_typing_is_not_offered(steps):
+    (steps.root / "typed.py").write_text("from typing import Literal, Optional\n\n\ndef f(): ...\n")
+
+    assert steps("run", "typed.nothing").err == "no function 'nothing' in typed\n  hint: it has f\n"
+
+
 def test_without_a_name_those_there_are_are_listed(steps):
     assert steps("run").err == (
         "run takes the name of a function\n"
@@ -302,9 +308,10 @@ def test_wrong_arguments_in_a_pipeline_in_a_pipeline_are_one_short_message(steps
 
     assert done.code == 2
     assert done.err == (
-        "train was called with arguments it does not take: too many positional arguments\n"
+        "train takes 1 argument, and got 3\n"
         "  signature: train(data)\n"
         "  passed: (1, 2, 3)\n"
+        "  defined: deep.py:4\n"
         "  at:\n"
         "    deep.py:16, in outer\n"
         "      return inner(n)\n"

@@ -450,7 +450,7 @@ def test_records_say_what_ran_with_which_arguments(project: Any) -> None:
     }
     connection.close()
 
-    assert rows["say"][0]["word"] == "'hello'"
+    assert rows["say"][0]["word"] == "hello"
     assert [dependency["task"] for dependency in rows["join"][1]] == ["say"]
 
 

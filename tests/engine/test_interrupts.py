@@ -1,4 +1,7 @@
-"""Signals: what a build does when it is told to stop, and what the next one finds."""
+"""Signals: what a build does when it is told to stop, and what the next one finds.
+
+Tasks that catch Ctrl-C and return are in test_interrupted_results.py.
+"""
 
 import json
 import os
@@ -28,15 +31,6 @@ SLOW = """
         note("sleeping")
         time.sleep(300)
 
-    @task
-    def catches(n):
-        note("sleeping")
-        try:
-            time.sleep(300)
-        except KeyboardInterrupt:
-            return f"caught {n}"
-        return "slept"
-
     @target
     def both():
         slow() > "slow.txt"
@@ -51,11 +45,6 @@ SLOW = """
     @target
     def stubborn():
         deaf() > "deaf.txt"
-
-    @target
-    def caught():
-        one = catches(1) > "caught.txt"
-        quick(one) > "after.txt"
 """
 
 
@@ -158,26 +147,6 @@ def test_a_terminated_build_leaves_no_process(
 
     assert process.returncode == 130
     assert none_left(project)
-
-
-@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
-def test_a_task_that_catches_the_interrupt_serves_this_build_and_no_other(project: Any, jobs: str) -> None:
-    project.merklfile(SLOW)
-    process = project.popen("build", "--json", jobs, "caught")
-    wait_for(written(project, "sleeping.*"), process)
-
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-
-    assert process.returncode == 0, out + err
-    assert project.read("caught.txt") == "caught 1" and project.read("after.txt") == "caught 1\n"
-
-    for path in project.path.glob("sleeping.*"):
-        path.unlink()
-    again = project.popen("build", jobs, "caught")
-    wait_for(written(project, "sleeping.*"), again)  # It runs again: the result was not kept.
-    again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=30)
 
 
 def test_after_an_interrupt_the_next_build_goes_on_where_it_was(project: Any) -> None:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from merkl.bash.secrets import Veil
+from merkl.execute.secrets import Veil
 
 FULL = bool(os.environ.get("MERKL_FULL"))
 

@@ -191,7 +191,10 @@ touch = bash_task("touch {out_file_arg('made')}")
         (lambda: doubles(double(1)), "doubles was called with a Future"),
         (lambda: doubles("abc"), "takes a list of items, or another iterable in a fixed order, not a str"),
         (lambda: doubles({1, 2}), "not a set"),
-        (lambda: batch(good)(nothing), "not a function: has its single task no @task?"),
+        (lambda: doubles(), "takes a list of items"),
+        (lambda: doubles([1], 2), "takes its items, in one list, by position, and everything else by name"),
+        (lambda: doubles(ns=[1]), "takes its items, in one list, by position"),
+        (lambda: batch(good)(nothing), "takes a task, and good is a plain function"),
         (lambda: adds([(1, 2), 3]), "item 1 of adds is 3, and not a tuple of 2: a, b"),
     ],
 )
@@ -201,5 +204,5 @@ def test_a_misuse_is_refused_where_it_is_written(session, declare, says):
 
 
 def test_other_arguments_have_to_fit(session):
-    with pytest.raises(CallError, match="unexpected keyword argument 'speed'"):
+    with pytest.raises(CallError, match="doubles has no parameter 'speed'"):
         doubles([1], speed=2)

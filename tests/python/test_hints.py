@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, NewType, Optional, Protocol, TypedD
 
 import pytest
 
-from merkl import DirRef, FileRef, Future, bash_task, pipeline, task
+from merkl import DirRef, FileRef, Future, MerklDict, MerklList, bash_task, pipeline, task
 from merkl.errors import CallError, TaskError
 from merkl.nodes import using
 from merkl.python.checks import Checks
@@ -172,6 +172,55 @@ def test_a_named_tuple_gives_each_part_its_own() -> None:
     hints = Checks("pair", made := _hints(pair), _PLACE, whole=False) and made
 
     assert [hints.output("0"), hints.output("1"), hints.output("2")] == [int, str, Any]
+
+
+@task
+def words(text: str) -> Iterator[str]:
+    yield from text.split()
+
+
+@task(outs=dict)
+def sizes(text: str) -> Iterator[tuple[str, int]]:
+    yield from ((word, len(word)) for word in text.split())
+
+
+@task(outs=list)
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@task
+def upper(word: str) -> str:
+    return word.upper()
+
+
+@task
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+@task
+def added(each: MerklList[int], named: MerklDict[int] | None = None) -> int:
+    return sum(each)
+
+
+def test_an_item_has_the_hint_of_what_its_list_is_made_of(calls: None) -> None:
+    texts = upper.map(upper.map(words("a b")))
+    for refused in (
+        lambda: doubled(words("a b")[0]),
+        lambda: doubled.map(words("a b")),
+        lambda: doubled.map(texts),
+        lambda: doubled(texts[1]),
+        lambda: doubled(numbers(2)[0]) | upper,
+        lambda: upper.map(sizes("a b")),
+        lambda: upper(sizes("a b")["a"]),
+    ):
+        with pytest.raises(CallError, match=r"will be (str|int), which .* gives, and its hint is (str|int)"):
+            refused()
+    doubled.map(sizes("a b"))
+    added(numbers(2))
+    added(doubled.map(numbers(2)), named=doubled.map(sizes("a b")))
+    added([1, 2])
 
 
 def test_a_future_that_does_not_fit_names_both_sides_and_both_places(calls: None) -> None:

@@ -199,7 +199,7 @@ def all():
     )
     assert evaluated(inside, text) == (["values", "items", "double", "double", "double.map"], [6, 2])
     inside.merklfile(text.replace("[3, 1]", "dict(a=1)"))
-    assert "mapped over a Future whose value is a dict" in inside.merkl("build", "-j1", code=1).stderr
+    assert "mapped over a Future whose value is of type dict" in inside.merkl("build", "-j1", code=1).stderr
 
 
 def test_items_and_results_can_be_files(inside):

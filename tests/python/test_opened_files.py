@@ -9,10 +9,10 @@ import numpy
 import pytest
 
 import merkl
-from merkl import FileObjectReadFuture, merkl_open, path_future, read_future, task, write_future
+from merkl import FileObjectReadFuture, FileRef, merkl_open, path_future, read_future, task, write_future
 from merkl.engine.build import Quiet, build, evaluate
 from merkl.engine.select import select
-from merkl.errors import FutureAccessError, InputMissing, TaskError, TaskFailed
+from merkl.errors import CallError, FutureAccessError, InputMissing, TaskError, TaskFailed
 from merkl.nodes import using
 from merkl.python.opened import OpenedFiles, opened_files
 
@@ -302,6 +302,14 @@ def test_a_file_of_the_project_as_a_future(script: Any) -> None:
     assert Path(path_future("folder/one.txt").eval()).read_text() == "1"
     assert path_future("folder/one.txt").eval().name == "one.txt"
     assert names(path_future("folder")).eval() == ["one.txt"]
+
+    @task(version="1")
+    def size(path: FileRef) -> int:
+        return len(Path(path).read_text())
+
+    assert size(path_future("folder/one.txt")).eval() == size(path_future("folder")["one.txt"]).eval() == 1
+    with pytest.raises(CallError, match="will be DirRef, which dir_of gives, and its hint is FileRef"):
+        size(path_future("folder"))
     assert Path("folder/one.txt").read_text() == "1"
     write_future(read_future("folder/one.txt"), "two.txt").eval()
     assert Path("two.txt").read_text() == "1"

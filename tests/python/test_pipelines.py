@@ -476,8 +476,8 @@ def test_what_follows_a_failure_that_was_yielded_does_not_start(inside: Any) -> 
         ("return bad(n)", "the pipeline bad calls itself with the same arguments"),
         ("return bad(n + 1)", "pipelines call each other too deep, from outer"),
         ("yield 3", "the pipeline bad yields 3, and not a Future"),
-        ("return echo(1, 2, 3)", "echo was called with arguments it does not take"),
-        ("return bad(1, 2)", "bad was called with arguments it does not take"),
+        ("return echo(1, 2, 3)", "echo takes 1 argument, and got 3"),
+        ("return bad(1, 2)", "bad takes 1 argument, and got 2"),
     ],
 )
 def test_an_error_in_a_pipeline_in_a_pipeline_is_told_in_the_users_own_lines(

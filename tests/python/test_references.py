@@ -187,3 +187,24 @@ def test_a_directory_goes_too_and_a_link_and_what_no_record_keeps_stay(inside: A
     assert inside.read("named") == inside.read("each-time") == "c"
     assert inside.read("other/b") == inside.read("linked/b") == "b"
     assert [note for note in notes if note.endswith("link is left where it is: it is a link, or merkl's own")]
+
+
+def test_the_project_itself_is_a_directory_without_what_is_merkls(inside: Any) -> None:
+    inside.merklfile("""
+        import os
+
+        from merkl import path_future
+
+        @task
+        def names(directory):
+            return sorted(os.listdir(directory))
+
+        @target(default=True)
+        def all():
+            names(path_future(".")) > "build/names.json"
+    """)
+    (inside.path / ".git").mkdir()
+    inside.write("a.txt", "a")
+    inside.build("-j1")
+    made = inside.read("build/names.json")
+    assert '"a.txt"' in made and ".merkl" not in made and ".git" not in made

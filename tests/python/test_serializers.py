@@ -180,10 +180,13 @@ def test_each_output_and_argument_can_have_its_own(inside: Any) -> None:
         ("serializers='json'", "serializers is a dict"),
         ("serializer='jsn'", "there is no serializer 'jsn'"),
         ("serializer=json", "has a name, dump(value, file) and load(file)"),
+        ("serializer=Named", "pass an object, such as Named()"),
         ("serializer=Named('json')", "is the name of a serializer of merkl's"),
         ("serializer=Named('a b')", "is of letters, digits"),
         ("serializer=Named('odd')", "has no version, and what it is made of has no encoding"),
         ("serializer=WrappedSerializer('json', name='w', wrap=str)", "only one of wrap and unwrap"),
+        ("serializer=WrappedSerializer('json', name='w', extensions='.gz')", "extensions is a list"),
+        ("serializer=register_serializer('json', 3)", "takes types, and 3 is none"),
         ("serializers={'y': 'npy'}", "'npy' does not take a value of type int as a result"),
     ],
 )

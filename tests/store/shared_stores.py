@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from merkl.store.base import ContentStore, MerkleStore, Shared, Store
+from merkl.store.cached import CacheStore
+from merkl.store.caches import CombinedCache, MemoryCache, SqliteCache
 from merkl.store.combined import Combined
 from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
@@ -25,6 +27,16 @@ def remote(where: Path) -> Remote:
 def local(where: Path) -> LocalStore:
     """A store of this machine."""
     return LocalStore(where / "store")
+
+
+def cache(_: Path) -> CacheStore:
+    """The smallest cache that a project can bring along."""
+    return CacheStore(MemoryCache())
+
+
+def two_caches(where: Path) -> CacheStore:
+    """One for records, another for contents."""
+    return CacheStore(CombinedCache(merkle=SqliteCache(where / "c.db"), content=MemoryCache()))
 
 
 SINGLE: dict[str, Make] = {"memory": lambda _: MemoryStore(), "local": local, "remote": remote}
@@ -78,4 +90,6 @@ THREE: dict[str, Callable[[Path], Layered]] = {
 }
 LAYERED = TWO | THREE
 STORES: dict[str, Callable[[Path], Store]] = {**UPPER, **LAYERED}
-SHARED: dict[str, Make] = {**SINGLE, **COMBINED, **LAYERED}
+CACHES: dict[str, Make] = {"cache": cache, "two caches": two_caches}
+OVER_CACHES: dict[str, Callable[[Path], Layered]] = {"local over a cache": _layered(local, cache)}
+SHARED: dict[str, Make] = {**SINGLE, **COMBINED, **LAYERED, **CACHES, **OVER_CACHES}

@@ -27,6 +27,7 @@ TASK_OPTIONS: Final[Mapping[str, Kind]] = {
     "portable": "flag",
     "literal": "flag",
     "interactive": "flag",
+    "eager": "flag",
     "nice": "number",
     "resources": "amounts",
 }

@@ -1,0 +1,250 @@
+"""Secrets: those that are arguments, those of a call, and texts without them.
+
+It decides what counts as a secret's trace.  The invariant: no text that went through here holds a value, or a line of a
+value of several lines, as it is or as a shell, Python or JSON would quote it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from merkl.errors import MerklError, TaskError, TaskFailed
+from merkl.nodes import Call, Node, calling_place
+
+VARIABLE: Final = "MERKL_SECRET_"  # Before the name, in the environment that a command starts with.
+SHOWN: Final = b"***"
+_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_LONG_LINE: Final = 8  # Bytes; a shorter line of a longer secret says little and occurs by chance.
+_CHUNK: Final = 1 << 20
+_META: Final = re.compile(rb"[^A-Za-z0-9_@%+=:,./\x80-\xff-]")  # What ``printf %q`` puts a backslash before.
+
+
+class Secret:
+    """An argument of a Python task that is an environment variable of the process that builds.
+
+    The function gets its value as a str; all else, keys and messages included, knows only its name.
+
+    Raises:
+        TaskError: no variable can have that name.
+    """
+
+    __slots__ = ("name",)
+
+    some: ClassVar[bool] = (
+        False  # Whether there ever was one in this process: else nobody need look for them.
+    )
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise TaskError(
+                f"Secret takes the name of an environment variable, not {name!r:.30}",
+                hint='Secret("TOKEN"), and export TOKEN=… where merkl is started',
+                at=calling_place(),
+            )
+        self.name: Final = name
+        Secret.some = True
+
+    @property
+    def value(self) -> str:
+        """What the variable holds here.
+
+        Raises:
+            TaskFailed: it is not set.
+        """
+        found = os.environ.get(self.name)
+        if found is None:
+            raise _unset(self.name, "the task")
+        return found
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Secret, (self.name,)
+
+
+def _unset(name: str, task: str) -> TaskFailed:
+    return TaskFailed(
+        f"{task} needs the secret {name}, which is not in the environment", hint=f"export {name}=…"
+    )
+
+
+def require_secrets(nodes: Iterable[Node], environ: Mapping[bytes, bytes], root: str) -> None:
+    """See that the secrets which are arguments are there.
+
+    Raises:
+        TaskFailed: one is not set.
+    """
+    if not Secret.some:
+        return
+    for node in nodes:
+        for name in node.call.secrets:
+            if name.encode() not in environ:
+                error = _unset(name, node.name)
+                error.details["at"] = node.place.relative_to(root)
+                raise error
+
+
+def secret_told(node: Node) -> TaskFailed:
+    """The error for a task whose result holds a secret."""
+    return TaskFailed(
+        f"{node.name} returned the value of a secret ({', '.join(node.call.secrets)}), which would stay in the store",
+        hint="return what was made with it, not the secret itself",
+        at=node.place,
+    )
+
+
+def secret_names(call: Call) -> Sequence[str]:
+    """The variables that a call takes secrets from."""
+    return call.secrets
+
+
+def secrets_of(call: Call, environ: Mapping[bytes, bytes]) -> list[bytes]:
+    """What must not be shown of a call's secrets, the longest first."""
+    found: set[bytes] = set()
+    for name in secret_names(call):
+        value = environ.get(name.encode(), b"")
+        lines = value.splitlines()
+        found |= {value, value.rstrip(b"\r\n")}
+        if len(lines) > 1:
+            found |= {line for line in lines if len(line) >= _LONG_LINE}
+    found |= {form for value in list(found) for form in _quoted(value)}
+    return sorted(found - {b""}, key=lambda secret: (-len(secret), secret))
+
+
+def _quoted(value: bytes) -> Iterator[bytes]:
+    """How ``set -x``, ``printf %q``, ``repr`` and JSON write a value that has quotes or the like in it, without the quotes."""
+    if value.isalnum():
+        return
+    yield value.replace(b"'", b"'\\''")
+    yield _META.sub(rb"\\\g<0>", value)
+    text = value.decode("utf-8", "surrogateescape")
+    for written in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]):
+        plain = written.encode("utf-8", "surrogateescape")
+        yield plain
+        yield plain.replace(b'\\"', b'"').replace(b"'", b"\\'")  # And in ``$'…'``.
+
+
+def without(data: bytes, secrets: list[bytes]) -> bytes:
+    """``data`` with ``***`` for every secret."""
+    for secret in secrets:
+        data = data.replace(secret, SHOWN)
+    return data
+
+
+def text_without(text: str, secrets: list[bytes]) -> str:
+    """The same for text, in which bytes that are no text may stand as surrogates."""
+    if not secrets:
+        return text
+    return without(text.encode("utf-8", "surrogateescape"), secrets).decode("utf-8", "surrogateescape")
+
+
+def hide_in_error(error: MerklError, secrets: list[bytes]) -> None:
+    """Take secrets out of all the texts of an error, and let go of the one it comes from, which may hold others."""
+    if not secrets:
+        return
+    error.headline, error.hint = text_without(error.headline, secrets), text_without(error.hint, secrets)
+    error.args = (error.headline,)
+    for name, value in error.details.items():
+        if isinstance(value, str):
+            error.details[name] = text_without(value, secrets)
+    error.__cause__ = error.__context__ = None
+
+
+def make_private(path: bytes) -> None:
+    """Let nobody else read what is printed before the secrets are taken out of it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+class Veil:
+    """Bytes that come in pieces, without secrets.  What may be the beginning of one is held back until more has come."""
+
+    __slots__ = ("_held", "_pattern", "_secrets")
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = secrets
+        self._pattern = re.compile(b"|".join(map(re.escape, secrets)))  # The longest first.
+        self._held = b""
+
+    def take(self, data: bytes) -> bytes:
+        """What can be shown now."""
+        if not self._secrets:
+            return data
+        data = self._held + data
+        cut = self._begun(data)
+        shown, at = [], 0
+        for match in self._pattern.finditer(data):
+            if match.start() >= cut:
+                break
+            shown += [data[at : match.start()], SHOWN]
+            at = match.end()
+        cut = max(at, cut)
+        self._held = data[cut:]
+        return b"".join([*shown, data[at:cut]])
+
+    def rest(self) -> bytes:
+        """What was held back, now that no more comes."""
+        data, self._held = self._held, b""
+        return self._pattern.sub(SHOWN, data) if self._secrets else data
+
+    def _begun(self, data: bytes) -> int:
+        """Where the first secret begins of which ``data`` has only a part; its end if there is none."""
+        first = len(data)
+        for secret in self._secrets:
+            at = data.find(secret[:1], max(0, len(data) - len(secret) + 1))
+            while 0 <= at < first:
+                if secret.startswith(data[at:]):
+                    first = at
+                at = data.find(secret[:1], at + 1)
+        return first
+
+
+def hide_in_file(path: bytes, secrets: list[bytes]) -> None:
+    """Rewrite a file without secrets; a missing one is left missing."""
+    if not secrets:
+        return
+    veil = Veil(secrets)
+    try:
+        with open(path, "rb") as source, open(path + b".hidden", "wb") as target:
+            while chunk := source.read(_CHUNK):
+                target.write(veil.take(chunk))
+            target.write(veil.rest())
+    except FileNotFoundError:
+        return
+    os.replace(path + b".hidden", path)
+
+
+def told_by_file(path: bytes, secrets: Sequence[bytes]) -> bool:
+    """Whether a file, or one in a directory, holds a secret; a short one may stand anywhere by chance, and does not count."""
+    long = [secret for secret in secrets if len(secret) >= _LONG_LINE]
+    if not long:
+        return False
+    if os.path.isdir(path) and not os.path.islink(path):
+        with os.scandir(path) as entries:
+            return any(told_by_file(entry.path, long) for entry in entries)
+    if not os.path.isfile(path):
+        return False
+    overlap, before = max(map(len, long)) - 1, b""
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            if told(before + chunk, long):
+                return True
+            before = chunk[-overlap:]
+    return False
+
+
+def told(data: bytes, secrets: Sequence[bytes]) -> bool:
+    """Whether ``data`` holds a secret, in the same sense."""
+    return any(len(secret) >= _LONG_LINE and secret in data for secret in secrets)
