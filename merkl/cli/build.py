@@ -17,7 +17,7 @@ from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.project import Project
 from merkl.engine.request import plan, would_place
-from merkl.errors import UsageError
+from merkl.errors import OutputTypeError, TaskOutsError, UsageError
 from merkl.events import BuildDone
 from merkl.report.json import planned
 from merkl.report.words import duration, one_line, plural
@@ -136,7 +136,9 @@ def exit_code(done: BuildDone) -> int:
         return 130
     if not done.failed:
         return 0
-    codes = {getattr(error, "exit_code", 1) for error in done.errors}
+    # A task that ran and returned or wrote what it should not has failed, as one that raised.
+    ran = TaskOutsError, OutputTypeError
+    codes = {1 if isinstance(error, ran) else getattr(error, "exit_code", 1) for error in done.errors}
     return codes.pop() if len(codes) == 1 else 1
 
 

@@ -29,7 +29,7 @@ def command(context: click.Context, words: tuple[str, ...], yes: bool) -> int:
     A task that was renamed or moved, or whose code says the same otherwise, has another key, and so would run.  For each
     output with a sidecar, of TARGETs or else of all targets, the result that the sidecar names is filed under the
     present key, and the sidecar written anew.  What differs from its sidecar is left alone.  The record says from which
-    key it came, and when.  Nothing is run.
+    key it came, and when.  No task is run.  This loads the Merklfile, and so runs its code.
     """
     options = options_of(context)
     with project_of(options) as project:

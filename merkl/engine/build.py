@@ -144,6 +144,7 @@ def build(
                 remember(project, everything, selection.placements, planned)
             finally:
                 executor.close()
+                schedule.let_go()
                 attempts.close()
                 workspace.close()
         if not needs_bytes and feed is None:  # With these a program or a pipeline goes on.

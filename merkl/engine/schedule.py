@@ -35,7 +35,7 @@ from merkl.execute.base import Ended, Executor, Exited, Job, Raised, Returned, W
 from merkl.nodes import Node, Place
 from merkl.python.task import PythonCall
 from merkl.resources import USUAL, Needs
-from merkl.store.base import Record
+from merkl.store.base import Record, RunLock
 
 if TYPE_CHECKING:  # Only with a remote.
     from merkl.engine.pushing import Pushing
@@ -121,6 +121,7 @@ class Schedule:
         self.shares = shares
         self.waiting = WaitingSteps(judge, shares)
         self._tries: dict[Key, int] = {}
+        self._locks: set[RunLock] = set()  # Those of what was started.
         self._held: list[tuple[Step, Key]] = []  # Run by another build; looked at again every POLL seconds.
         self._told: set[Key] = set()
         self._told_of_started = False
@@ -343,8 +344,10 @@ class Schedule:
         if lock is None:
             self._hold(step)
             return
+        self._locks.add(lock)
         record = self._answer(step)
         if record is not None:
+            self._locks.discard(lock)
             lock.release()
             self.judge.answered_elsewhere(step, record)
             self._settle()
@@ -353,6 +356,7 @@ class Schedule:
         try:
             attempt = self.attempts.open(node, self.judge.inputs(node), step.content, number, lock)
         except MerklError as error:
+            self._locks.discard(lock)
             lock.release()
             self._fail(step, error, 0.0, "")
             return
@@ -543,8 +547,16 @@ class Schedule:
 
     def _unlock(self, attempt: Attempt) -> None:
         if attempt.lock is not None:
+            self._locks.discard(attempt.lock)
             attempt.lock.release()
             attempt.lock = None
+
+    def let_go(self) -> None:
+        """Release what is locked still, as after an error nobody expected: who waits for it would wait for ever."""
+        for attempt in list(self.running.values()):
+            self._unlock(attempt)
+        while self._locks:
+            self._locks.pop().release()
 
     def _give_back(self, attempt: Attempt) -> None:
         if attempt.grant is not None:

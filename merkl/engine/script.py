@@ -6,12 +6,16 @@ It decides which directory is the project.
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from merkl.config import find_root, load_config
-from merkl.engine.build import evaluate
+from merkl.engine.build import Quiet, evaluate
 from merkl.engine.eager import Begun
 from merkl.engine.pipelines import Pipelines
 from merkl.engine.project import Project
+from merkl.events import Event, Saved
+from merkl.nodes import Future
 from merkl.python import sources
 from merkl.python.project import INSTALLED, STANDARD_LIBRARY
 from merkl.python.project import Project as CodeProject
@@ -29,9 +33,24 @@ def script_session() -> Project:
         with contextlib.suppress(OSError):  # Where it may not be made, the store says so.
             os.makedirs(state, exist_ok=True)  # Now it is found, and not named again.
     project = Project(load_config(root), base=os.getcwd())
-    project.builder, project.make_pipelines, project.make_begun = evaluate, Pipelines, Begun
+    project.builder, project.make_pipelines, project.make_begun = _evaluate, Pipelines, Begun
     sources.install(CodeProject(project.root, project.project_modules))
     return project
+
+
+class _Telling(Quiet):
+    """A reporter that tells only what was taken from its place."""
+
+    def report(self, event: Event) -> None:
+        """Say how to get back what the user had at a path."""
+        if isinstance(event, Saved):
+            what = "merkl: what you had at {} was saved: `merkl restore {}` brings it back"
+            print(what.format(event.path, event.path), file=sys.stderr)  # noqa: T201
+        super().report(event)
+
+
+def _evaluate(project: Project, futures: Sequence[Future[Any]]) -> list[Any]:
+    return evaluate(project, futures, make_reporter=_Telling)
 
 
 def _directory() -> str:

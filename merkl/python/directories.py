@@ -20,14 +20,21 @@ _SAY_NOTHING: Final = (Any, object, "Any", "object", "typing.Any")
 
 
 def outputs_of(
-    names: Sequence[str], function: Callable[..., Any], *, together: bool, task: str
+    names: Sequence[str],
+    function: Callable[..., Any],
+    *,
+    together: bool,
+    task: str,
+    dynamic: bool = False,
 ) -> tuple[Output, ...]:
     """The outputs that a call's node declares, where the call has those ``names`` (empty for a single one).
+
+    Of a ``dynamic`` number of outputs there may be one, which is then kept as any other.
 
     Raises:
         TaskOutsError: there is only one to be kept together.
     """
-    if together:
+    if together and (not dynamic or "" not in names):
         if "" in names:
             raise TaskOutsError(
                 f"{task} has one output, and together=True keeps many in one place",

@@ -277,16 +277,30 @@ def load_value(store: Values, artifact: Artifact) -> Any:
             read_index(artifact, store.read), artifact.serializer, lambda made: load_value(store, made)
         )
     if isinstance(artifact, Slice):
-        return by_name(artifact.serializer).load(io.BytesIO(item_bytes(store, artifact)))
+        return _loaded_from(io.BytesIO(item_bytes(store, artifact)), artifact.serializer)
     with store.reader(artifact.digest) as file:
-        return by_name(artifact.serializer).load(file)
+        return _loaded_from(file, artifact.serializer)
+
+
+def _loaded_from(file: BinaryIO, form: str) -> Any:
+    serializer = by_name(form)
+    try:
+        return serializer.load(file)
+    except (MerklError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise SerializationError(
+            f"a stored value cannot be read in the form {form!r}: {type(error).__name__}: {error}",
+            hint="`merkl clear` what made it, if what reads this form was changed",
+        ) from error
 
 
 def _stage_all(
     spec: CallSpec, task: str, results: Mapping[str, object], *, together: bool = False
 ) -> list[Staged]:
     staged = _each_staged(spec, task, results)
-    return bundled(spec.root, spec.stage, task, staged) if together else list(staged)
+    single = list(results) == [""]  # Of a number of outputs that a call decides, it may be one.
+    return bundled(spec.root, spec.stage, task, staged) if together and not single else list(staged)
 
 
 def _each_staged(spec: CallSpec, task: str, results: Mapping[str, object]) -> Iterator[Staged]:

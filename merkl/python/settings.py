@@ -10,7 +10,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from merkl.errors import TaskError, TaskOutsError, did_you_mean
 from merkl.nodes import Place, calling_place
@@ -60,6 +60,11 @@ class TaskOptions(OtherOptions, total=False):
 
     outs: OutsOption
     capture: CaptureOption | None
+
+
+_FLAGS: Final = frozenset(
+    "together auto_pip_versions strict_source cache_metadata cache_interrupted eager portable interactive".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +132,6 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
     readers: dict[str, Callable[[Any], Any]] = {
         "deps": deps_of,
         "capture": capture_of,
-        "interactive": bool,
-        "eager": bool,
-        "cache_interrupted": bool,
-        "cache_metadata": bool,
-        "together": bool,
         "retries": retries_of,
         "nice": nice_of,
         "ignore_args": _ignored_of,
@@ -141,6 +141,9 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
     for name, read in readers.items():
         if name in made:
             made[name] = read(made[name])
+    for name in _FLAGS & made.keys():
+        if not isinstance(made[name], bool):
+            raise TaskError(f"{name} is True or False, not {made[name]!r:.60}", at=calling_place())
     if "timeout" in made:
         made["timeout"] = seconds_of("timeout", made["timeout"])
     if "resources" in options:

@@ -527,7 +527,9 @@ def _outputs(outs: Outs, task: PythonTask[Any, Any]) -> tuple[Output, ...]:
         streams = [Output(name, "value") for name, _ in outs.streams]
         made = outputs_of(outs.result_names, task.function, together=together, task=task.name)
         return (*made, *streams)
-    return outputs_of(outs.names, task.function, together=together, task=task.name)
+    return outputs_of(
+        outs.names, task.function, together=together, task=task.name, dynamic=callable(task.settings.outs)
+    )
 
 
 def _shown(value: object, most: int = 10_000) -> str:

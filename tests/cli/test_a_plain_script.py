@@ -53,3 +53,25 @@ def test_an_installed_program_keeps_results_where_it_was_started(tmp_path):
         check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[0] == str(tmp_path)
+
+
+def test_what_the_user_wrote_over_an_output_is_saved_and_the_script_says_how_to_get_it_back(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import sys\nfrom merkl import task\n@task\ndef text(word):\n    return word\n"
+        "future = text(sys.argv[1]) > 'out.txt'\nfuture.eval()\n"
+    )
+
+    def run(word):
+        command = [sys.executable, "script.py", word]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+
+    run("first")
+    (tmp_path / "out.txt").write_text("mine")
+
+    assert run("second") == (
+        "merkl: what you had at out.txt was saved: `merkl restore out.txt` brings it back\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "merkl", "restore", "out.txt"], cwd=tmp_path, check=True, capture_output=True
+    )
+    assert (tmp_path / "out.txt").read_text() == "mine"

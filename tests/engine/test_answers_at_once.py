@@ -12,8 +12,9 @@ import pytest
 
 from merkl import FileRef, Future, task
 from merkl.config import load_config
-from merkl.engine.build import evaluate
+from merkl.engine.build import Quiet, evaluate
 from merkl.engine.project import Project
+from merkl.events import Event, Started
 from merkl.nodes import using
 
 
@@ -270,3 +271,21 @@ def test_threads_and_forked_children_are_answered_too(place: Place) -> None:
     assert answers.get() == [{"n": n} for n in range(8)]
     child.join()
     assert place.builds == 0 and place.runs() == 8
+
+
+class Broken(Quiet):
+    """A reporter with a bug."""
+
+    def report(self, event: Event) -> None:
+        """Fail as soon as something was started."""
+        super().report(event)
+        if isinstance(event, Started):
+            raise ZeroDivisionError
+
+
+def test_an_error_that_nobody_expected_leaves_nothing_locked(place: Place, tmp_path: Path) -> None:
+    future = counted(1, str(tmp_path / "log"))
+    with pytest.raises(ZeroDivisionError):
+        evaluate(place.project, [future], make_reporter=Broken)
+
+    assert evaluate(place.project, [future]) == [{"n": 1}]

@@ -112,7 +112,7 @@ def test_a_name_that_is_not_there_fails_what_reads_it_and_says_what_is_near(insi
     text = SPLIT.replace('read(out["link"])', 'read(out["part-9"])')
     inside.merklfile(text)
 
-    events = inside.events("-k", code=2)
+    events = inside.events("-k", code=1)
     failed = [event for event in events if event["event"] == "failed"]
     assert [event["task"] for event in failed] == ["read"]
     error = json.dumps(failed)
@@ -123,7 +123,7 @@ def test_a_name_that_is_not_there_fails_what_reads_it_and_says_what_is_near(insi
     assert inside.build() == ["read"]
 
     inside.merklfile(SPLIT.replace('out["part-0"] >>', 'out["sub"] >>'))
-    said = inside.merkl("build", code=2)
+    said = inside.merkl("build", code=1)
     assert "split made 'sub', which is a directory: only its files can be named" in said.stdout + said.stderr
 
 
@@ -185,7 +185,7 @@ def test_the_files_can_be_declared(inside: Any) -> None:
     inside.merklfile(
         inside.read("Merklfile.py").replace('get_new_file("sub/b.txt")', 'get_new_file("sub/c.txt")')
     )
-    said = inside.merkl("build", code=2)
+    said = inside.merkl("build", code=1)
     assert (
         "two returned a directory in which there is no file 'sub/b.txt', which outs declares"
         in said.stderr + said.stdout

@@ -164,7 +164,7 @@ def test_what_cannot_be_kept_together_is_refused(inside: Any) -> None:
         def all():
             folders()[1] > "x.json"
     """)
-    said = inside.merkl("build", code=2)
+    said = inside.merkl("build", code=1)
     assert "its output '0' is a directory, which together=True cannot keep" in said.stdout + said.stderr
 
 
@@ -213,3 +213,20 @@ def test_who_reads_many_items_from_a_remote_gets_all_at_once() -> None:
     assert not upper.has([blob]) and upper.has([Digest.of(b"\0")])
     assert read(16) == data[16:17] and upper.has([blob])
     store.close()
+
+
+def test_a_number_of_outputs_that_a_call_decides_may_be_one(inside: Any) -> None:
+    inside.merklfile("""
+        @task(outs=lambda n: n, together=True)
+        def some(n):
+            return [str(i) for i in range(n)] if n > 1 else "single"
+
+        @target(default=True)
+        def all():
+            some(1) > "one.txt"
+            some(2)[1] > "two.txt"
+    """)
+
+    assert inside.build() == ["some", "some"]
+    assert (inside.read("one.txt"), inside.read("two.txt")) == ("single", "1")
+    assert inside.build() == []

@@ -756,6 +756,21 @@ CASES = [
         """,
     ),
     Case(
+        "an option that is true or false",
+        """
+        @task(eager="yes")
+        def one(n):
+            return n
+        """,
+        "one(1)",
+        """
+        eager is True or False, not 'yes'
+          at:
+            Merklfile.py:9, in <module>
+              @task(eager="yes")
+        """,
+    ),
+    Case(
         "another number of results",
         """
         @task(outs=2)
@@ -770,6 +785,7 @@ CASES = [
             at: Merklfile.py:16
             hint: return a tuple of 2, or say otherwise: @task(outs=…)
         """,
+        code=1,
     ),
     Case(
         "other names of results",
@@ -787,6 +803,7 @@ CASES = [
             at: Merklfile.py:17
             hint: return a dict with these names, or say otherwise: @task(outs=…)
         """,
+        code=1,
     ),
     Case(
         "outs= takes other parameters",
@@ -1121,6 +1138,7 @@ CASES = [
             at: Merklfile.py:16
             hint: its only item is 0
         """,
+        code=1,
     ),
     Case(
         "a generator of pairs yields something else",
@@ -1188,6 +1206,7 @@ CASES = [
             task: made()
             hint: mode='wb' takes bytes
         """,
+        code=1,
     ),
     Case(
         "a file that was not written",
@@ -1240,6 +1259,7 @@ CASES = [
             at: Merklfile.py:16
             hint: the directory that it made holds no files
         """,
+        code=1,
     ),
     Case(
         "an option that there is not",
