@@ -51,7 +51,8 @@ class Logged:
         """Log the event, if it is worth a line, and pass it on."""
         level, text = worded(event)
         if text and self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", text)
+            # Names need not be UTF-8, and whoever writes logs to a file says that they are.
+            self._logger.log(level, "%s", text.encode("utf-8", "backslashreplace").decode())
         self._inner.report(event)
 
     def tick(self) -> None:

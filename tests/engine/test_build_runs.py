@@ -1,9 +1,11 @@
 """What runs in a build and in which order, and what does not."""
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -503,3 +505,21 @@ def test_a_moved_project_keeps_its_results(project: Any, tmp_path: Any) -> None:
     (moved.path / "out.txt").unlink()
     assert moved.build() == []
     assert moved.read("out.txt") == "A\n"
+
+
+def test_what_is_logged_can_be_written_whatever_names_files_have(inside: Any, tmp_path: Path) -> None:
+    handler = logging.FileHandler(tmp_path / "build.log", encoding="utf-8")
+    logger = logging.getLogger("merkl")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        inside.merklfile(r"""
+            bash_task("echo > {out_file_arg('o')}")() > "out/\udcff.txt"
+        """)
+        inside.merkl("build")
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+        handler.close()
+
+    assert r"placed out/\udcff.txt" in (tmp_path / "build.log").read_text()
