@@ -70,6 +70,15 @@ def _a_home_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     os.environ.update(saved)
 
 
+@pytest.fixture(autouse=True)
+def _no_session_of_another_test() -> Iterator[None]:
+    """The session that a Future gets outside a build is kept by the process; each test finds its own."""
+    nodes = sys.modules.get("merkl.nodes")
+    if nodes is not None:
+        nodes._current.set(None)
+    yield
+
+
 class ProjectDir:
     """A project in a directory of its own, worked on through the command line as a user would."""
 

@@ -10,8 +10,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Final
-from xml.sax.saxutils import escape
 
 from merkl.errors import UsageError
 from merkl.report.graph import Drawn, Graph, State
@@ -329,7 +329,7 @@ def _fitting(text: str, room: float, size: float) -> int:
 
 def _text(text: str) -> str:
     # Two characters that XML has no way to write.
-    return escape(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+    return escape(text, quote=False).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
 
 
 def _attribute(text: str) -> str:

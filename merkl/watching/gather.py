@@ -33,6 +33,7 @@ from merkl.workspace.listing import glob_files
 from merkl.workspace.paths import absolute, normalise
 from merkl.workspace.sidecar import sidecar_of
 
+_OURS: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _EVERYTHING: Final = "{**,**/.*}"
 
 
@@ -125,6 +126,8 @@ def _code(project: Project, merklfile: Merklfile | None) -> Iterator[tuple[str, 
             texts[path] = "".join(linecache.getlines(path))
     for path, text in texts.items():
         where = normalise(path, project.root, project.root)
+        if where.startswith(_OURS):
+            continue  # merkl has tasks of its own.
         now = _input_now(
             project.index, where
         )  # Before it is read: an edit in between shows as another digest.
