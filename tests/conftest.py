@@ -70,6 +70,15 @@ def _a_home_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     os.environ.update(saved)
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory that can be written to in another file system than that of the tests."""
+    for each in map(Path, ("/dev/shm", "/var/tmp")):
+        if os.access(each, os.W_OK) and each.stat().st_dev != tmp_path.stat().st_dev:
+            return each
+    pytest.skip("there is no second file system to write to")
+
+
 @pytest.fixture(autouse=True)
 def _no_session_of_another_test() -> Iterator[None]:
     """The session that a Future gets outside a build is kept by the process; each test finds its own."""

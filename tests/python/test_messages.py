@@ -1537,7 +1537,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_what_is_said_word_by_word(inside: Any, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("merkl.store.serializers._learned", {})  # Those of other tests.
+    monkeypatch.setattr("merkl.store.serializers._latest", {})  # Those of other tests.
     before = set(sys.modules)
     inside.write("Merklfile.py", case.merklfile())
     for name, text in case.files.items():
