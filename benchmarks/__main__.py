@@ -1,6 +1,6 @@
-"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track|watch|tinypython|memory|calls|graph] …``: measure, and print tables.  Nothing here asserts a time.
+"""``python -m benchmarks [startup|tiny|nothing|growth|inputs|track|watch|tinypython|memory|calls|graph|remote|remote-full] …``: measure, and print tables.  Nothing here asserts a time.
 
-Run it with the interpreter of an environment that merkl is installed in.
+Without names it runs all but ``remote-full``.  Run it with the interpreter of an environment that merkl is installed in.
 """
 
 import os
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from benchmarks import large
 from benchmarks.calls import calls, graph
 from benchmarks.memory import memory
+from benchmarks.remote import remote, remote_full
 from benchmarks.tinypython import tinypython
 from benchmarks.track import track
 from benchmarks.turns import Contender, limits, report, run_in_turns
@@ -127,13 +128,15 @@ SCENARIOS: dict[str, Callable[[], str]] = {
     "calls": calls,
     "graph": graph,
     "watch": watch,
+    "remote": remote,
+    "remote-full": remote_full,
 }
 
 
 def main() -> None:
     """Run the scenarios named on the command line, or all."""
     limits()
-    for name in sys.argv[1:] or SCENARIOS:
+    for name in sys.argv[1:] or (name for name in SCENARIOS if name != "remote-full"):
         print(SCENARIOS[name]())
 
 

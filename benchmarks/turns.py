@@ -31,9 +31,9 @@ class Contender:
         return statistics.median(self.seconds)
 
 
-def run_in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS) -> None:
-    """Time each contender ``rounds`` times after one round that does not count."""
-    for counted in [False] + [True] * rounds:
+def run_in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS, *, warm: bool = True) -> None:
+    """Time each contender ``rounds`` times; ``warm``: after one round that does not count."""
+    for counted in [False] * warm + [True] * rounds:
         for contender in contenders:
             contender.prepare()
             seconds, peak = _time(contender)

@@ -28,6 +28,7 @@ _HOMES = {
     "CombinedCache": "merkl.store.caches",
     "MemoryCache": "merkl.store.caches",
     "SqliteCache": "merkl.store.caches",
+    "S3ContentBackend": "merkl.store.remote.backend",
     "cache_ls": "merkl.programs.recorded",
     "migrate_output_files": "merkl.programs.migrating",
     "register_serializer": "merkl.python.forms",
@@ -75,6 +76,7 @@ __all__ = [
     "MemoryCache",
     "MerklDict",
     "MerklList",
+    "S3ContentBackend",
     "Secret",
     "Serializer",
     "SqliteCache",
@@ -156,6 +158,7 @@ if TYPE_CHECKING:
     from merkl.python.task import task
     from merkl.python.versions import find_pip_version, pip_version_of
     from merkl.store.caches import BaseCache, CombinedCache, MemoryCache, SqliteCache
+    from merkl.store.remote.backend import S3ContentBackend
     from merkl.store.serializers import IdentitySerializer, Serializer, WrappedSerializer
     from merkl.watching.api import watch
     from merkl.workspace.refs import DirRef, FileRef, combine_file_refs
@@ -202,15 +205,16 @@ def _install_session() -> None:
 
 
 def _install_hook() -> None:
-    """Let an error that ends a script be shown in the script's own lines."""
+    """Let an error that ends a script, a thread or a cell be shown in the user's own lines."""
     import os
     import sys
+    import threading
 
-    before = sys.excepthook
+    before, before_in_thread = sys.excepthook, threading.excepthook
     if getattr(before, "__module__", "") == __name__:
         return
 
-    def merkl_hook(kind: type[BaseException], error: BaseException, _: object) -> None:
+    def make_ready(error: BaseException) -> None:
         from merkl.errors import MerklError
         from merkl.nodes import shorten_places
         from merkl.tracebacks import show
@@ -218,6 +222,24 @@ def _install_hook() -> None:
         show(error)
         if isinstance(error, MerklError):
             shorten_places(error, os.getcwd())
-        before(kind, error, error.__traceback__)
 
-    sys.excepthook = merkl_hook
+    def merkl_hook(kind: type[BaseException], error: BaseException, _: object) -> None:
+        from merkl.errors import Interrupted
+
+        make_ready(error)
+        before(kind, error, error.__traceback__)
+        if isinstance(error, Interrupted):
+            raise SystemExit(error.exit_code)  # Python takes it from here.
+
+    def thread_hook(args: threading.ExceptHookArgs) -> None:
+        error = args.exc_value
+        if error is not None:
+            make_ready(error)
+            args = threading.ExceptHookArgs((args.exc_type, error, error.__traceback__, args.thread))
+        before_in_thread(args)
+
+    sys.excepthook, threading.excepthook = merkl_hook, thread_hook
+    if (shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()) is not None:
+        from merkl.tracebacks import shown_by
+
+        shown_by(shell, make_ready)

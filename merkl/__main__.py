@@ -47,8 +47,11 @@ def main() -> int:
     except KeyboardInterrupt:  # What comes later, run() deals with.
         return _interrupted()
     code = run(arguments)
-    gc.freeze()
-    _wait_for_threads(code)
+    try:
+        gc.freeze()
+        _wait_for_threads(code)
+    except KeyboardInterrupt:  # Once more: it is ending already.
+        return 130
     return code
 
 

@@ -4,15 +4,17 @@ It decides where the project begins and which setting wins: a flag, then the env
 default.  It knows no command line: the flags come as a mapping.
 """
 
-import dataclasses
 import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.errors import ConfigError, did_you_mean
+from merkl.remotes import RemoteConfig as RemoteConfig
+from merkl.remotes import remote_from
 from merkl.root import CONFIG_FILE as CONFIG_FILE
 from merkl.root import MERKLFILE as MERKLFILE
 from merkl.root import MERKLFILE_YAML as MERKLFILE_YAML
@@ -24,20 +26,6 @@ OUTPUTS: Final = ("each", "live", QUIET)  # When to show what tasks print; the f
 CRITICAL_PATH: Final = "critical-path"
 ORDERS: Final = ("code", CRITICAL_PATH)  # Which ready task starts first; likewise.
 JOBSERVERS: Final = ("pipe", "fifo", "off")  # In which form children see the jobserver; likewise.
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteConfig:
-    """Where results are shared.
-
-    ``url`` is a directory.  With ``pickles`` pickled values of others are used, which can run any code when they are read.
-    With ``required`` a build fails when the remote does; with ``push`` it sends there what it makes.
-    """
-
-    url: str
-    pickles: bool = False
-    required: bool = False
-    push: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +73,7 @@ _KNOWN: Final = (
     "target",
     "snapshot",
     "remote",
+    "trust",
     "executors",
     "order",
     "jobserver",
@@ -116,7 +105,7 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
         if not isinstance(store, str):
             raise ConfigError(f"{CONFIG_FILE}: store is a path, not {store!r}")
         merged["store"] = os.path.join(root, os.path.expanduser(store))
-    merged["remote"] = _remote(environ.get("MERKL_REMOTE") or settings.get("remote"))
+    merged["remote"] = remote_from(settings.get("remote"), environ.get("MERKL_REMOTE", ""), CONFIG_FILE)
     for flag in ("push", "required"):
         if flags.pop(flag, None):
             merged["remote"] = _asked_of(merged["remote"], flag)
@@ -192,27 +181,6 @@ def _slots(value: object, what: str, settings: Mapping[str, Any]) -> int:
         f"{what}: there is no executor {value!r}",
         hint=f"give a number of tasks to run at once: --target 8; others would be described in {CONFIG_FILE} under executors:",
     )
-
-
-def _remote(given: object) -> RemoteConfig | None:
-    """``remote: URL``, or ``remote: {url: URL, …}``."""
-    if given is None:
-        return None
-    fields = {"url": given} if isinstance(given, str) else given
-    if not isinstance(fields, dict) or not isinstance(fields.get("url"), str) or not fields["url"]:
-        raise ConfigError(
-            f"{CONFIG_FILE}: remote is not {given!r}",
-            hint="remote: {url: /mnt/team/merkl}, the directory to share",
-        )
-    known = tuple(field.name for field in dataclasses.fields(RemoteConfig))
-    for name, value in fields.items():
-        if name not in known:
-            raise ConfigError(
-                f"{CONFIG_FILE}: remote has no setting {name!r}", hint=did_you_mean(str(name), known)
-            )
-        if name != "url" and not isinstance(value, bool):
-            raise ConfigError(f"{CONFIG_FILE}: remote: {name} is true or false, not {value!r}")
-    return RemoteConfig(**fields)
 
 
 def _asked_of(remote: RemoteConfig | None, flag: str) -> RemoteConfig:

@@ -33,9 +33,10 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
      │   ├─ StoreFull
      │   └─ SchemaTooNew
      ├─ NotTrusted                 4
-     ├─ OutOfDate                  6   --check, --frozen, --pull found something to do
-     │   └─ NotYetKnown            what a pipeline makes depends on a task that has not run
-     └─ Interrupted                130
+     └─ OutOfDate                  6   --check, --frozen, --pull found something to do
+         └─ NotYetKnown            what a pipeline makes depends on a task that has not run
+
+``Interrupted`` is a ``KeyboardInterrupt``, and means 130.
 """
 
 import difflib
@@ -50,7 +51,7 @@ class MerklError(Exception):
     value of several lines is indented under its name), ``hint`` what to do next.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1  # Of its kind; of one that a task raised, a failed task's.
 
     def __init__(self, headline: str, *, hint: str = "", **details: object) -> None:
         super().__init__(headline)
@@ -243,7 +244,10 @@ class NotYetKnown(OutOfDate):
         )
 
 
-class Interrupted(MerklError):
-    """The user pressed Ctrl-C, or the build got a signal that ends it."""
+class Interrupted(KeyboardInterrupt):
+    """The user pressed Ctrl-C, or the build got a signal that ends it.
 
-    exit_code = 130
+    No ``MerklError``, so that ``except Exception`` lets it pass, as it does Ctrl-C anywhere else.
+    """
+
+    exit_code: ClassVar[int] = 130

@@ -5,9 +5,9 @@ It decides nothing.  The engine emits events in the order things happen; a node 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Key
 from merkl.errors import MerklError
 from merkl.nodes import Node
@@ -204,7 +204,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class BuildDone:
-    """The last event of a build.  ``saved`` seconds are what the cached nodes took when they ran."""
+    """The last event of a build.  ``saved`` seconds are what the cached nodes took when they ran.
+
+    ``interrupted`` are labels; so many of these tasks, ``interrupted_failed``, raised an error and count as failed.
+    """
 
     ran: int
     cached: int
@@ -216,6 +219,7 @@ class BuildDone:
     interrupted: Sequence[str] = ()
     errors: Sequence[MerklError | BaseException] = field(default_factory=tuple)
     keys: frozenset[Key] = frozenset()
+    interrupted_failed: int = 0
 
 
 Event: TypeAlias = (
@@ -255,3 +259,46 @@ class Reporter(Protocol):
 
     def close(self) -> None:
         """No event follows.  Idempotent."""
+
+
+class Silent:
+    """What a reporter does that draws nothing.  It takes events itself."""
+
+    def tick(self) -> None:
+        """Nothing to draw."""
+
+    def pause(self) -> None:
+        """Nothing to clear."""
+
+    def resume(self) -> None:
+        """Nothing to draw again."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Forwarding:
+    """A reporter that passes everything on to ``inner``; others add to that."""
+
+    def __init__(self, inner: Reporter) -> None:
+        self._inner = inner
+
+    def report(self, event: Event) -> None:
+        """Pass the event on."""
+        self._inner.report(event)
+
+    def tick(self) -> None:
+        """Pass it on."""
+        self._inner.tick()
+
+    def pause(self) -> None:
+        """Pass it on."""
+        self._inner.pause()
+
+    def resume(self) -> None:
+        """Pass it on."""
+        self._inner.resume()
+
+    def close(self) -> None:
+        """Pass it on."""
+        self._inner.close()

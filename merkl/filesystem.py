@@ -14,8 +14,9 @@ import re
 import signal
 import struct
 import sys
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 VARIABLE: Final = "MERKL_FILE_SYSTEM"  # A kind that is believed instead of what the system says.
 _MOUNTS: Final = "/proc/self/mountinfo"  # proc_pid_mountinfo(5)

@@ -8,13 +8,13 @@ cycles and a key is known before anything runs.
 """
 
 import contextlib
+import copy
 import functools
 import itertools
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from contextvars import ContextVar
 from types import CodeType
 from typing import (
     IO,
@@ -28,12 +28,14 @@ from typing import (
     TextIO,
     TypeAlias,
     TypeVar,
+    Union,
     cast,
     overload,
 )
 
 from blake3 import blake3
 
+from merkl.dataclass import dataclass
 from merkl.digest import (
     CONTENT_DOMAIN,
     KEY_DOMAIN,
@@ -45,6 +47,7 @@ from merkl.digest import (
     tagged,
 )
 from merkl.errors import FutureAccessError, FutureAttributeError, MerklError, NoPathError, PlacementError
+from merkl.lending import lent
 from merkl.stamp import Stamp
 
 T = TypeVar("T")
@@ -181,7 +184,32 @@ class Dep:
         self.name: Final = name
 
 
+Inputs: TypeAlias = Union["Future[Any]", "tuple[Future[Any], ...]"]
+"""Futures that a call names, under no file names: one, or several."""
+
+
+def deps_of(inputs: Inputs | None) -> list[Dep]:
+    """The same as dependencies."""
+    if inputs is None:
+        return []
+    return [Dep(future) for future in (inputs if type(inputs) is tuple else (cast("Future[Any]", inputs),))]
+
+
 _serial = itertools.count()
+
+
+class CallMaker(Protocol):
+    """Makes a node's call out of its arguments when somebody asks for it: of most nodes of a large graph nobody does.
+
+    ``own`` is what the call would say of itself.
+    """
+
+    @property
+    def own(self) -> object:
+        """What the task asks for besides the project's store; None if nothing."""
+
+    def __call__(self, arguments: tuple[Any, ...], /) -> Call:
+        """The call."""
 
 
 class Node:
@@ -192,15 +220,20 @@ class Node:
     while it runs.  ``open`` means that something outside the key can decide the result: of this node, or of one it
     needs.  ``serial`` rises in the order of the code.  ``given`` are artifacts known from the start, of a node that was
     loaded from a sidecar and cannot run.
+
+    Where there is a ``maker``, ``call`` is made of what it was given instead, and ``deps`` of ``inputs``: when somebody asks,
+    since a graph of a hundred thousand is made faster the fewer objects it has.
     """
 
     __slots__ = (
+        "_call",
+        "_deps",
         "cache",
-        "call",
-        "deps",
         "discovers",
         "given",
+        "inputs",
         "key",
+        "maker",
         "open",
         "outputs",
         "place",
@@ -211,10 +244,10 @@ class Node:
 
     def __init__(
         self,
-        call: Call,
+        call: Call | tuple[Any, ...],
         key: Key,
-        static: Digest,
-        deps: tuple[Dep, ...],
+        static: bytes,
+        deps: tuple[Dep, ...] | None,
         sources: tuple[Source, ...],
         outputs: tuple[Output, ...],
         place: Place,
@@ -222,11 +255,13 @@ class Node:
         discovers: bool = False,
         open: bool = False,
         given: Mapping[str, Artifact] | None = None,
+        maker: CallMaker | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
-        self.call: Final = call
+        self._call = call
         self.key: Final = key
         self.static: Final = static
-        self.deps: Final = deps
+        self._deps = deps
         self.sources: Final = sources
         self.outputs: Final = outputs
         self.place: Final = place
@@ -235,6 +270,24 @@ class Node:
         self.open: Final = open
         self.serial: Final = next(_serial)
         self.given: Final = given
+        self.maker: Final = maker
+        self.inputs: Final = inputs
+
+    @property
+    def deps(self) -> tuple[Dep, ...]:
+        """What it needs."""
+        deps = self._deps
+        if deps is None:
+            deps = self._deps = tuple(deps_of(self.inputs))
+        return deps
+
+    @property
+    def call(self) -> Call:
+        """The call."""
+        call = self._call
+        if self.maker is not None and type(call) is tuple:
+            call = self._call = self.maker(call)
+        return cast(Call, call)
 
     @property
     def name(self) -> str:
@@ -291,7 +344,7 @@ def make_node(
     Sources are in both keys as they are (kind, digest, executable bit, path).
     """
     known = encoded_tuple(*map(_encoded_source, sources)) if sources else _NO_SOURCES
-    frozen = _new(Digest, blake3(known + static).digest())
+    frozen = blake3(known + static).digest()
     key, is_open = _key_of(frozen, deps)
     return Node(
         call,
@@ -305,6 +358,32 @@ def make_node(
         discovers,
         is_open or discovers or not cache,
     )
+
+
+def plain_node(
+    arguments: tuple[Any, ...],
+    static: bytes,
+    maker: CallMaker,
+    inputs: Inputs | None,
+    outputs: tuple[Output, ...],
+    place: Place,
+    cache: bool,
+) -> Node:
+    """As ``make_node``, of a call of nothing but plain values and Futures: most calls of a large graph are such."""
+    frozen = blake3(_NO_SOURCES + static).digest()
+    if inputs is None:
+        key, is_open = _new(Key, blake3(KEY_DOMAIN + frozen).digest()), not cache
+        return Node(arguments, key, frozen, (), (), outputs, place, cache, False, is_open, None, maker, None)
+    key, is_open = _key_with(frozen, inputs)
+    is_open = is_open or not cache
+    return Node(arguments, key, frozen, None, (), outputs, place, cache, False, is_open, None, maker, inputs)
+
+
+def with_call(node: Node, call: Call) -> Node:
+    """The same node with another call, which says more of it, and nothing else than the key does."""
+    made = copy.copy(node)
+    made._call = call
+    return made
 
 
 def with_deps(node: Node, call: Call, deps: Sequence[Dep]) -> Node:
@@ -324,22 +403,31 @@ def with_deps(node: Node, call: Call, deps: Sequence[Dep]) -> Node:
     )
 
 
-def _key_of(frozen: Digest, deps: Sequence[Dep]) -> tuple[Key, bool]:
+def _key_of(frozen: bytes, deps: Sequence[Dep]) -> tuple[Key, bool]:
     """The key of a node, and whether something it needs is open."""
+    if not deps:
+        return _new(Key, blake3(KEY_DOMAIN + frozen).digest()), False
     is_open = False
     named = b""
-    if deps:
-        members: list[bytes] = []
-        for dep in deps:
-            future = dep.future
-            node = future.node
-            before, after = (
-                _around(future.output, dep.name) if future.output or dep.name else _AROUND_NAMELESS
-            )
-            members.append(before + node.key + after)
-            is_open = is_open or node.open
-        named = tagged(b"t", members[0] if len(members) == 1 else b"".join(members))
-    return _new(Key, blake3(KEY_DOMAIN + frozen + named).digest()), is_open
+    for dep in deps:
+        future = dep.future
+        node = future.node
+        before, after = _around(future.output, dep.name) if future.output or dep.name else _AROUND_NAMELESS
+        named += before + node.key + after
+        is_open = is_open or node.open
+    return _new(Key, blake3(KEY_DOMAIN + frozen + tagged(b"t", named)).digest()), is_open
+
+
+def _key_with(frozen: bytes, inputs: Inputs) -> tuple[Key, bool]:
+    """As ``_key_of``, of Futures under no file names."""
+    is_open = False
+    named = b""
+    for future in inputs if type(inputs) is tuple else (cast("Future[Any]", inputs),):
+        node = future.node
+        before, after = _around(future.output, "") if future.output else _AROUND_NAMELESS
+        named += before + node.key + after
+        is_open = is_open or node.open
+    return _new(Key, blake3(KEY_DOMAIN + frozen + tagged(b"t", named)).digest()), is_open
 
 
 @functools.lru_cache(maxsize=4096)
@@ -516,12 +604,13 @@ class Scope:
     target: str = ""
 
 
-_scope: ContextVar[Scope] = ContextVar("merkl_scope", default=Scope())  # noqa: B039 - it is frozen
+_scope: ContextVar[Scope] = ContextVar("merkl_scope")
+_NOWHERE: Final = Scope()
 
 
 def scope() -> Scope:
     """The scope of the code that is running."""
-    return _scope.get()
+    return _scope.get(None) or lent(_scope) or _NOWHERE
 
 
 @contextlib.contextmanager
@@ -542,9 +631,16 @@ def session() -> Session:
     """The session of the code that is running; outside a build, one for the current directory's project."""
     current = _current.get()
     if current is None:
+        if (theirs := lent(_current)) is not None:
+            return theirs
         current = _default[-1]()
         _current.set(current)
     return current
+
+
+def current_session() -> Session | None:
+    """The same, but None where nothing has needed one yet."""
+    return _current.get() or lent(_current)
 
 
 def set_default_session(make: Callable[[], Session]) -> None:
@@ -570,18 +666,18 @@ def using(current: Session) -> Iterator[Session]:
         _current.reset(token)
 
 
-_evaluating: ContextVar[bool] = ContextVar("merkl_evaluating", default=False)
+_evaluating: ContextVar[tuple[bool, ...]] = ContextVar("merkl_evaluating", default=())  # The last one holds.
 
 
 def evaluating() -> bool:
     """Whether calls are evaluated when they are made: see ``Eval``."""
-    return _evaluating.get()
+    return _evaluating.get()[-1:] == (True,)
 
 
 @contextlib.contextmanager
 def gathering() -> Iterator[None]:
     """Let calls inside evaluate nothing by themselves, whatever holds outside."""
-    token = _evaluating.set(False)
+    token = _evaluating.set((*_evaluating.get(), False))
     try:
         yield
     finally:
@@ -592,20 +688,17 @@ class Eval:
     """``with Eval():`` evaluates each call of a task inside when it is made.
 
     The calls return the same Futures as outside, with the same keys, but what they stand for is there; a task that fails
-    raises at its call.
+    raises at its call.  One object may be used by several threads, and inside itself: it remembers nothing.
     """
 
-    __slots__ = ("_tokens",)
-
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
+    __slots__ = ()
 
     def __enter__(self) -> "Eval":
-        self._tokens.append(_evaluating.set(True))
+        _evaluating.set((*_evaluating.get(), True))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _evaluating.reset(self._tokens.pop())
+        _evaluating.set(_evaluating.get()[:-1])
 
 
 _OURS: Final = os.path.dirname(__file__) + os.sep

@@ -112,6 +112,31 @@ def retries_of(value: object) -> int:
     return value
 
 
+def flag_of(name: str, value: object) -> bool:
+    """What an option of a task says that is true or false.
+
+    Raises:
+        TaskError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise TaskError(f"{name} is True or False, not {value!r:.60}", at=calling_place())
+    return value
+
+
+def check_terminal(*, interactive: bool, eager: bool) -> None:
+    """See that a task which gets the terminal is not started while others have it.
+
+    Raises:
+        TaskError: it would be.
+    """
+    if interactive and eager:
+        raise TaskError(
+            "an interactive task has the terminal to itself, and cannot be started while others have it",
+            hint="leave out eager=, or interactive=True",
+            at=calling_place(),
+        )
+
+
 def totals_in(settings: Mapping[str, object]) -> dict[str, int]:
     """What the section ``resources`` of merkl.yaml says there is.
 

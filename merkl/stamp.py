@@ -6,8 +6,9 @@ far behind the file system's own clock that a later write must have got another 
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 SETTLED_NS: Final = 20_000_000  # Coarser than any kernel's tick.
 SETTLED_COARSE_NS: Final = 2_000_000_000  # Where stamps have whole seconds (FAT, old NFS).

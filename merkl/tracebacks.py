@@ -6,21 +6,23 @@ The invariant: what may be a bug of ours keeps all of its frames below the user'
 """
 
 import os
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from merkl.errors import MerklError
 
 _OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY: Final = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_NO_BUG: Final = MerklError, KeyboardInterrupt
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 def users_own(error: BaseException) -> TracebackType | None:
     """The traceback of an error from the user's first frame on, without ours and those of libraries that we called.
 
-    An error that is no ``MerklError`` and comes out of such a frame is a bug of ours, or of what we passed on: of it
-    nothing is left out.  None if no frame is the user's.
+    An error that is neither a ``MerklError`` nor Ctrl-C and comes out of such a frame is a bug of ours, or of what we
+    passed on: of it nothing is left out.  None if no frame is the user's.
     """
     kept: list[TracebackType] = []
     ours = False
@@ -30,7 +32,7 @@ def users_own(error: BaseException) -> TracebackType | None:
         if not ours:
             kept.append(trace)
         trace = trace.tb_next
-    if ours and kept and not isinstance(error, MerklError):
+    if ours and kept and not isinstance(error, _NO_BUG):
         return kept[0]
     return _chained(kept)
 
@@ -38,7 +40,7 @@ def users_own(error: BaseException) -> TracebackType | None:
 def trim(error: BaseException) -> None:
     """Leave of an error its ``users_own`` frames; of a bug of ours that no code of the user led to, all of them."""
     trace = users_own(error)
-    if trace is not None or isinstance(error, MerklError):
+    if trace is not None or isinstance(error, _NO_BUG):
         error.__traceback__ = trace
 
 
@@ -59,6 +61,20 @@ def show(error: BaseException) -> None:
             # What a library or the system said to us, and the message says to the user.
             each.__cause__ = each.__context__ = before = None
         each = before
+
+
+def shown_by(shell: Any, make_ready: Callable[[BaseException], None]) -> None:
+    """Have IPython make every exception of a cell ready before it shows it, unless somebody else does that."""
+    if shell.custom_exceptions:
+        return
+
+    def shown(
+        shell: Any, kind: type[BaseException], error: BaseException, _: object, tb_offset: int | None = None
+    ) -> None:
+        make_ready(error)
+        shell.showtraceback((kind, error, error.__traceback__), tb_offset=tb_offset)
+
+    shell.set_custom_exc((Exception,), shown)
 
 
 def _chained(frames: list[TracebackType]) -> TracebackType | None:

@@ -8,9 +8,9 @@ directory has one digest; and in a decoded tree everything lies in a directory t
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 
 MOST_LINKS: Final = 40  # That one path may lead through, as in the kernel.

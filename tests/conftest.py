@@ -174,3 +174,30 @@ def inside(
 
     monkeypatch.setattr(project, "merkl", merkl)
     return project
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Any]:
+    """An S3 server: ``servers.moto_server.MotoServer``."""
+    from servers.moto_server import MotoServer
+
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Any]:
+    """A real object gateway: ``servers.ceph_gateway.CephGateway``.  For tests with the mark ``full``."""
+    from servers.ceph_gateway import CephGateway
+
+    with CephGateway() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(moto: Any) -> Iterator[Any]:
+    """A ``servers.fault_proxy.FaultProxy`` in front of ``moto``."""
+    from servers.fault_proxy import FaultProxy
+
+    with FaultProxy(moto.host, moto.port) as between:
+        yield between

@@ -8,7 +8,8 @@ How a page is written:
 * A block ```` ```console ```` is run by one bash: ``$ command``, further lines of it with ``> ``, then what it prints to
   stdout and stderr.  Every command must succeed, unless ``$ echo $?`` follows it.
 * In expected output ``…`` is any text within a line, and a line with nothing else is any number of lines.  Durations,
-  sizes of files, and hexadecimal names of at least 8 digits need not agree, nor what was saved.
+  sizes of files, and hexadecimal names of at least 8 digits need not agree, nor what was saved.  Lines such as ``[1/3] …``
+  that follow one another may come in another order: of tasks that run at the same time, either may end first.
 * All of a page happens in one directory, empty at first; after ``<!-- fresh -->`` a new one begins, and after
   ``<!-- fresh: examples -->`` one with a copy of that directory of the repository.
 * A block of Python or console that is not to be run is marked ```` ```text ````: every other one is run.
@@ -16,6 +17,7 @@ How a page is written:
 With MERKL_WRITE_DOCS=1 output that does not agree is written into the page instead: read the difference before you keep it.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -31,7 +33,7 @@ import pytest
 
 from merkl.cli.main import COMMANDS, cli
 from merkl.report import json as json_events
-from merkl.store.schema import _TABLES
+from merkl.store.schema import _ANSWERS, _TABLES
 from merkl.workspace.database import _SCHEMA
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +52,7 @@ FENCE = re.compile(r'^```(?P<language>\w+)?(?: title="(?P<title>[^"]+)")?$')
 FRESH = re.compile(r"^<!-- fresh(?:: (?P<copied>\w+))? -->$")
 VARIES = re.compile(r"(?P<time>\b\d+(?:\.\d+)? ?m?s\b)|(?P<size>\b\d+(?:\.\d+)? (?:[kMG]?B|bytes)\b)|(?P<hex>\b[0-9a-f]{8,64}\b)"
                     r"|(?P<any>…)")  # fmt: skip
+ENDED = re.compile(r"(?P<count>\[\d+/\d+\]) (?P<task>.*)")  # The line of a task that has ended.
 SAVINGS = re.compile(r" +\(save[sd] [^)]*\)")  # Said only of what took long enough.
 PATTERNS = {
     "time": r"\d+(?:\.\d+)? ?m?s",
@@ -136,6 +139,34 @@ def pattern_of(shown: list[str]) -> str:
     return "".join(lines)
 
 
+def agrees(shown: list[str], printed: str) -> bool:
+    """Whether what a command printed is what is shown of it, but for the order in which tasks ended."""
+    return bool(re.fullmatch(pattern_of(shown), SAVINGS.sub("", "".join(in_order_of(shown, printed)))))
+
+
+def in_order_of(shown: list[str], printed: str) -> Iterator[str]:
+    """The lines that were printed, with tasks that ended one after another in the order in which they are shown."""
+    places = {found["task"]: place for place, line in enumerate(shown) if (found := ENDED.fullmatch(line))}
+
+    def place(task: str) -> int:
+        fits = (
+            at
+            for text, at in places.items()
+            if re.fullmatch(pattern_of([text]), SAVINGS.sub("", task) + "\n")
+        )
+        return next(fits, len(shown))
+
+    for ended, group in itertools.groupby(
+        printed.splitlines(keepends=True), lambda line: bool(ENDED.match(line))
+    ):
+        lines = list(group)
+        if ended:
+            found = [each for line in lines if (each := ENDED.match(line))]
+            tasks = sorted((each["task"] for each in found), key=place)
+            lines = [f"{each['count']} {task}\n" for each, task in zip(found, tasks, strict=True)]
+        yield from lines
+
+
 def write(directory: Path, block: Block, where: str) -> None:
     """Write or edit the file of a block."""
     path = directory / block.title
@@ -184,6 +215,15 @@ SECTIONS = [
 ]
 
 
+def test_only_tasks_that_end_together_may_change_places() -> None:
+    shown = ["[1/3] one  0.0s", "[2/3] two  0.0s", "", "[3/3] last  0.1s"]
+
+    assert agrees(shown, "[1/3] two  0.3s\n[2/3] one  0.2s\n\n[3/3] last  0.1s\n")
+    assert not agrees(shown, "[1/3] two  0.3s\n[2/3] two  0.2s\n\n[3/3] last  0.1s\n")
+    assert not agrees(shown, "[2/3] one  0.3s\n[1/3] two  0.2s\n\n[3/3] last  0.1s\n")
+    assert not agrees(shown, "[1/3] last  0.3s\n[2/3] two  0.2s\n\n[3/3] one  0.1s\n")
+
+
 @pytest.mark.parametrize(("page", "number"), SECTIONS)
 def test_what_a_page_shows_is_what_happens(page: Path, number: int, tools: Path) -> None:
     directory = tools / "poem"
@@ -205,7 +245,7 @@ def test_what_a_page_shows_is_what_happens(page: Path, number: int, tools: Path)
                 asked = index + 1 < len(commands) and commands[index + 1].text == "echo $?"
                 if code and not asked:
                     wrong.append((command, printed + f"(it failed: exit code {code})\n"))
-                elif not re.fullmatch(pattern_of(command.shown), SAVINGS.sub("", printed)):
+                elif not agrees(command.shown, printed):
                     wrong.append((command, printed))
     if WRITE and not any("This is a bug in merkl" in printed for _, printed in wrong):
         rewrite(page, wrong)
@@ -279,7 +319,14 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 # ---- formats ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schema", [pytest.param(_TABLES, id="store"), pytest.param(_SCHEMA, id="index")])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param(_TABLES, id="store"),
+        pytest.param("".join(f"{each};\n" for each in _ANSWERS), id="answers"),
+        pytest.param(_SCHEMA, id="index"),
+    ],
+)
 def test_the_page_of_the_formats_has_the_tables_as_they_are(schema: str) -> None:
     assert f"```sql\n{textwrap.dedent(schema).strip()}\n```" in (ROOT / "docs/formats.md").read_text()
 

@@ -20,11 +20,13 @@ import merkl
 PACKAGE = Path(merkl.__file__).parent
 
 LAYERS = """
+    dataclass
     errors
-    digest stamp holes room filesystem root snapshot tracebacks
-    tree journal
+    digest stamp holes room filesystem root snapshot tracebacks lending
+    tree journal remotes
     nodes config
     events resources
+    trust
     workspace store tracing
     execute
     bash python
@@ -58,6 +60,9 @@ PURE = (
     "merkl.bash.expression",
     "merkl.bash.quoting",
     "merkl.engine.judge",
+    "merkl.engine.known",
+    "merkl.engine.lists",
+    "merkl.engine.lookup",
     "merkl.engine.select",
     "merkl.engine.step",
 )  # These decide; others act.

@@ -7,7 +7,6 @@ The invariant: everything that a command can see of an argument is in a slot, in
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
 from merkl.bash.options import Options
@@ -26,6 +25,7 @@ from merkl.bash.placeholders import (
     SecretArg,
 )
 from merkl.bash.slots import FromDep, FromSource, Plain, Slot
+from merkl.dataclass import dataclass, field
 from merkl.errors import CallError
 from merkl.execute.secrets import Secret
 from merkl.nodes import Dep, Future, Output, PathLike, Place, Source, scope, session

@@ -9,7 +9,6 @@ import inspect
 import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from merkl.bash.placeholders import (
@@ -30,6 +29,7 @@ from merkl.bash.placeholders import (
     one_of,
     spell,
 )
+from merkl.dataclass import dataclass
 from merkl.errors import CallError, did_you_mean
 
 NameOf = Callable[[object], str | None]

@@ -7,8 +7,9 @@ The invariant: an error names a position in the text.
 """
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 HOLE: Final = "\0"
 

@@ -10,10 +10,10 @@ is a path of the set, as are the directories in which such a file could lie and 
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from merkl.bash.includes import Asked
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputChanged
 from merkl.store.base import Discovered

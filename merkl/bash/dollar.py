@@ -156,9 +156,8 @@ class Expansions(Cursor):
         opening = self.at
         self.at += 2
         if self.char() == "#" and self.char(1) not in ("}", "-", "=", "+", ":", "%", "/", "^", ","):
-            self.at += (
-                1  # A length.  ``${#?}`` and ``${##}`` are lengths too, ``${#-}`` is not understood below.
-            )
+            # A length.  ``${#?}`` and ``${##}`` are lengths too, ``${#-}`` is not understood below.
+            self.at += 1
         elif self.char() == "!" and self.char(1) not in (
             "}",
             "-",

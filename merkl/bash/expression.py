@@ -9,11 +9,11 @@ placeholders' values, and of the project's place if it says ``abspath``.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from merkl.bash.placeholders import MAKERS, TYPES, Placeholder, SecretArg, make, spell
+from merkl.dataclass import dataclass
 from merkl.errors import CallError, TemplateError, did_you_mean
 
 if TYPE_CHECKING:

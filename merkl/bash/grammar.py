@@ -8,13 +8,13 @@ The invariant: one ``Spot`` per hole, in order, or ``ShellSyntax``.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from merkl.bash import hazards
 from merkl.bash.cursor import HOLE, Form, ShellSyntax, Word
 from merkl.bash.heredoc import Body, HereDocuments, Waiting
 from merkl.bash.lexer import BREAKS
+from merkl.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,22 @@ from typing import Final
 
 from merkl.bash.cursor import Word
 
+# Builtins of the shell.
 EVALUATING: Final = frozenset(
     """
     . alias bind compgen complete declare eval export getopts let local mapfile read readarray readonly source trap
     typeset unset
     """.split()
-)  # Builtins of the shell.
+)
 _SHELLS: Final = frozenset("sh bash dash ash ksh mksh zsh fish su runuser".split())
 REMOTE: Final = frozenset("ssh slogin rsh".split())
+# They run what some of their words say.
 _RUNNERS: Final = frozenset(
     """
     env sudo doas nice ionice nohup timeout time setsid stdbuf xargs chroot unshare strace ltrace exec command builtin
     find parallel watch
     """.split()
-)  # They run what some of their words say.
+)
 _DECLARING: Final = frozenset("declare typeset local readonly export".split())
 _NAME_AFTER: Final = {"printf": ("-v",), "wait": ("-p",), "test": ("-v", "-R"), "[": ("-v", "-R")}
 _VALUED: Final = frozenset("-o +o -O +O --rcfile --init-file -s -u -g -G --shell --user --group".split())

@@ -5,11 +5,11 @@ It decides nothing about the command that reads one; it remembers which that is.
 The invariant: a body ends at the line where the shell ends it, whatever the text in it looks like.
 """
 
-from dataclasses import dataclass
 
 from merkl.bash.cursor import HOLE, Form, Word
 from merkl.bash.dollar import Inside
 from merkl.bash.lexer import Lexer
+from merkl.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,8 @@ class HereDocuments(Lexer):
         super().__init__(text, bash=bash)
         self.depth = 0  # Of commands inside words.
         self.bodies: list[Body] = []  # Those that are not expanded.
-        self.inputs: list[
-            tuple[list[Word], tuple[int, ...]]
-        ] = []  # Holes in here documents, and for which command.
+        # Holes in here documents, and for which command.
+        self.inputs: list[tuple[list[Word], tuple[int, ...]]] = []
 
     def here_document(self, waiting: Waiting) -> None:
         """Read the lines of a body and the delimiter's, and the expansions in it unless the delimiter was quoted."""

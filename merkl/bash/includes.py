@@ -9,8 +9,9 @@ The invariant: the same bytes give the same names, so they may be remembered by 
 
 import os
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 LARGEST_TEXT: Final = 8_000_000  # Bytes; a larger file is data.
 _NAME: Final = rb'[ \t]*(?:"(?P<quoted>[^"\n]+)"|<(?P<angled>[^>\n]+)>)'

@@ -6,14 +6,15 @@ The invariant: an ``Options`` that exists is in order.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
 from merkl.config import system_name
+from merkl.dataclass import dataclass
 from merkl.errors import TaskError
 from merkl.nodes import calling_place, session
-from merkl.resources import USUAL, Needs
+from merkl.resources import USUAL, Needs, check_terminal, flag_of, needs_of, nice_of, retries_of, seconds_of
 
 FORMS: Final[Mapping[object, str]] = {None: "", str: "str", bytes: "bytes", "str": "str", "bytes": "bytes",
                                       "lines": "lines", "json": "json"}  # fmt: skip
@@ -100,6 +101,24 @@ def stdout_form(stdout: object) -> tuple[str, str]:
     )
 
 
+def options_of(**given: Any) -> Options:
+    """The options as they were given, each read by itself; ``resources`` are its ``needs``.
+
+    Raises:
+        TaskError: one is wrong.
+    """
+    readers: dict[str, Callable[[Any], Any]] = {
+        "cwd": directory_of, "ok_codes": codes_of, "env": environment_of, "timeout": partial(seconds_of, "timeout"),
+        "retries": retries_of, "nice": nice_of,
+        **{name: partial(text_of, name) for name in ("version", "interpreter", "prelude")},
+        **{name: partial(flag_of, name) for name in ("strict", "scratch", "portable", "interactive", "eager")},
+    }  # fmt: skip
+    needs = needs_of(given.pop("resources"))
+    return Options(
+        needs=needs, **{name: readers[name](it) if name in readers else it for name, it in given.items()}
+    )
+
+
 def check_options(options: Options, *, is_argv: bool) -> Options:
     """Options that are in order.
 
@@ -120,12 +139,7 @@ def check_options(options: Options, *, is_argv: bool) -> Options:
             hint="let the command write to an out_file_arg",
             at=place,
         )
-    if options.interactive and options.eager:
-        raise TaskError(
-            "an interactive task has the terminal to itself, and cannot be started while others have it",
-            hint="leave out eager=, or interactive=True",
-            at=place,
-        )
+    check_terminal(interactive=options.interactive, eager=options.eager)
     if is_argv and options.prelude:
         raise TaskError("prelude is lines of a script, and argv=[…] has none", at=place)
     return options

@@ -12,9 +12,9 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.errors import CallError, TemplateError, did_you_mean
 
 

@@ -17,7 +17,7 @@ from merkl.bash.shell import bash_on
 from merkl.bash.task import BashCall
 from merkl.errors import MerklError, TaskFailed
 from merkl.execute.base import SCRIPT_FD, Job, ProcessJob
-from merkl.execute.secrets import VARIABLE, make_private, secret_names
+from merkl.execute.secrets import VARIABLE, make_private
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node
 
@@ -49,7 +49,7 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> Process
 
 def _prepared(seen: Seen) -> ProcessJob:
     place, options = seen.place, seen.call.task.options
-    if secret_names(seen.call):
+    if seen.call.secrets:
         for path in (place.log, place.run + b"/stdout"):
             make_private(os.path.join(place.root, path))
     if options.cwd and not os.path.isdir(seen.directory):
@@ -140,7 +140,7 @@ def _environment(call: BashCall, place: Workplace) -> dict[bytes, bytes]:
     env[b"TMPDIR"] = place.tmp
     env |= {os.fsencode(name): os.fsencode(value) for name, value in place.variables.items()}
     env |= {os.fsencode(name): os.fsencode(value) for name, value in call.task.options.env}
-    for name in secret_names(call):
+    for name in call.secrets:
         value = place.environ.get(name.encode())
         if value is None:
             raise TaskFailed(

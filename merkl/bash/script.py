@@ -8,7 +8,6 @@ is the same bytes for all values.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from merkl.bash.cursor import Form
@@ -36,6 +35,7 @@ from merkl.bash.quoting import (
     shown_word,
     words_of,
 )
+from merkl.dataclass import dataclass
 from merkl.errors import CallError
 
 Source: TypeAlias = Placeholder | Expression

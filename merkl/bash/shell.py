@@ -18,9 +18,8 @@ OLDEST: Final = (4, 4)
 INSTALL: Final = (
     "install a newer bash and put it on PATH: brew install bash (macOS), apt-get install bash (Debian)"
 )
-_EMBEDDED: Final = re.compile(
-    rb"@\(#\)Bash version (\d+)\.(\d+)"
-)  # As what(1) looks for; every bash since 2.0 has it.
+# As what(1) looks for; every bash since 2.0 has it.
+_EMBEDDED: Final = re.compile(rb"@\(#\)Bash version (\d+)\.(\d+)")
 _SAID: Final = re.compile(rb"version (\d+)\.(\d+)")
 _PATIENCE_S: Final = 10.0
 
@@ -38,9 +37,8 @@ def bash_on(path: str) -> str | None:
             continue
         program = os.path.abspath(found)
         version = version_of(program)
-        if (
-            version is None or version >= OLDEST
-        ):  # One that does not say its version is the user's own affair.
+        # One that does not say its version is the user's own affair.
+        if version is None or version >= OLDEST:
             return program
         old.append(f"{program} is {version[0]}.{version[1]}")
     if old:

@@ -5,9 +5,9 @@ It decides nothing else.  The invariant: two calls with one ``shape`` differ, if
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from merkl.dataclass import dataclass
 from merkl.digest import encode, encoded_dict, encoded_text
 
 

@@ -10,10 +10,10 @@ be told as a position in ``shown``, which is what the person wrote.
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from merkl.bash.placeholders import MAKERS, Placeholder, parse_call, spell, split_tokens
+from merkl.dataclass import dataclass
 from merkl.errors import TemplateError, did_you_mean
 
 WIDTH: Final = 100  # Of a template's line in a message, in characters.

@@ -9,28 +9,19 @@ or in its dependencies; ``timeout``, ``retries``, ``name``, ``eager``, ``nice``,
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from merkl.bash.arguments import Arguments
-from merkl.bash.options import (
-    Options,
-    check_options,
-    codes_of,
-    directory_of,
-    environment_of,
-    names_of,
-    stdout_form,
-    text_of,
-)
+from merkl.bash.options import Options, check_options, names_of, options_of, stdout_form, text_of
 from merkl.bash.placeholders import DepfileArg, EnvArg, OutDirArg, OutFileArg, SecretArg
 from merkl.bash.slots import Plain, Slots, encoded, shown_plain_values
 from merkl.bash.template import Template, bind_call, compile_template
 from merkl.config import system_name
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode, encoded_tuple
 from merkl.errors import TaskError
 from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, evaluating, make_node, session
-from merkl.resources import Needs, needs_of, nice_of, retries_of, seconds_of
+from merkl.resources import Needs, flag_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,40 +266,26 @@ def bash_task(
     compiled = compile_template(
         template if argv is None else argv,
         interpreter=text_of("interpreter", interpreter) if argv is None else "argv",
-        literal=literal,
+        literal=flag_of("literal", literal),
         where=str(place),
         extra=declared,
     )
-    options = Options(
-        version=text_of("version", version),
-        interpreter=text_of("interpreter", interpreter),
-        strict=bool(strict),
-        prelude=text_of("prelude", prelude),
-        cwd=directory_of(cwd),
-        scratch=bool(scratch),
-        portable=bool(portable),
-        ok_codes=codes_of(ok_codes),
-        env=environment_of(env),
-        stdout=form,
-        stdout_file=_stdout_file(compiled, declared, place) if declared else "",
-        timeout=seconds_of("timeout", timeout),
-        retries=retries_of(retries),
-        interactive=bool(interactive),
-        eager=bool(eager),
-        nice=nice_of(nice),
-        needs=needs_of(resources),
-    )
+    options = options_of(
+        version=version, interpreter=interpreter, strict=strict, prelude=prelude, cwd=cwd, scratch=scratch,
+        portable=portable, ok_codes=ok_codes, env=env, timeout=timeout, retries=retries, interactive=interactive,
+        eager=eager, nice=nice, resources=resources,
+        stdout=form, stdout_file=_stdout_file(compiled, declared, place) if declared else "",
+    )  # fmt: skip
+    asked = names_of("tools", tools, f" of programs, such as [{tools!r}]")
     return BashTask(
         compiled,
         text_of("name", name),
         check_options(options, is_argv=compiled.is_argv),
         place=place,
         home=sys._getframe(1).f_globals,
-        tools=[
-            text_of("a tool", tool) for tool in names_of("tools", tools, f" of programs, such as [{tools!r}]")
-        ],
+        tools=[text_of("a tool", tool) for tool in asked],
         deps=names_of("deps", deps, f", such as [{deps!r}]"),
-        cache=bool(cache),
+        cache=cache is not None and flag_of("cache", cache),
     )
 
 

@@ -11,7 +11,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NoReturn, TypeAlias
 
 from merkl.bash.binding import NameOf, Parameters, bind, parameters_of
@@ -23,6 +23,7 @@ from merkl.bash.placeholders import Arg, FilesArg, FlagArg, Placeholder, SecretA
 from merkl.bash.pythontext import read_python
 from merkl.bash.script import ArgvWords, Compiled, Occurrence, PythonText, Script, ShellText, Source, Values
 from merkl.bash.spelling import Hole, Pieces, split_template
+from merkl.dataclass import dataclass
 from merkl.errors import TemplateError
 
 __all__ = ["Script", "Template", "Value", "bind_call", "compile_template"]

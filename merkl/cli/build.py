@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 
 from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
-from merkl.cli.options import LOADS, Command, Options, options_of, scheduling, shared, words_of
+from merkl.cli.options import LOADS, Command, Options, building, options_of, words_of
 from merkl.cli.profiling import profiled
 from merkl.config import QUIET
 from merkl.engine.build import build
@@ -26,18 +26,7 @@ from merkl.snapshot import recorder
 
 @click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
 @click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…] [-- ARGS…]")
-@shared(
-    "jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote"
-    " target order check_deps strict_deps"
-)
-@scheduling
-@click.option("--check-deps", is_flag=True, help="Tell what tasks use and do not declare.")
-@click.option("--strict-deps", is_flag=True, help="Fail a task that uses what it does not declare.")
-@click.option("--frozen", is_flag=True, help="Fail rather than run a task.")
-@click.option("--pull", is_flag=True, help="Run nothing: place what some cache has.")
-@click.option("--push", is_flag=True, help="Send results to the remote as they come.")
-@click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
-@click.option("--profile", metavar="FILE", help="Write to FILE where merkl's own time went, for pstats.")
+@building
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...], pull: bool, profile: str | None) -> int:
     """Build TARGETs, or the default target.
@@ -66,9 +55,8 @@ def _pull(options: Options, words: list[str]) -> int:
     if options.force:
         raise UsageError("--pull runs nothing, and --force runs everything", hint="leave out one of them")
     code, _ = pull_tracked(options)
-    with asked(
-        replace(options, frozen=True), words, runs=True
-    ) as it:  # Nor does what the Merklfile evaluates run.
+    # Nor does what the Merklfile evaluates run.
+    with asked(replace(options, frozen=True), words, runs=True) as it:
         if options.dry_run:
             return max(code, _preview(options, it))
         return max(code, fetch_results(options, it, it.chosen.selection.placements))

@@ -12,8 +12,9 @@ import click
 from merkl.cli.opening import asked, loaded, paint_of, project_of, reporter_of, tell
 from merkl.cli.options import Command, Options, options_of, shared, words_of
 from merkl.engine.joint import once
-from merkl.engine.placing import clean
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
+from merkl.engine.replacing import clean
 from merkl.engine.request import everything_placed
 from merkl.errors import UsageError
 from merkl.report.words import one_line
@@ -51,7 +52,7 @@ def _stale(options: Options, project: Project) -> list[str]:
     wanted = {placement.path for placement in placements}
     found = []
     for path, row in sorted(project.index.all_placed().items()):
-        if path not in wanted and row.target not in unasked:
+        if path not in wanted and row.target not in unasked and not _is_function(project, row.target):
             found.append(path)
     if unasked and not options.quiet:
         names = ", ".join(sorted(unasked))
@@ -59,6 +60,13 @@ def _stale(options: Options, project: Project) -> list[str]:
             f"note: what {names} placed is kept: without values for parameters it cannot be asked\n"
         )
     return found
+
+
+def _is_function(project: Project, target: str) -> bool:
+    """Whether it is a function of a module that is there, called by ``merkl run``: it may well be asked for again."""
+    *packages, name = target.split(".")
+    module = os.path.join(project.root, *packages)
+    return bool(packages and name) and (os.path.isfile(f"{module}.py") or os.path.isdir(module))
 
 
 def _everything(options: Options, project: Project) -> tuple[list[Placement], set[str]]:

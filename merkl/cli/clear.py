@@ -12,7 +12,7 @@ from merkl.cli.either import Either, OfEither, asked_either
 from merkl.cli.gc import is_shared
 from merkl.cli.opening import loaded, loaded_quietly, tell
 from merkl.cli.options import Options, options_of, shared, words_of
-from merkl.engine.clearing import clear_chosen, clear_others
+from merkl.engine.clearing import Cleaned, clear_chosen, clear_others
 from merkl.engine.request import stood_for
 from merkl.errors import UsageError
 from merkl.events import Note
@@ -22,6 +22,7 @@ from merkl.report.words import one_line, plural, size
 from merkl.store.collect import Collected
 
 _SHOWN = 20
+_NAMED = 5  # Of those that need what stays.
 
 
 @click.command(cls=OfEither, short_help="Forget results, so that they are made again.")
@@ -69,11 +70,17 @@ def _clear(options: Options, it: Either) -> None:
         shared=is_shared(it.project),
         dry_run=options.dry_run,
     )
-    stays = "stays" if done.stayed == 1 else "stay"
-    stayed = f"; {plural(done.stayed, 'result')} that others need {stays}" if done.stayed else ""
+    stayed = f"; {stays(done)}" if done.stayed else ""
     _tell(options, [labels[node.key] for node in done.nodes], done.removed, stayed)
     if unasked:
         tell(options, [Note(f"not every other target could be asked what it needs: {unasked}")])
+
+
+def stays(done: Cleaned) -> str:
+    """What stays, and for whom, in words."""
+    what = f"{plural(done.stayed, 'result')} that others need {'stays' if done.stayed == 1 else 'stay'}"
+    some = ", ".join(map(one_line, done.needed_by[:_NAMED])) + (", …" if len(done.needed_by) > _NAMED else "")
+    return f"{what}: {some}" if some else what
 
 
 def _others(options: Options, it: Either) -> tuple[Sequence[Node], str]:

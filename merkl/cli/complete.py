@@ -6,33 +6,15 @@ down when it last loaded the Merklfile.  It knows no shell.
 The invariant: it runs no code of the project and changes nothing; the list may be old, and then so is the answer.
 """
 
-import json
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
+from merkl.cli.offer import Answer, Candidate, Memory
 from merkl.cli.spellings import COMMANDS, SPELT, Option, options_after, shown_after
-from merkl.root import STATE_DIR, find_root
+from merkl.root import find_root
 
-_BUSY: Final = 0.2  # seconds to wait for another process that writes the index
 _REST: Final = "args"  # The parameter that takes what follows ``--``.
-
-
-class Candidate(NamedTuple):  # Not a dataclass: to import that takes longer than all the rest.
-    """A whole word that may stand there, and a line about it."""
-
-    text: str
-    about: str = ""
-
-
-class Answer(NamedTuple):
-    """What may stand where the cursor is: ``words``; or any file or directory after ``prefix``, from ``base``."""
-
-    kind: Literal["words", "files", "dirs"] = "words"
-    words: tuple[Candidate, ...] = ()
-    prefix: str = ""
-    base: str = "."
 
 
 def complete(words: Sequence[str]) -> Answer:
@@ -46,7 +28,7 @@ def complete(words: Sequence[str]) -> Answer:
 class _Line:
     """What the words before the cursor say.  ``waiting`` is an option whose value comes next."""
 
-    __slots__ = ("command", "directory", "file", "rest", "waiting", "words")
+    __slots__ = ("before", "command", "directory", "file", "rest", "waiting", "words")
 
     def __init__(self) -> None:
         self.command: str | None = None
@@ -54,10 +36,12 @@ class _Line:
         self.directory = ""
         self.file = ""
         self.words: list[str] = []
+        self.before = ""  # The word before.
         self.rest = False  # After ``--``.
 
     def take(self, word: str) -> None:
         """Read one more word."""
+        self.before = word
         if self.waiting is not None:
             self._value(self.waiting, word)
             self.waiting = None
@@ -124,6 +108,8 @@ def _at(line: _Line, word: str) -> Answer:
         return _option_value(line, line.waiting, "", word)
     if line.rest:
         return Answer("files", base=line.base)
+    if line.words and (found := _of_function(line, word)) is not None:
+        return found
     if word.startswith("--") and "=" in word:
         name, _, value = word.partition("=")
         option = line.find(name)
@@ -140,14 +126,14 @@ def _at(line: _Line, word: str) -> Answer:
         return Answer()
     if spelt.choices:
         return _matching(word, map(Candidate, () if line.words else spelt.choices))
-    root = line.root
+    root = _root_of(line, spelt.words)
     if spelt.words == "files":
         return Answer("files", base=line.base)
     if spelt.words == "none" or root is None:
         return Answer()
     if spelt.words == "function" and line.words:
-        return Answer("files", base=line.base)  # Its parameters are known only to who imports it.
-    with _Memory(root, line.base) as memory:
+        return Answer("files", base=line.base)
+    with Memory(root, line.base) as memory:
         if spelt.words == "function":
             return _matching(word, _functions(root, memory))
         if (
@@ -159,7 +145,48 @@ def _at(line: _Line, word: str) -> Answer:
         return memory.saved(word) if spelt.words == "saved" else _request(line, memory, word)
 
 
-def _functions(root: str, memory: "_Memory") -> Iterator[Candidate]:
+def _root_of(line: _Line, words: str) -> str | None:
+    """Where the project is: for functions, whose commands need none, the directory itself if there is none."""
+    return line.root or (os.path.abspath(line.base) if words == "function" else None)
+
+
+def _of_function(line: _Line, word: str) -> Answer | None:
+    """What a function that was named takes at the cursor; None if nothing is known of that."""
+    spelt = SPELT.get(line.command or "")
+    root = _root_of(line, spelt.words) if spelt is not None else None
+    if spelt is None or spelt.words not in ("function", "either") or root is None:
+        return None
+    from merkl.merklfile.spelt import parameters_in
+
+    named = next(
+        (each for each in reversed(line.words) if "=" not in each and ("." in each or ":" in each)), ""
+    )
+    known = {each.name: each for each in parameters_in(root, line.base, named)} if named else {}
+    name, sign, value = word.partition("=")
+    parameter = known.get(_folded(name.removeprefix("--")))
+    prefix = f"{name}="
+    if not sign:
+        parameter, prefix, value = known.get(_folded(line.before.removeprefix("--"))), "", word
+        if parameter is not None and (parameter.flag or not line.before.startswith("--")):
+            parameter = None
+    if parameter is not None:
+        if parameter.path:
+            return Answer("dirs" if parameter.path == "dir" else "files", prefix=prefix, base=line.base)
+        return _matching(prefix + value, (Candidate(prefix + each) for each in parameter.choices))
+    if sign or not word.startswith("--") or not known:
+        return None
+    offered = [Candidate(each.option, each.hint) for each in known.values()]
+    offered += [
+        Candidate(f"--no-{each.option[2:]}", each.hint)
+        for each in known.values()
+        if each.flag and word.startswith("--n")
+    ]
+    own = {each.text for each in offered}
+    offered += [each for each in _options(line.command, word) if each.text not in own]
+    return _matching(word, offered)
+
+
+def _functions(root: str, memory: "Memory") -> Iterator[Candidate]:
     """The functions that a command may be given: those of modules, and the targets of the Merklfile."""
     from merkl.merklfile.offered import functions_in
 
@@ -191,7 +218,7 @@ def _option_value(line: _Line, option: Option, prefix: str, value: str) -> Answe
 # ---- targets and values --------------------------------------------------------------------------------------------
 
 
-def _request(line: _Line, memory: "_Memory", word: str) -> Answer:
+def _request(line: _Line, memory: "Memory", word: str) -> Answer:
     targets = memory.targets()
     names = {_folded(each["name"]): each for each in targets}
     named = [names[_folded(each)] for each in line.words if _folded(each) in names]
@@ -261,71 +288,3 @@ def _folded(name: str) -> str:
 def _as_typed(name: str, word: str) -> str:
     """``name``, with its beginning spelt as it was typed."""
     return word + name[len(word) :] if _folded(name).startswith(_folded(word)) else name
-
-
-# ---- what merkl remembers ------------------------------------------------------------------------------------------
-
-
-class _Memory:
-    """What the index of the project at ``root`` says, for words typed in ``base``.  Reads only; silent if it cannot."""
-
-    def __init__(self, root: str, base: str) -> None:
-        self._root = os.path.abspath(root)
-        self._base = os.path.abspath(base)
-        self._connection: sqlite3.Connection | None = None
-
-    def __enter__(self) -> "_Memory":
-        path = os.path.join(self._root, STATE_DIR, "index.db")
-        uri = "file:" + "".join(f"%{byte:02x}" for byte in os.fsencode(path)) + "?mode=ro"
-        if not os.path.exists(
-            f"{path}-wal"
-        ):  # Nobody writes, and SQLite need not make files to find that out.
-            uri += "&immutable=1"
-        try:
-            self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY, isolation_level=None)
-        except sqlite3.Error:
-            pass
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def targets(self) -> list[dict[str, Any]]:
-        """The last list of targets."""
-        rows = self._rows("SELECT value FROM meta WHERE name = 'targets'")
-        try:
-            found = json.loads(rows[0][0]) if rows else []
-        except (ValueError, TypeError):
-            return []
-        return [each for each in found if isinstance(each, dict) and isinstance(each.get("name"), str)]
-
-    def placed(self, word: str) -> list[Candidate]:
-        """Paths of outputs that begin with ``word``, up to the end of their next directory."""
-        return self._paths("SELECT path FROM placement WHERE path >= ? AND path < ?", word)
-
-    def saved(self, word: str) -> Answer:
-        """Paths of which an edit was saved."""
-        query = "SELECT DISTINCT path FROM saved WHERE path >= ? AND path < ?"
-        return Answer(words=tuple(self._paths(query, word)))
-
-    def _paths(self, query: str, word: str) -> list[Candidate]:
-        typed, name = os.path.split(word)
-        folder = os.path.normpath(os.path.join(self._base, typed))
-        inside = os.path.relpath(folder, self._root) + os.sep
-        if inside.startswith(".." + os.sep):  # An output elsewhere is known by its whole path.
-            inside = folder.rstrip(os.sep) + os.sep
-        start = os.fsencode(("" if inside == "./" else inside) + name)
-        lead = word[: len(word) - len(name)]
-        found: dict[str, None] = {}
-        for (path,) in self._rows(query, (start, start + b"\xff\xff")):
-            tail = os.fsdecode(path[len(start) - len(os.fsencode(name)) :])
-            step, slash, _ = tail.partition("/")
-            found[lead + step + slash] = None
-        return [Candidate(each) for each in found]
-
-    def _rows(self, query: str, values: Sequence[bytes] = ()) -> list[Any]:
-        try:
-            return [] if self._connection is None else self._connection.execute(query, values).fetchall()
-        except sqlite3.Error:
-            return []

@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -18,6 +17,7 @@ from merkl.cli.either import OfEither, names_function
 from merkl.cli.opening import Asked, loaded_quietly, paint_of, project_of, tell
 from merkl.cli.options import Options, options_of, shared, words_of
 from merkl.cli.show import ShownTask
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.calling import call_function, open_function
 from merkl.engine.judge import Judge
@@ -32,6 +32,7 @@ from merkl.python import project as python_project
 from merkl.python.code import code_of
 from merkl.python.parts import Code
 from merkl.python.task import PythonTask
+from merkl.python.unfit import written
 from merkl.report.color import Paint
 from merkl.report.words import duration, harmless, one_line, size
 from merkl.store.base import Record
@@ -111,7 +112,7 @@ class _Known:
         ]
         return {
             "function": self.function.name,
-            "signature": str(self.function.signature),
+            "signature": written(self.function.signature),
             "declared": self.function.declared,
             "code": code,
             "parts": [[part.group, part.name, part.text, part.digest] for part in self.parts],
@@ -121,7 +122,7 @@ class _Known:
     def lines(self, paint: Paint) -> list[str]:
         """For people."""
         function = self.function
-        found = [paint(f"{function.name}{function.signature}", "strong")]
+        found = [paint(f"{function.name}{written(function.signature)}", "strong")]
         if function.declared:
             found.append(f"  declared  {function.declared}")
         if self.code is not None:
@@ -159,7 +160,7 @@ def _look(options: Options, project: Project, words: Sequence[str]) -> _Known:
         sorted_out = sorted_words(words[1:], function, taken, {})
         if len(words) == 1 and any(each.required for each in taken):
             return _Known(function, taken, _code_of(function, project), _parts_of(function), (), called=False)
-        bound = arguments_of(function, taken, sorted_out, options.cwd)
+        bound = arguments_of(function, taken, sorted_out, options.cwd, command="debug")
         outcome = call_function(project, function, bound)
     it = Asked(project, function.within, outcome.chosen)
     judge = plan(project, outcome.chosen.selection)
@@ -205,7 +206,7 @@ def _record_object(key: Key, record: Record) -> dict[str, Any]:
         "outputs": outputs, "inputs": [each.hex() for each in record.inputs],
         "arguments": dict(record.arguments), "dependencies": list(record.dependencies), "metadata": dict(record.metadata),
         "seconds": record.seconds, "started_ns": record.started_ns, "exit_code": record.exit_code,
-        "builder": record.builder, "log": None if record.log is None else record.log.hex(),
+        "builder": record.builder, "origin": None if record.origin is None else str(record.origin), "log": None if record.log is None else record.log.hex(),
         "discovered": {path: None if digest is None else digest.hex() for path, digest in found.items()},
     }  # fmt: skip
 
@@ -219,6 +220,8 @@ def _record_lines(record: Record) -> list[str]:
         f"  key      {record.key.hex()}",
         f"  content  {record.content_key.hex()}",
     ]
+    if record.origin is not None:
+        found.append(f"  signed   by {record.origin.signer}, in {record.origin.namespace}")
     for name, value in record.arguments.items():
         found.append(f"  argument {one_line(str(name))}  {one_line(json.dumps(value))}")
     for each in record.dependencies:
@@ -226,7 +229,8 @@ def _record_lines(record: Record) -> list[str]:
     for name, artifact in record.outputs.items():
         what = f"{artifact.kind}, {size(artifact.size)}, {artifact.digest.hex()}"
         form = f", {artifact.serializer}" if artifact.serializer else ""
-        found.append(f"  output   {one_line(name)}  {what}{form}".replace("output     ", "output   "))
+        named = f"{one_line(name)}  " if name else ""
+        found.append(f"  output   {named}{what}{form}")
     if record.metadata:
         found.append(f"  metadata {one_line(json.dumps(dict(record.metadata)))}")
     if record.log is not None:

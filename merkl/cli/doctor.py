@@ -44,6 +44,8 @@ _WATCHES: Final = 8_192  # Directories of a tree of some size.
 def command(context: click.Context) -> int:
     """Say which versions are here, where the store is, and what the file system can do; load no Merklfile.
 
+    Of a remote, it is tried whether it answers, can be written, has the right time and keeps what was there first.
+
     Exit code: 0 if merkl works here, 1 otherwise.
     """
     options = options_of(context)
@@ -82,6 +84,10 @@ def _findings(options: Options) -> Iterator[Finding]:
         return
     yield open_files(config)
     yield from disk_findings(config)
+    if config.remote is not None:
+        from merkl.cli.remotes import remote_findings
+
+        yield from remote_findings(config)
 
 
 def bash_finding(path: str) -> Finding:

@@ -7,18 +7,20 @@ The invariant: a word that is an option of nobody is an error, as in every comma
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import click
 
 from merkl.cli.opening import Asked, chosen, loaded, loaded_quietly, project_of
 from merkl.cli.options import Command, Options
+from merkl.dataclass import dataclass
 from merkl.engine.calling import call_function, open_function
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen
 from merkl.engine.select import select
+from merkl.merklfile.offered import binds
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.taken import parameters_of
 from merkl.merklfile.typed import arguments_of, sorted_words
@@ -67,10 +69,12 @@ def names_function(word: str, root: str, cwd: str) -> bool:
     if parts[0] == "Merklfile":
         return True
     where = root
-    for part in parts[:-1]:
+    for part, inner in itertools.pairwise(parts):
         where = os.path.join(where, part)
-        if os.path.isfile(f"{where}.py") or os.path.isfile(os.path.join(where, "__init__.py")):
-            return True
+        candidates = (f"{where}.py", os.path.join(where, "__init__.py"))
+        module = next(filter(os.path.isfile, candidates), "")
+        if module:  # A file may be called like a module, with an ending.
+            return not os.path.lexists(os.path.join(cwd, word)) or binds(module, inner) or len(parts) > 2
     return False
 
 
@@ -95,7 +99,7 @@ def asked_either(
     with project_of(options, runs=runs) as project:
         request, calls = parted(words, project.root, options.cwd)
         refuse_options(context, request)
-        yield either(options, project, request, calls)
+        yield either(options, project, request, calls, command=context.info_name or "")
 
 
 def refuse_options(context: click.Context, words: Sequence[str]) -> None:
@@ -107,7 +111,9 @@ def refuse_options(context: click.Context, words: Sequence[str]) -> None:
             raise click.NoSuchOption(word.partition("=")[0], ctx=context)
 
 
-def either(options: Options, project: Project, request: Sequence[str], calls: Sequence[Called]) -> Either:
+def either(
+    options: Options, project: Project, request: Sequence[str], calls: Sequence[Called], *, command: str
+) -> Either:
     """What targets, paths and functions ask for together; without any, what ``merkl build`` would build."""
     parts: list[Chosen] = []
     names: list[str] = []
@@ -118,9 +124,10 @@ def either(options: Options, project: Project, request: Sequence[str], calls: Se
         parts.append(chosen(options, project, merklfile, request))
     for each in calls:
         with loaded_quietly(), using(project):
-            function = open_function(project, each.name, options.cwd, options.sets, anew=not parts)
+            function = open_function(project, each.name, options.cwd, options.sets, beside=merklfile)
             _, taken = parameters_of(function)
-            bound = arguments_of(function, taken, sorted_words(each.words, function, taken, {}), options.cwd)
+            words = sorted_words(each.words, function, taken, {})
+            bound = arguments_of(function, taken, words, options.cwd, command=command)
             outcome = call_function(project, function, bound)
         parts.append(outcome.chosen)
         names += outcome.chosen.selection.targets

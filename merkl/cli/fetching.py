@@ -10,7 +10,8 @@ from merkl.cli.moving import exit_code_of, transferred
 from merkl.cli.opening import Asked, asked, reporter_of
 from merkl.cli.options import Options
 from merkl.engine.fetch import fetch, replaceable, tracked_of
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.engine.pull import pull
 from merkl.engine.standing import find_sidecars, standing
 from merkl.errors import InputMissing, MerklError, MerklfileError

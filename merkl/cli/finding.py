@@ -1,7 +1,8 @@
 """One thing that ``merkl doctor`` has looked at."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from merkl.dataclass import dataclass
 
 Verdict = Literal["ok", "lacks", "broken"]
 

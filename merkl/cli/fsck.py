@@ -1,6 +1,7 @@
 """``merkl fsck``: every byte of the store compared with its name, and of the remote if that is asked for."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from merkl.cli.opening import project_of, tell
 from merkl.cli.options import Command, Options, options_of, shared
 from merkl.engine.lost import Lost, lost_data
 from merkl.engine.project import Project
-from merkl.errors import ConfigError, StoreError
+from merkl.errors import ConfigError, StoreError, UsageError
 from merkl.events import Note
 from merkl.report.words import one_line, plural, size
 from merkl.store.check import Findings, check
@@ -23,24 +24,28 @@ if TYPE_CHECKING:  # Only a remote needs it.
 @click.command(cls=Command, short_help="Check every byte of the store.")
 @click.option("--repair", is_flag=True, help="Remove leftovers, and results whose bytes are gone.")
 @click.option("--remote", is_flag=True, help="Read everything in the remote too.")
+@click.option("--sample", metavar="PERCENT", help="With --remote: read about so much of it, such as 5%.")
 @shared("quiet json")
 @click.pass_context
-def command(context: click.Context, repair: bool, remote: bool) -> int:
+def command(context: click.Context, repair: bool, remote: bool, sample: str | None) -> int:
     """Read everything in the store and compare it with its digest.
 
     Damaged bytes are set aside in any case.  They come again from the remote, if there is one that has them; else they
     are made again when they are needed; tracked data that nobody can make is named.  With --remote, damaged contents
-    there are set aside too, so that the next push of what they belong to sends them again.  Exit code: 0 if nothing was
-    wrong, 3 otherwise.
+    there are set aside too, so that the next push of what they belong to sends them again.  With --sample it is another
+    part of the remote each time.  Exit code: 0 if nothing was wrong, 3 otherwise.
     """
     options = options_of(context)
+    share = 1.0 if sample is None else share_of(sample)
+    if sample is not None and not remote:
+        raise UsageError("--sample is for --remote", hint="the store of this machine is always read whole")
     with project_of(options, options.existing()) as project:
         if remote and project.remote is None:
             raise ConfigError(
                 "the project has no remote", hint="`remote:` in merkl.yaml names one, or MERKL_REMOTE"
             )
         found = check(project.store, repair=repair, progress=_progress(options), remote=project.remote)
-        there = _inspected(project, options) if remote else None
+        there = _inspected(project, options, share) if remote else None
         lost = _lost(project, found)
         clean = found.is_clean and not lost and (there is None or there.is_clean)
         if options.json:
@@ -72,11 +77,23 @@ def _lost(project: Project, found: Findings) -> list[Lost]:
     return [each for each in lost if not there.issuperset(each.missing)]
 
 
-def _inspected(project: Project, options: Options) -> "RemoteFindings":
+def share_of(text: str) -> float:
+    """A part of a whole: ``5%`` is 0.05.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%?", text.strip())
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise UsageError(f"--sample takes a percentage such as 5%, not {text!r}")
+    return float(match[1]) / 100
+
+
+def _inspected(project: Project, options: Options, share: float) -> "RemoteFindings":
     from merkl.store.remote.soundness import inspect
 
     assert project.remote is not None
-    return inspect(project.remote, progress=_progress(options))
+    return inspect(project.remote, share=share, progress=_progress(options))
 
 
 def _progress(options: Options) -> Callable[[int, int], object] | None:
@@ -136,7 +153,9 @@ def _remote_lines(there: "RemoteFindings", project: Project) -> list[str]:
             f"incomplete in the remote: {name} lacks {', '.join(digest.short for digest in missing)}"
         )
     verdict = "nothing is wrong" if there.is_clean else "`merkl push` of what belongs there sends it again"
-    where = f"{plural(there.objects, 'object')} in {one_line(project.remote.url)}"
+    objects = plural(there.total, "object")
+    looked = objects if there.objects == there.total else f"{there.objects:,} of {objects}"
+    where = f"{looked} in {one_line(project.remote.url)}"
     return [*lines, f"{where}, {size(there.bytes)}: {verdict}"]
 
 
@@ -144,7 +163,7 @@ def _object(found: Findings, there: "RemoteFindings | None", lost: Sequence[Lost
     clean = found.is_clean and not lost and (there is None or there.is_clean)
     remote = {} if there is None else {
         "remote": {
-            "objects": there.objects, "bytes": there.bytes, "bad": there.bad, "aside": there.aside,
+            "objects": there.objects, "total": there.total, "bytes": there.bytes, "bad": there.bad, "aside": there.aside,
             "incomplete": {name: [each.hex() for each in missing] for name, missing in there.lacking.items()},
         }
     }  # fmt: skip

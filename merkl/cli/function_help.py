@@ -7,9 +7,11 @@ import collections.abc
 import datetime
 import decimal
 import enum
+import os
 import pathlib
 import types
 import typing
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from merkl.workspace.refs import DirRef, FileRef
 _KINDS: Final[dict[object, str]] = {
     int: "INT", float: "FLOAT", complex: "NUMBER", decimal.Decimal: "NUMBER", str: "TEXT", bytes: "TEXT", Any: "TEXT", object: "TEXT",
     bool: "true|false", dict: "JSON", collections.abc.Mapping: "JSON", FileRef: "FILE", DirRef: "DIRECTORY", datetime.date: "DATE",
-    datetime.datetime: "TIME",
+    datetime.datetime: "DATE[TTIME]", datetime.time: "TIME", uuid.UUID: "UUID",
 }  # fmt: skip
 
 
@@ -105,6 +107,10 @@ def as_typed(value: object) -> str:
         return ",".join(as_typed(each) for each in value) or "nothing"
     if value is None:
         return "none"
+    if isinstance(value, bytes):
+        return os.fsdecode(value)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
     if isinstance(value, dict):
         import json
 

@@ -40,6 +40,14 @@ _DAYS = {"h": 1 / 24, "d": 1.0, "": 1.0, "w": 7.0}
     "--saved-edits", is_flag=True, help="Forget edits of yours, too, that were saved before these days."
 )
 @click.option("--skip-unreadable", is_flag=True, help="Go on although a sidecar cannot be read.")
+@click.option("--remote", is_flag=True, help="Free space in the remote instead.")
+@click.option(
+    "--branch",
+    "branches",
+    metavar="NAME",
+    multiple=True,
+    help="With --remote: of git, keep what NAME tracks only.",
+)
 @shared("dry_run quiet json")
 @click.pass_context
 def command(
@@ -48,6 +56,8 @@ def command(
     max_size: str | None,
     saved_edits: bool,
     skip_unreadable: bool,
+    remote: bool,
+    branches: tuple[str, ...],
 ) -> int:
     """Remove results that nothing here needs and bytes of no result, if they were not used for DAYS.
 
@@ -57,8 +67,21 @@ def command(
 
     In a store that is not this project's alone, nobody knows what the others need: there results go by age and size
     only, and bytes without a result only if DAYS are given.
+
+    With --remote it is the remote's results that go, if they were not pushed for DAYS and nothing that git tracks was
+    made from them; what is younger than a week stays.  Others may push and pull meanwhile.
     """
     options = options_of(context)
+    if remote or branches:
+        from merkl.cli.gc_remote import clear_remote
+
+        if not remote or max_size is not None or saved_edits:
+            given = "--branch" if not remote else "--max-size" if max_size is not None else "--saved-edits"
+            raise UsageError(
+                f"{given} is {'for' if not remote else 'not for'} --remote", hint="see `merkl gc --help`"
+            )
+        days = None if keep_days is None else days_of(keep_days)
+        return clear_remote(options, days, branches, skip_unreadable=skip_unreadable)
     days = _days(keep_days, max_size)
     most = None if max_size is None else bytes_of(max_size)
     with project_of(options, options.existing()) as project:

@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 import click
 
-from merkl.cli.opening import Asked, asked, paint_of, tell
-from merkl.cli.options import Command, Options, options_of, shared, words_of
-from merkl.engine.placing import last_steps
+from merkl.cli.either import OfEither, asked_either
+from merkl.cli.opening import Asked, paint_of, tell
+from merkl.cli.options import Options, options_of, shared, words_of
+from merkl.engine.laststeps import last_steps
 from merkl.engine.request import plan
 from merkl.errors import StoreCorrupt
 from merkl.nodes import walk
@@ -27,21 +28,21 @@ from merkl.report.words import harmless, one_line
 _POLL = 0.2  # seconds
 
 
-@click.command(cls=Command, short_help="Print what tasks printed.")
-@click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…]")
+@click.command(cls=OfEither, short_help="Print what tasks printed.")
+@click.argument("words", nargs=-1, metavar="[TARGET…|MODULE.FUNCTION…] [NAME=VALUE…]")
 @click.option(
     "-f", "--follow", is_flag=True, help="Follow the tasks that run now, in another process, to their end."
 )
 @shared("sets", without="-f")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...], follow: bool) -> int:
-    """Print what the tasks of TARGETs, and those they need, printed when they ran.
+    """Print what the tasks of TARGETs or functions, and those they need, printed when they ran.
 
     On a terminal control characters are spelt out; into a file or a pipe go the bytes as they were.
-    This loads the Merklfile, and so runs its code.
+    This loads what is named, the Merklfile or a module, and so runs its code.
     """
     options = options_of(context)
-    with asked(options, words_of(context, words)) as it:
+    with asked_either(context, options, words_of(context, words)) as it:
         names = it.labels()
         if follow:
             return _follow(options, it.project.root, it.project.config.state, set(names.values()))

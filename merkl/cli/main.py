@@ -69,8 +69,8 @@ def cli(context: click.Context) -> int | None:
     """Build what a Merklfile describes, and run only what no cache has got.
 
     Without a command, the default target is built; if there is none, the targets are listed.  The options stand
-    before or after the command.  Everything but --help, --version, track, untrack, restore, fsck, gc, cache, init,
-    doctor and completion loads the Merklfile, and so runs its code; status, pull and push only if a target is named.
+    before or after the command.  Everything but --help, --version, track, untrack, restore, fsck, gc, cache, key,
+    init, doctor and completion loads the Merklfile, and so runs its code; status, pull and push only if a target is named.
     """
     if context.invoked_subcommand is not None:
         return None

@@ -12,7 +12,7 @@ import click
 from merkl.cli.opening import chosen, loaded, project_of, tell
 from merkl.cli.options import Command, Options, options_of, shared, words_of
 from merkl.engine.migrating import Migration, migrate, migrations
-from merkl.engine.project import Placement
+from merkl.engine.placement import Placement
 from merkl.engine.request import everything_placed
 from merkl.errors import UsageError
 from merkl.report.words import one_line, plural

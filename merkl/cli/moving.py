@@ -5,19 +5,22 @@ It decides whether there is a bar: on a terminal, without ``--json``, ``-q`` and
 
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, cast
 
 from merkl.cli.options import Options
 from merkl.engine.transfer import Moved, Transfer, total
 from merkl.errors import MerklError, StoreError, WorkspaceError
 from merkl.report.color import can_redraw, painter, wanted
 from merkl.report.moving import Bar, Lines, counted
-from merkl.report.words import harmless, plural
+from merkl.report.words import harmless, one_line, plural
 
 if TYPE_CHECKING:
     from merkl.engine.transfer import Watcher
     from merkl.report.color import When
+
+_NAMED: Final = 20  # Paths, or tasks, that a failure names.
 
 
 class Shown:
@@ -106,12 +109,24 @@ def _last_line(options: Options, verb: str, done: Transfer) -> str:
     return counted(f"{verb}ed", counts, results, total(moved), would=options.dry_run)
 
 
+def _waiting(done: Transfer) -> Iterator[str]:
+    """What was not done, by name: the paths, and how many results of which tasks."""
+    yield from (one_line(path) for path in done.waiting[:_NAMED])
+    if len(done.waiting) > _NAMED:
+        yield f"and {plural(len(done.waiting) - _NAMED, 'more file')}"
+    counts = Counter(done.unsent).most_common(_NAMED)
+    yield from (f"{plural(count, 'result')} of {one_line(task)}" for task, count in counts)
+    rest = len(done.unsent) - sum(count for _, count in counts)
+    if rest:
+        yield f"and {plural(rest, 'more result')}"
+
+
 def _broken_off(verb: str, done: Transfer, failure: MerklError) -> MerklError:
     """The failure, with what was done before it and what was not."""
     failure.details.setdefault(
         f"{verb}ed", plural(len([each for each in done.in_state("moved") if each.path]), "file")
     )
-    failure.details.setdefault(f"not {verb}ed", plural(done.waiting, "file"))
+    failure.details.setdefault(f"not {verb}ed", "\n".join(_waiting(done)) or "0 files")
     failure.hint = (
         f"{failure.hint}; then `merkl {verb}` goes on"
         if failure.hint

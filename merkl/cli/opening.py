@@ -8,11 +8,11 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from merkl.cli.options import Options
 from merkl.config import Config
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.logged import keep_from_root
 from merkl.engine.project import Project
@@ -60,7 +60,7 @@ def opened(options: Options, config: Config | None = None, *, runs: bool = False
 
 def evaluate_as(options: Options, project: Project, futures: Sequence[Future[Any]]) -> list[Any]:
     """What ``.eval()`` in a Merklfile does: a build of its own, which has no last line."""
-    from merkl.engine.build import Quiet, evaluate
+    from merkl.engine.evaluating import Quiet, evaluate
 
     def reporter() -> Reporter:
         return Quiet() if options.json else _lines(options, project, summary=False)

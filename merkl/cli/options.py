@@ -5,13 +5,14 @@ It decides how they are spelt and merged: what stands after the command wins, an
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from merkl.config import ORDERS, OUTPUTS, QUIET, Config, find_root, load_config
+from merkl.dataclass import dataclass, field
 from merkl.errors import MerklfileError, UsageError
 
 _META: Final = "merkl.options"
@@ -123,6 +124,36 @@ def scheduling(command: C) -> C:
     )
     target = click.option("--target", metavar="N", help="Where to run: N tasks at once here, as -j N.")
     return target(order(command))
+
+
+def remote(command: C) -> C:
+    """Add the options that say how a build uses the remote."""
+    push = click.option("--push", is_flag=True, help="Send results to the remote as they come.")
+    required = click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
+    return push(required(command))
+
+
+_PROFILE: Final = click.option(
+    "--profile", metavar="FILE", help="Write to FILE where merkl's own time went, for pstats."
+)
+_BUILDING: Final = (
+    click.option("--check-deps", is_flag=True, help="Tell what tasks use and do not declare."),
+    click.option("--strict-deps", is_flag=True, help="Fail a task that uses what it does not declare."),
+    click.option("--frozen", is_flag=True, help="Fail rather than run a task."),
+    click.option("--pull", is_flag=True, help="Run nothing: place what some cache has."),
+    remote,
+    _PROFILE,
+)
+
+
+def building(command: C) -> C:
+    """Add the options of a command that builds once; ``pull`` and ``profile`` are passed to it."""
+    for option in reversed(_BUILDING):
+        command = option(command)
+    return shared(
+        "jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote"
+        " target order check_deps strict_deps"
+    )(scheduling(command))
 
 
 def shared(shown: str = "", *, without: str = "") -> Callable[[C], C]:

@@ -11,8 +11,8 @@ import click
 
 from merkl.cli.opening import project_of, reporter_of, tell
 from merkl.cli.options import OfPaths, Options, options_of, shared
-from merkl.engine.placing import restore
 from merkl.engine.project import Project
+from merkl.engine.replacing import restore
 from merkl.errors import UsageError, did_you_mean
 from merkl.report.words import one_line, size
 from merkl.workspace.ledger import SavedEdit

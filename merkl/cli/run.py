@@ -19,22 +19,26 @@ from merkl.cli.build import exit_code, run_build
 from merkl.cli.function_help import help_of
 from merkl.cli.gc import is_shared
 from merkl.cli.opening import Asked, evaluate_as, loaded_quietly, project_of, reporter_of, tell
-from merkl.cli.options import Command, Options, options_of, scheduling, shared
+from merkl.cli.options import Command, Options, building, options_of
 from merkl.cli.profiling import profiled
 from merkl.cli.spellings import options_after
 from merkl.config import Config, find_root
-from merkl.engine.build import Quiet, build, value_of
+from merkl.engine.build import build
 from merkl.engine.calling import Outcome, call_function, open_function
 from merkl.engine.clearing import clear_chosen, remember_asked
+from merkl.engine.evaluating import Quiet, value_of
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
 from merkl.errors import UsageError
+from merkl.events import Note
 from merkl.merklfile.functions import Function, no_name
 from merkl.merklfile.taken import parameters_of
 from merkl.merklfile.typed import arguments_of, short_options, sorted_words
 from merkl.nodes import Future, using
 from merkl.report.json import JsonLines
 from merkl.report.result import Paths, as_json, lines_of
+from merkl.report.words import plural
+from merkl.store.builds import register_build
 from merkl.store.removal import remove_tree
 from merkl.workspace.refs import DirRef, FileRef
 
@@ -50,20 +54,9 @@ class OfFunction(Command):
 
 @click.command(cls=OfFunction, short_help="Call a function of a module, and build what it returns.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="MODULE.FUNCTION [ARGUMENTS]")
-@shared(
-    "jobs keep_going dry_run force quiet output verbose json progress sets rehash frozen push require_remote"
-    " target order check_deps strict_deps"
-)
-@scheduling
+@building
 @click.option("--no-cache", is_flag=True, help="Run everything, and keep no result in the cache.")
 @click.option("--clear", is_flag=True, help="Forget the results of the function's own tasks first.")
-@click.option("--check-deps", is_flag=True, help="Tell what tasks use and do not declare.")
-@click.option("--strict-deps", is_flag=True, help="Fail a task that uses what it does not declare.")
-@click.option("--frozen", is_flag=True, help="Fail rather than run a task.")
-@click.option("--pull", is_flag=True, help="Run nothing: place what some cache has.")
-@click.option("--push", is_flag=True, help="Send results to the remote as they come.")
-@click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
-@click.option("--profile", metavar="FILE", help="Write to FILE where merkl's own time went, for pstats.")
 @click.pass_context
 def command(context: click.Context, /, words: tuple[str, ...], **flags: Any) -> int:
     """Call a task, a pipeline, a target or any function with ARGUMENTS, build what it returns, and print that.
@@ -94,26 +87,29 @@ def _reread(context: click.Context, words: list[str], flags: dict[str, Any]) -> 
 
 
 def _run(
-    context: click.Context, word: str, words: list[str], flags: dict[str, Any], takes: dict[str, bool]
+    context: click.Context, word: str, words: list[str], given: dict[str, Any], takes: dict[str, bool]
 ) -> int:
     options = options_of(context)
+    sets = set(options.sets)
     with project_of(options) as project:
         with loaded_quietly():
             function = open_function(project, word, options.cwd, options.sets)
         about, taken = parameters_of(function)
         sorted_out = sorted_words(words, function, taken, takes)
-        profile = flags["profile"]
-        flags = _reread(context, sorted_out.own, flags)
+        flags = _reread(context, sorted_out.own, given)
         if flags["help"]:
             sys.stdout.write(help_of(context, "run", function, about, taken) + "\n")
             return 0
         options = options_of(context)
-        with profiled(None if profile else flags["profile"]), _told(options, project, flags):
-            with using(project):
-                bound = arguments_of(function, taken, sorted_out, options.cwd)
-            code = _build(options, project, function, bound, flags)
-            tell(options, project.take_notes())
-            return code
+        if sets.issuperset(options.sets):
+            with profiled(None if given["profile"] else flags["profile"]), _told(options, project, flags):
+                with using(project):
+                    bound = arguments_of(function, taken, sorted_out, options.cwd, command="run")
+                code = _build(options, project, function, bound, flags)
+                tell(options, project.take_notes())
+                return code
+    # A --set behind the function's name: its module may have read the value when it was imported.
+    return _run(context, word, words, given, takes)
 
 
 @contextlib.contextmanager
@@ -123,41 +119,28 @@ def _told(options: Options, project: Project, flags: dict[str, Any]) -> Iterator
         other = "--pull" if flags["pull"] else "--frozen" if options.frozen else "--push"
         raise UsageError(f"--no-cache uses no cache, and {other} needs one", hint="leave out one of them")
     config = replace(options, frozen=options.frozen or flags["pull"]).config()
-    private = ""
-    if flags["no_cache"]:
-        private = _private_store(config)
-        config = replace(config, store=private, remote=None)
-    _renew(options, project, config)
     project.only_looks, project.verbose = options.dry_run, options.verbose
-    try:
+    if not flags["no_cache"]:
+        _renew(options, project, config)
         yield
-    finally:
-        if private:
+        return
+    with _private_store(config) as private:
+        _renew(options, project, replace(config, store=private, remote=None))
+        try:
+            yield
+        finally:
             project.close()
-            remove_tree(private)
-            with contextlib.suppress(OSError):  # There may be others.
-                os.rmdir(os.path.dirname(private))
 
 
-def _private_store(config: Config) -> str:
-    """A directory for a store that nobody else uses; those of processes that were killed are removed."""
-    directory, host = os.path.join(config.state, "uncached"), os.uname().nodename
-    os.makedirs(directory, exist_ok=True)
-    for name in os.listdir(directory):
-        on, _, pid = name.rpartition("-")
-        if on == host and pid.isdecimal() and not _lives(int(pid)):
-            remove_tree(os.path.join(directory, name))
-    return os.path.join(directory, f"{host}-{os.getpid()}")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+@contextlib.contextmanager
+def _private_store(config: Config) -> Iterator[str]:
+    """A directory for a store that nobody else uses; if this process is killed, the next build removes it."""
+    with register_build(config.state) as lease:
+        directory = os.path.join(config.state, "run", f"{lease.id}-store")
+        try:
+            yield directory
+        finally:
+            remove_tree(directory)
 
 
 def _renew(options: Options, project: Project, config: Config) -> None:
@@ -185,10 +168,8 @@ def _build(
     with loaded_quietly():
         outcome = call_function(project, function, bound)
     it = Asked(project, function.within, outcome.chosen)
-    if flags["clear"] and not options.dry_run:
-        clear_chosen(
-            project, outcome.chosen, [outcome.call], [], whole=True, shared=is_shared(project), dry_run=False
-        )
+    if flags["clear"]:
+        _clear(options, project, outcome)
     if options.dry_run:
         return max(code, run_build(options, it))
     if flags["pull"]:
@@ -197,6 +178,25 @@ def _build(
         missing = fetch_results(options, it, outcome.chosen.selection.placements)
         return max(code, missing) or _build_and_show(options, project, outcome, quietly=True)
     return max(code, _build_and_show(options, project, outcome))
+
+
+def _clear(options: Options, project: Project, outcome: Outcome) -> None:
+    """Forget what belongs to the call; say what of it does not go, or with ``-n`` what would."""
+    from merkl.cli.clear import stays
+
+    done = clear_chosen(
+        project,
+        outcome.chosen,
+        [outcome.call],
+        [],
+        whole=True,
+        shared=is_shared(project),
+        dry_run=options.dry_run,
+    )
+    notes = [Note(f"--clear: {stays(done)}", hint="-B runs them again")] if done.stayed else []
+    if options.dry_run and done.removed.records:
+        notes.append(Note(f"--clear would first forget {plural(done.removed.records, 'result')}"))
+    tell(options, notes)
 
 
 def _build_and_show(options: Options, project: Project, outcome: Outcome, *, quietly: bool = False) -> int:

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from merkl.cli.complete import Answer, Candidate, complete
+from merkl.cli.complete import complete
+from merkl.cli.offer import Answer, Candidate
 
 _OPEN: Final = ("=", "/", ",")  # A word that ends so is not at its end: no space follows.
 _SPECIAL: Final = frozenset(" \t\"'\\$`&;|<>()*?[]{}!#~^")

@@ -12,8 +12,9 @@ import click
 
 from merkl.bash.failure import command_text
 from merkl.bash.task import BashCall
-from merkl.cli.opening import Asked, asked, paint_of, tell
-from merkl.cli.options import Command, options_of, shared, words_of
+from merkl.cli.either import OfEither, asked_either
+from merkl.cli.opening import Asked, paint_of, tell
+from merkl.cli.options import options_of, shared, words_of
 from merkl.digest import Digest
 from merkl.engine.contained import NotThere
 from merkl.engine.explain import describe, discovered
@@ -28,17 +29,19 @@ from merkl.report.color import Paint
 from merkl.report.words import harmless, one_line, size
 
 
-@click.command(cls=Command, short_help="Show a target's command, inputs, outputs and key.")
-@click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…]")
+@click.command(cls=OfEither, short_help="Show a target's command, inputs, outputs and key.")
+@click.argument("words", nargs=-1, metavar="[TARGET…|MODULE.FUNCTION…] [NAME=VALUE…]")
 @shared("json sets")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> int:
-    """Show the tasks of TARGETs: the command, inputs, headers found, outputs and their places, the key and what is in it.
+    """Show the tasks of TARGETs or functions: the command, inputs, headers found, outputs and their places, the key and what
+    is in it.
 
-    A path as TARGET shows the one task that makes it.  This loads the Merklfile, and so runs its code.
+    A path as TARGET shows the one task that makes it.  This loads what is named, the Merklfile or a module, and so runs
+    its code.
     """
     options = options_of(context)
-    with asked(options, words_of(context, words)) as it:
+    with asked_either(context, options, words_of(context, words)) as it:
         judge = plan(it.project, it.chosen.selection)
         names: dict[Any, str] = it.labels()
         shown = [ShownTask(node, it, judge, names) for node in it.chosen.own]

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "fsck": "Check every byte of the store.",
     "gc": "Free space in the store.",
     "cache": "Say what the store holds.",
+    "key": "Say whose results count, and make a key of your own.",
     "init": "Write a first Merklfile.",
     "doctor": "Check what merkl needs from this machine.",
     "completion": "Print the script with which a shell completes merkl's words.",
@@ -141,7 +142,7 @@ SPELT: Final = {
         words="request",
     ),
     "list": Spelt("json"),
-    "why": Spelt("force verbose json set rehash", words="request"),
+    "why": Spelt("force verbose json set rehash", words="either"),
     "status": Spelt(
         "verbose json set rehash",
         (
@@ -163,12 +164,12 @@ SPELT: Final = {
         words="files",
     ),
     "untrack": Spelt("dry-run quiet json", words="files"),
-    "show": Spelt("json set", words="request"),
+    "show": Spelt("json set", words="either"),
     "debug": Spelt("json set", words="function"),
     "log": Spelt(
         "set",
         (Option(("-f", "--follow"), "Follow the tasks that run now, in another process, to their end."),),
-        words="request",
+        words="either",
         without="-f",
     ),
     "dag": Spelt(
@@ -199,6 +200,7 @@ SPELT: Final = {
         (
             Option(("--repair",), "Remove leftovers, and results whose bytes are gone."),
             Option(("--remote",), "Read everything in the remote too."),
+            Option(("--sample",), "With --remote: read about so much of it, such as 5%.", "text"),
         ),
     ),
     "gc": Spelt(
@@ -208,6 +210,8 @@ SPELT: Final = {
             Option(("--max-size",), "Forget results until the store has at most SIZE: 500MB, 10G.", "text"),
             Option(("--saved-edits",), "Forget edits of yours, too, that were saved before these days."),
             Option(("--skip-unreadable",), "Go on although a sidecar cannot be read."),
+            Option(("--remote",), "Free space in the remote instead."),
+            Option(("--branch",), "With --remote: of git, keep what NAME tracks only.", "text"),
         ),
     ),
     "cache": Spelt(
@@ -219,6 +223,20 @@ SPELT: Final = {
             Option(("--of",), "The file of a SqliteCache, instead of the store.", "file"),
         ),
         choices=("ls",),
+    ),
+    "key": Spelt(
+        "json",
+        (
+            Option(("--allow",), "With trust: files, or files,pickle.", "text"),
+            Option(("--namespace",), "With trust: where it counts; * for everywhere.", "text"),
+            Option(("--name",), "With trust: whose key it is.", "text"),
+            Option(("--from-project",), "With trust: the keys that merkl.yaml proposes."),
+            Option(("--store",), "With trust, revoke: a store that others can write to.", "dir"),
+            Option(("--print",), "With new: print a key for CI, and keep none."),
+            Option(("--replace",), "With new: instead of the key there is."),
+            Option(("-y", "--yes"), "Do not ask."),
+        ),
+        choices=("new", "show", "trust", "list", "revoke"),
     ),
     "migrate": Spelt(
         "dry-run quiet json set rehash",

@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO, assert_never
 
@@ -18,9 +17,10 @@ import click
 from merkl.cli.main import SIGPIPE_EXIT
 from merkl.cli.notify import notify
 from merkl.cli.opening import paint_of
-from merkl.cli.options import LOADS, Command, Options, options_of, scheduling, shared, words_of
+from merkl.cli.options import LOADS, Command, Options, options_of, remote, scheduling, shared, words_of
 from merkl.cli.watched import Given
 from merkl.config import find_root
+from merkl.dataclass import dataclass
 from merkl.errors import MerklfileError, UsageError
 from merkl.events import Note
 from merkl.report.json import VERSION, as_object
@@ -61,8 +61,7 @@ _NAMED = 3  # Of paths and of tasks; more are counted.
     is_flag=True,
     help="Tell the desktop, or ring the terminal's bell, after each build.",
 )
-@click.option("--push", is_flag=True, help="Send results to the remote as they come.")
-@click.option("--require-remote", is_flag=True, help="Fail if the remote cannot be used.")
+@remote
 @click.pass_context
 def command(
     context: click.Context,

@@ -3,11 +3,11 @@
 It decides nothing: that a round has ended, and how, is said by the watcher.
 """
 
-from dataclasses import dataclass
 
 from merkl.cli import opening
 from merkl.cli.main import ready_streams, show_bug, show_error
 from merkl.cli.options import Options
+from merkl.dataclass import dataclass
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen
 from merkl.errors import MerklError

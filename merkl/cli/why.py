@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 import click
 
-from merkl.cli.opening import asked, paint_of, tell
-from merkl.cli.options import Command, options_of, shared, words_of
+from merkl.cli.either import OfEither, asked_either
+from merkl.cli.opening import paint_of, tell
+from merkl.cli.options import options_of, shared, words_of
 from merkl.digest import Key
 from merkl.engine.explain import Change, all_parts, as_json, changes, describe, step_changes
 from merkl.engine.frozen import prediction, unsettled
 from merkl.engine.judge import Judge
-from merkl.engine.placing import last_steps
+from merkl.engine.laststeps import last_steps
 from merkl.engine.request import plan
 from merkl.engine.step import Step, Waits
 from merkl.events import Note
@@ -27,17 +28,18 @@ from merkl.report.words import harmless, one_line, plural
 from merkl.workspace.ledger import LastStep
 
 
-@click.command(cls=Command, short_help="Say what would run, and what changed.")
-@click.argument("words", nargs=-1, metavar="[TARGET…] [NAME=VALUE…]")
+@click.command(cls=OfEither, short_help="Say what would run, and what changed.")
+@click.argument("words", nargs=-1, metavar="[TARGET…|MODULE.FUNCTION…] [NAME=VALUE…]")
 @shared("force verbose json sets rehash")
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> int:
-    """Say for every task that building TARGETs would run what changed since it last ran; run nothing.
+    """Say for every task that building TARGETs, or running functions, would run what changed since it last ran.
 
-    With -v, also say why the others would not run.  This loads the Merklfile, and so runs its code.
+    It runs nothing.  With -v, also say why the others would not run.  This loads what is named, the Merklfile or a module,
+    and so runs its code.
     """
     options = options_of(context)
-    with asked(options, words_of(context, words)) as it:
+    with asked_either(context, options, words_of(context, words)) as it:
         judge = plan(it.project, it.chosen.selection, force=options.force)
         names = it.labels(judge)
         steps = unsettled(judge)

@@ -12,16 +12,17 @@ from merkl.digest import Digest
 from merkl.python.run import load_value
 from merkl.store.answers import Answer
 
-_decode: Final = json.JSONDecoder().raw_decode
+_scan: Final = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
 
 
 def value_of(answer: Answer) -> Any:
     """The value, read as ``load_value`` reads it."""
-    if answer.serializer == "json":
-        return _decode(answer.data.decode())[0]  # As ``JsonForm`` wrote it, without spaces around.
-    if answer.serializer == "text":
-        return answer.data.decode()
-    return load_value(_AtHand(answer.data), answer.artifact())
+    form, data = answer
+    if form == b"json":
+        return _scan(data.decode(), 0)[0]  # As ``JsonForm`` wrote it, without spaces around.
+    if form == b"text":
+        return data.decode()
+    return load_value(_AtHand(data), answer.artifact())
 
 
 class _AtHand:

@@ -10,8 +10,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from sys import intern
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import merkl.bash.failure
@@ -20,18 +19,20 @@ import merkl.bash.run
 import merkl.python.run
 import merkl.python.send
 from merkl.bash.task import BashCall
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.engine.contained import refuse_absent
+from merkl.engine.directories import Directories
 from merkl.engine.discovery import Began, Files
 from merkl.engine.growing import put_index
 from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
 from merkl.engine.recorded import arguments_of, dependencies_of
 from merkl.engine.shares import Grant
-from merkl.engine.taking import SMALL, Taking
+from merkl.engine.taking import put_file, taken
 from merkl.errors import InputChanged, MerklError, TaskFailed, WorkspaceError
 from merkl.execute.base import Ended, Exited, Job
-from merkl.execute.secrets import hide_in_error, hide_in_file, secret_told, secrets_of, told, told_by_file
+from merkl.execute.secrets import hide_in_error, hide_in_file, secret_told, secrets_of, told_by_output
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python.items import as_file, as_plain
@@ -40,7 +41,7 @@ from merkl.python.task import PythonCall
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
 from merkl.store.removal import remove_tree
-from merkl.workspace.trees import read_output_tree
+from merkl.trust.signer import SECRET_VARIABLE
 
 if TYPE_CHECKING:  # Only with --check-deps.
     from merkl.engine.undeclared import Check
@@ -58,20 +59,18 @@ class Attempt:
     lock: RunLock | None
     job: Job | None = None
     grant: Grant | None = None
-    staged: dict[Digest, bytes] = field(
-        default_factory=dict
-    )  # Files whose bytes are in a record; absolute paths.
+    # Files whose bytes are in a record; absolute paths.
+    staged: dict[Digest, bytes] = field(default_factory=dict)
     views: Mapping[tuple[bytes, bool, Digest], bytes] = field(default_factory=dict)  # Their paths.
     began: Began | None = None  # Only for a node that discovers inputs.
     log_closed: bool = False
-    originals: list[tuple[bytes, Artifact]] = field(
-        default_factory=list
-    )  # To go once the record is published.
-    items: dict[str, Artifact] = field(
-        default_factory=dict
-    )  # Those that it has sent, by name; all are stored.
+    # To go once the record is published.
+    originals: list[tuple[bytes, Artifact]] = field(default_factory=list)
+    # Those that it has sent, by name; all are stored.
+    items: dict[str, Artifact] = field(default_factory=dict)
     refused: Exception | None = None  # Why one of them could not be.
     shared: bool = False  # Others of its batch use its workplace after it.
+    silent: bool = False  # Its log is empty, and there is nothing else of ours beside its temporary files.
 
 
 class Attempts:
@@ -88,14 +87,10 @@ class Attempts:
         self.build = build
         self.placed_by = placed_by
         self.check = check
-        self._count = 0
-        self._spare: list[
-            tuple[bytes, bytes]
-        ] = []  # Empty directories of attempts that ended: stage and run.
         self._root = os.fsencode(project.root)
-        self._below = os.path.join(
-            self._root, b""
-        )  # Before a relative path: ``join`` takes long, for how often it is.
+        # Before a relative path: ``join`` takes long, for how often it is.
+        self._below = os.path.join(self._root, b"")
+        self._directories = Directories(self._below, build)
         self._builder = f"{os.uname().nodename}:{os.getpid()}"
         self._state = os.fsencode(project.config.state)
         self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
@@ -107,7 +102,9 @@ class Attempts:
 
     @functools.cached_property
     def _environ(self) -> dict[bytes, bytes]:
-        return dict(os.environb)  # A build that runs nothing depends on no variable because of this.
+        environ = dict(os.environb)  # A build that runs nothing depends on no variable because of this.
+        environ.pop(SECRET_VARIABLE.encode(), None)
+        return environ
 
     def open(
         self, node: Node, inputs: Sequence[Artifact], content: Key, number: int, lock: RunLock | None
@@ -120,7 +117,7 @@ class Attempts:
         """
         refuse_absent(node, inputs)
         try:
-            stage, run = self._directories()
+            stage, run = self._directories.take()
         except OSError as error:
             raise no_room(error) from error
         views: dict[tuple[bytes, bool, Digest], bytes] = {}
@@ -145,23 +142,6 @@ class Attempts:
             watch=self.check.watch if self.check is not None else None,
         )
         return Attempt(node, inputs, content, place, number, lock, views=views)
-
-    def _directories(self) -> tuple[bytes, bytes]:
-        """A new pair of empty directories, under names never used before.
-
-        Those of an attempt that left nothing are renamed: a directory or a file costs more to make than all else here.
-        """
-        self._count += 1
-        name = f"{self.build}-{self._count:06d}".encode()
-        stage, run = b".merkl/stage/" + name, b".merkl/run/" + name
-        if self._spare:
-            for old, new in zip(self._spare.pop(), (stage, run), strict=True):
-                os.rename(self._below + old, self._below + new)
-        else:
-            os.mkdir(self._below + stage)
-            os.mkdir(self._below + run)
-            os.mkdir(self._below + run + b"/tmp")
-        return stage, run
 
     def _view(self, artifact: Artifact, filename: bytes) -> bytes:
         return os.path.relpath(self.project.view(artifact, filename), self._root)
@@ -272,6 +252,7 @@ class Attempts:
         self._close_log(attempt)  # Before a stdout that is an output is moved away.
         outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
         log = self._log(place, blobs)
+        attempt.silent = log is None and isinstance(node.call, PythonCall) and self.check is None
         record = Record(
             key=node.key,
             content_key=attempt.content,
@@ -309,12 +290,10 @@ class Attempts:
         Raises:
             TaskFailed: one does.
         """
-        for each in staged if secrets else ():
-            path = os.path.join(self._root, each.path) if each.path is not None else b""
-            if told(each.data or b"", secrets) or (path and told_by_file(path, secrets)):
-                for folder in (attempt.place.stage, attempt.place.run + b"/tmp"):
-                    remove_tree(os.fsdecode(os.path.join(self._root, folder)))
-                raise secret_told(attempt.node)
+        if any(told_by_output(each, self._root, secrets) for each in staged):
+            for folder in (attempt.place.stage, attempt.place.run + b"/tmp"):
+                remove_tree(os.fsdecode(os.path.join(self._root, folder)))
+            raise secret_told(attempt.node)
 
     def _check_views(self, attempt: Attempt) -> None:
         if written := self._written_inputs(attempt):
@@ -346,40 +325,12 @@ class Attempts:
         return artifact
 
     def _kept(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
-        if staged.data is not None:
-            digest = Digest.of(staged.data)
-            blobs[digest] = staged.data
-            kind: Any = intern(staged.kind)  # It came through a pipe, and there are many of few kinds.
-            serializer = intern(staged.serializer)
-            return Artifact(kind, digest, len(staged.data), serializer=serializer, filename=staged.filename)
-        if staged.path is None:
+        if staged.data is None and staged.path is None:
             return put_index(self.project, attempt.items, staged.serializer)
-        path = os.path.join(self._root, staged.path)
-        if staged.kind == "dir":
-            return self._tree(staged, path)
-        digest, size = self._put(path, blobs, staged.digest)
-        if digest in blobs and staged.kind == "file":
-            attempt.staged[digest] = path
-        return Artifact(staged.kind, digest, size, staged.executable, staged.serializer, staged.filename)
-
-    def _put(
-        self, path: bytes, blobs: dict[Digest, bytes], digest: Digest | None = None
-    ) -> tuple[Digest, int]:
-        size = os.stat(path).st_size
-        if size <= SMALL:
-            with open(path, "rb", buffering=0) as file:
-                data = file.read()
-            digest = Digest.of(data)
-            blobs[digest] = data
-            return digest, len(data)
-        return self.project.shelter.put_file(path, move=True, digest=digest), size
-
-    def _tree(self, staged: Staged, path: bytes) -> Artifact:
-        taking = Taking(self.project.shelter)
-        tree = read_output_tree(path, taking.take, shown=staged.filename)
-        taking.end()
-        digest = self.project.shelter.put_tree(tree)
-        return Artifact("dir", digest, tree.size, serializer=staged.serializer, filename=staged.filename)
+        artifact = taken(staged, self._root, self.project.shelter, blobs)
+        if staged.path is not None and staged.kind == "file" and artifact.digest in blobs:
+            attempt.staged[artifact.digest] = os.path.join(self._root, staged.path)
+        return artifact
 
     def _close_log(self, attempt: Attempt) -> None:
         if attempt.log_closed:
@@ -396,7 +347,7 @@ class Attempts:
         try:
             if os.stat(log).st_size == 0:
                 return None
-            return self._put(bounded(log, self.project.config.log_limit), blobs)[0]
+            return put_file(bounded(log, self.project.config.log_limit), self.project.shelter, blobs)[0]
         except FileNotFoundError:
             return None
 
@@ -413,35 +364,13 @@ class Attempts:
 
     def discard(self, attempt: Attempt) -> None:
         """Remove what an attempt left; directories that it left empty serve another."""
-        if attempt.shared:
-            return
-        stage, run = attempt.place.stage, attempt.place.run
-        try:
-            for name in self._left(stage):
-                os.unlink(os.path.join(self._root, stage, name))
-            for name in self._left(run):
-                path = self._below + run + b"/" + name
-                if name == b"log" and os.stat(path).st_size == 0:
-                    continue  # It is written over by the next.
-                if name != b"tmp":
-                    os.unlink(path)
-            if self._left(run + b"/tmp"):
-                raise OSError
-            self._spare.append((stage, run))
-        except OSError:
-            for folder in (run, stage):
-                remove_tree(os.fsdecode(os.path.join(self._root, folder)))
-
-    def _left(self, folder: bytes) -> list[bytes]:
-        return os.listdir(self._below + folder)
+        if not attempt.shared:
+            self._directories.give_back(attempt.place.stage, attempt.place.run, silent=attempt.silent)
 
     def close(self) -> None:
         """Remove the spare directories, and what attempts had in common."""
         remove_tree(self._texts)
-        for pair in self._spare:
-            for folder in pair:
-                remove_tree(os.fsdecode(os.path.join(self._root, folder)))
-        self._spare.clear()
+        self._directories.close()
 
 
 def _said(staged: Sequence[Staged]) -> tuple[list[Staged], dict[str, Any]]:

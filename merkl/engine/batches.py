@@ -9,13 +9,15 @@ The invariant: an item that was gathered is run once, answered, failed, or given
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.engine.attempt import Attempt, Attempts, share_of
 from merkl.engine.explain import reason
+from merkl.engine.holding import Held
 from merkl.engine.judge import Judge
+from merkl.engine.meanwhile import filed_meanwhile
 from merkl.engine.placing import Workspace
 from merkl.engine.shelter import Shelter
 from merkl.engine.step import State, Step
@@ -83,14 +85,17 @@ class Batches:
         self,
         judge: Judge,
         shelter: Shelter,
+        held: Held,
         attempts: Attempts,
         workspace: Workspace,
         reporter: Reporter,
         labels: dict[Key, str],
+        told: dict[Key, Together],
         acts: Acts,
     ) -> None:
         self._judge = judge
         self._shelter = shelter
+        self._held = held
         self._attempts = attempts
         self._workspace = workspace
         self._reporter = reporter
@@ -98,7 +103,7 @@ class Batches:
         self._acts = acts
         self._gathered: dict[BatchRun, _Gathered] = {}
         self._running: dict[int, _Running] = {}
-        self.told: dict[Key, Together] = {}  # Of items that have run and were not reported yet.
+        self._told = told  # Of items that have run and were not reported yet.
 
     def __bool__(self) -> bool:
         return bool(self._gathered)
@@ -168,29 +173,19 @@ class Batches:
         locked: list[tuple[Step, RunLock]] = []
         for step in steps:
             assert step.content is not None
-            lock = self._shelter.try_lock(step.content, step.node.name)
+            lock = self._held.try_lock(step.content, step.node.name)
             if lock is None:
                 self._acts.hold(step)
             else:
                 locked.append((step, lock))
-        filed = self._filed([step for step, _ in locked])
+        filed = filed_meanwhile(self._judge, self._shelter, [step for step, _ in locked])
         for step, lock in locked:
             if (record := filed.get(step.node.key)) is not None:
-                lock.release()
+                self._held.release(lock)
                 self._judge.answered_elsewhere(step, record)
         self._acts.settle()
         free = [(step, lock) for step, lock in locked if step.node.key not in filed]
         return [step for step, _ in free], [lock for _, lock in free]
-
-    def _filed(self, steps: Sequence[Step]) -> dict[Key, Record]:
-        """The records, by node, that another build on this machine filed since these were judged."""
-        asked = {
-            step.node.key: step.content
-            for step in steps
-            if step.rerun is None and not self._judge.runs_regardless(step.node) and step.content is not None
-        }
-        records = self._shelter.all_filed_here(list(asked.values())) if asked else {}
-        return {key: records[content][0] for key, content in asked.items() if records.get(content)}
 
     def _start(self, run: BatchRun, steps: list[Step], locks: list[RunLock]) -> None:
         if not steps:
@@ -299,7 +294,7 @@ class Batches:
                 staged=own, shared=not last,
                 originals=[(path, made) for path, made in attempt.originals if made in outputs[index].values()],
             )  # fmt: skip
-            self.told[step.node.key] = running.told(index, record.seconds)
+            self._told[step.node.key] = running.told(index, record.seconds)
             parts.append(Part(step, part, share_of(record, part, outputs[index], seconds)))
         return parts
 
@@ -321,6 +316,6 @@ class Batches:
 
     def _let_go(self, running: _Running, attempt: Attempt | None, *, discard: bool) -> None:
         for lock in running.locks:
-            lock.release()
+            self._held.release(lock)
         if attempt is not None:
             self._acts.release(attempt, discard)

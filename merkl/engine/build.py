@@ -6,8 +6,8 @@ was learned is written back before it returns.
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,36 +16,37 @@ from merkl.config import CRITICAL_PATH
 from merkl.digest import Key
 from merkl.engine.attempt import Attempts
 from merkl.engine.brief import clear_brief
-from merkl.engine.contained import NotThere, absent
 from merkl.engine.discovery import change_finder
 from merkl.engine.frozen import refusal, require_placed
-from merkl.engine.joint import require_whole, whole
+from merkl.engine.holding import Held
+from merkl.engine.joint import require_whole
 from merkl.engine.judge import Judge
+from merkl.engine.laststeps import expected_seconds
 from merkl.engine.lineage import remember
 from merkl.engine.logged import logged
 from merkl.engine.order import critical_path
-from merkl.engine.placing import Workspace, expected_seconds, is_there
+from merkl.engine.outcome import Outcome
+from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
-from merkl.engine.reading import Reading, reader_of
-from merkl.engine.schedule import Feed, Outcome, Schedule
-from merkl.engine.select import Labels, Selection, labels, select
+from merkl.engine.replacing import is_there
+from merkl.engine.schedule import Feed, Schedule
+from merkl.engine.select import Labels, Selection, labels
 from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
 from merkl.engine.step import State
 from merkl.engine.terminal import Reins, SharedTerminal, signals
-from merkl.engine.yields import in_order
-from merkl.errors import Interrupted, StoreCorrupt, TaskFailed
+from merkl.errors import FutureAccessError
 from merkl.events import BuildDone, Reporter
 from merkl.execute.base import Executor, Terminal
+from merkl.execute.call import in_worker
 from merkl.execute.secrets import require_secrets
-from merkl.nodes import Artifact, Future, Node, using, walk
-from merkl.python.items import is_index, read_index, seen
-from merkl.python.run import lending, load_value
-from merkl.resources import totals_in
+from merkl.nodes import Future, Node, calling_place, using, walk
+from merkl.python.run import NEEDED, lending
+from merkl.python.task import PythonCall
+from merkl.resources import USUAL, totals_in
 from merkl.snapshot import recorder
 from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
-from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # Only with a remote; only with --check-deps.
     from merkl.engine.pushing import Pushing
@@ -88,74 +89,140 @@ def build(
     reporter = logged(reporter)
     everything = list(walk(selection.roots))
     names = labels(everything, project.placements)
-    lease = register_build(project.config.state)
-    project.hold(lease)
-    project.clear_brief = clear_brief
-    slots = Slots(1)
-    try:
+    with ExitStack() as ending:
+        lease = ending.enter_context(register_build(project.config.state))
+        project.hold(lease)
+        ending.callback(project.hold, None)
+        project.clear_brief = clear_brief
         planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes)
-        to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
-        if to_run:
-            recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
-        require_secrets(to_run, os.environb, project.root)
-        expected = expected_seconds(project, to_run, names)
-        if project.config.order == CRITICAL_PATH:
-            planned.reorder(critical_path(everything, expected, selection.after))
+        to_run = _to_run(project, planned)
         slots = slots_of(project.config, lease.id)
+        ending.callback(slots.close)
         shares = _shares(project, slots, to_run)
-        if slots.note is not None:
-            reporter.report(slots.note)
-        reporter.report(
-            events.BuildStarted(
-                build=lease.id,
-                total=len(planned.steps),
-                to_run=len(to_run),
-                targets=selection.targets,
-                slots=slots.count,
-                expected=expected,
-            )
-        )
+        _announce(project, selection, everything, planned, to_run, names, slots, lease.id, reporter)
         check = _check(project, reporter, names, to_run)
         pushing = _pushing(project)
-        workspace = Workspace(project, selection.placements, reporter, names)
-        attempts = Attempts(project, lease.id, workspace.placed_by, check)
-        terminal = SharedTerminal(reporter)
-        executor = _executor(slots, terminal, inline=feed is None)
-        schedule = Schedule(
-            project,
-            planned,
-            executor,
-            workspace,
-            attempts,
-            reporter,
-            names,
-            shares=shares,
-            keep_going=project.config.keep_going,
-            pushing=pushing,
-            feed=feed,
-        )
-        with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
-            try:
-                store = lending(project.config.store, project.shelter)
-                with using(project), store if feed is None else nullcontext():
-                    outcome = schedule.run()
-                if feed is not None:
-                    everything = [step.node for step in planned.steps.values()]
-                remember(project, everything, selection.placements, planned)
-            finally:
-                executor.close()
-                schedule.let_go()
-                attempts.close()
-                workspace.close()
+        outcome = _run(
+            project, selection, everything, planned, names, reporter, build=lease.id, slots=slots, shares=shares,
+            check=check, pushing=pushing, reins=reins, feed=feed,
+        )  # fmt: skip
         if not needs_bytes and feed is None:  # With these a program or a pipeline goes on.
             project.passing.clear()
         if outcome.interrupted and project.begun is not None:
             project.begun.close(at_once=True)
         return _told(project, reporter, outcome, began, pushing, check), planned
-    finally:
-        slots.close()
-        project.hold(None)
-        lease.close()
+
+
+def _to_run(project: Project, planned: Judge) -> list[Node]:
+    """The nodes that will or may run.
+
+    Raises:
+        FutureAccessError: there are some, and this is a worker that imports a module.
+        TaskFailed: a secret is not there.
+    """
+    to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
+    if to_run:
+        _not_in_worker(to_run[0])
+        recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
+    require_secrets(to_run, os.environb, project.root)
+    return to_run
+
+
+def _announce(
+    project: Project,
+    selection: Selection,
+    everything: Sequence[Node],
+    planned: Judge,
+    to_run: Sequence[Node],
+    names: Labels,
+    slots: Slots,
+    build: str,
+    reporter: Reporter,
+) -> None:
+    """Say what there is to do, and put it in order."""
+    expected = expected_seconds(project, to_run, names)
+    if project.config.order == CRITICAL_PATH:
+        planned.reorder(critical_path(everything, expected, selection.after))
+    if slots.note is not None:
+        reporter.report(slots.note)
+    reporter.report(
+        events.BuildStarted(
+            build=build,
+            total=len(planned.steps),
+            to_run=len(to_run),
+            targets=selection.targets,
+            slots=slots.count,
+            expected=expected,
+        )
+    )
+
+
+def _run(
+    project: Project,
+    selection: Selection,
+    everything: Sequence[Node],
+    planned: Judge,
+    names: Labels,
+    reporter: Reporter,
+    *,
+    build: str,
+    slots: Slots,
+    shares: Shares,
+    check: "Check | None",
+    pushing: "Pushing | None",
+    reins: Reins | None,
+    feed: Feed | None,
+) -> Outcome:
+    """Run what is to run, and place and remember what there is."""
+    workspace = Workspace(project, selection.placements, reporter, names)
+    attempts = Attempts(project, build, workspace.placed_by, check)
+    terminal = SharedTerminal(reporter)
+    executor = _executor(slots, terminal, inline=feed is None)
+    held = Held(project.shelter)
+    schedule = Schedule(
+        project, planned, executor, workspace, attempts, reporter, names, shares=shares, held=held,
+        keep_going=project.config.keep_going, pushing=pushing, feed=feed,
+    )  # fmt: skip
+    with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
+        try:
+            store = lending(project.config.store, project.shelter)
+            executor.expect(_calls_ready(planned))
+            with using(project), store if feed is None else nullcontext():
+                outcome = schedule.run()
+            executor.expect(0)
+            if feed is not None:
+                everything = [step.node for step in planned.steps.values()]
+            remember(project, everything, selection.placements, planned)
+            return outcome
+        finally:
+            executor.close()
+            held.close()
+            attempts.close()
+            workspace.close()
+
+
+def _calls_ready(planned: Judge) -> int:
+    """How many calls of Python tasks could start now, each in a process that others use too."""
+    calls = (step.node.call for step in planned.steps.values() if step.state is State.READY)
+    return sum(
+        isinstance(call, PythonCall)
+        and not (call.interactive or call.task.settings.nice or call.needs != USUAL)
+        for call in calls
+    )
+
+
+def _not_in_worker(node: Node) -> None:
+    """See that this is no worker that imports a module: its build would start workers, which import it too, and so on.
+
+    Raises:
+        FutureAccessError: it is one.
+    """
+    if in_worker():
+        raise FutureAccessError(
+            f"{node.name} would have to run while a worker imports the module that asks for it",
+            hint='put what asks below `if __name__ == "__main__":`, or into a function',
+            at=calling_place(),
+        )
 
 
 def _planned(
@@ -258,7 +325,7 @@ def _end_pushing(pushing: "Pushing", outcome: Outcome, reporter: Reporter) -> No
 def _executor(slots: Slots, terminal: Terminal, *, inline: bool) -> Executor:
     from merkl.execute.local import Local
 
-    return Local(slots.count, terminal, slots.tokens, inline=inline)
+    return Local(slots.count, terminal, slots.tokens, inline=inline, modules=NEEDED)
 
 
 def _kept(project: Project) -> set[str]:
@@ -276,93 +343,6 @@ def _done(outcome: Outcome, seconds: float) -> BuildDone:
         seconds=seconds,
         saved=outcome.saved,
         interrupted=tuple(outcome.interrupted),
+        interrupted_failed=outcome.interrupted_failed,
         errors=tuple(outcome.errors),
     )
-
-
-class Quiet:
-    """A reporter that keeps the errors and says nothing."""
-
-    def __init__(self) -> None:
-        self.errors: list[BaseException] = []
-
-    def report(self, event: events.Event) -> None:
-        """Keep what failed."""
-        if isinstance(event, events.Failed):
-            self.errors.append(event.error)
-
-    def tick(self) -> None:
-        """Nothing to draw."""
-
-    def pause(self) -> None:
-        """Nothing to clear."""
-
-    def resume(self) -> None:
-        """Nothing to draw again."""
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-
-def evaluate(
-    project: Project, futures: Sequence[Future[Any]], *, make_reporter: Callable[[], Reporter] = Quiet
-) -> list[Any]:
-    """Build what is missing for ``futures`` and return their values, in order: the meaning of ``Future.eval``.
-
-    Raises:
-        TaskFailed: a task they need failed.
-        Interrupted: the user pressed Ctrl-C.
-    """
-    selection = selection_of(project, futures)
-    for last in (False, True):
-        done, judged = build(project, selection, make_reporter(), needs_bytes=futures)
-        if done.interrupted:
-            raise Interrupted("interrupted")
-        if done.errors:
-            raise done.errors[0]
-        try:
-            return [value_of(project, future, judged) for future in futures]
-        except StoreCorrupt:  # It was set aside, and is made again.
-            if last:
-                raise
-    raise AssertionError("a value is returned, or an error raised")
-
-
-def selection_of(project: Project, futures: Sequence[Future[Any]]) -> Selection:
-    """What building Futures of a program means: they and all they need, in its order, at the places it gave them.
-
-    Raises:
-        MerklError: the places, or the order, do not fit together.
-    """
-    nodes = {node.key for node in walk(futures)}
-    asked = (placement for placement in project.placements if placement.future.node.key in nodes)
-    placements = whole(project.placements, asked)
-    first, after = in_order(project.ordered, [future.node for future in futures], {})
-    return select(futures, placements, effects=first, after=after)
-
-
-def value_of(project: Project, future: Future[Any], judged: Judge) -> Any:
-    """The value of a Future that a build made or found; for a file or directory, a reference to it.
-
-    Raises:
-        TaskFailed: the task left none.
-    """
-    artifact = judged.artifact(future)
-    if artifact is None:
-        raise TaskFailed(f"{future.node.name} left no result that could be kept", at=future.node.place)
-    if isinstance(artifact, NotThere):
-        raise absent(artifact, at=future.node.place)
-    if isinstance(future, Reading):
-        return reader_of(project.shelter, future, artifact)
-    return _read(project, artifact, artifact.filename or future.output or future.node.name)
-
-
-def _read(project: Project, artifact: Artifact, name: str) -> Any:
-    """What user code gets for an artifact; of a list, each item when it is asked for."""
-    if artifact.kind == "value":
-        return load_value(project.shelter, artifact)
-    if is_index(artifact):
-        items = read_index(artifact, project.shelter.read)
-        return seen(items, artifact.serializer, lambda made: _read(project, made, made.filename or "file"))
-    path = project.view(artifact, os.fsencode(name))
-    return DirRef(path) if artifact.kind == "dir" else FileRef(path)

@@ -9,11 +9,11 @@ The invariant: nothing is built here but what the function itself evaluates.
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any, Final
 
 from merkl.bash.task import BashTask
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.idle import tell_idle
 from merkl.engine.joint import whole
@@ -23,13 +23,15 @@ from merkl.engine.select import select
 from merkl.engine.twins import refuse_twins
 from merkl.engine.yields import in_order
 from merkl.errors import NotYetKnown
-from merkl.merklfile.frames import user_code
+from merkl.lending import lend_to_threads
+from merkl.merklfile.frames import STAND_IN, user_code
 from merkl.merklfile.functions import Function, find_function
 from merkl.merklfile.loader import acting, parsed_sets
 from merkl.merklfile.parameters import check_sets
 from merkl.merklfile.registry import Here, Merklfile
 from merkl.merklfile.targets import Target, futures_in
 from merkl.nodes import Future, Scope, walk, within
+from merkl.python.pipeline import Pipeline
 from merkl.python.task import PythonTask
 
 
@@ -48,16 +50,18 @@ class Outcome:
 
 
 def open_function(
-    project: Project, word: str, cwd: str, sets: Sequence[str] = (), *, anew: bool = True
+    project: Project, word: str, cwd: str, sets: Sequence[str] = (), *, beside: Merklfile | None = None
 ) -> Function:
-    """The function that a word names, in this project; ``anew`` imports modules of the project again.
+    """The function that a word names, in this project.
+
+    ``beside`` is what was loaded before, for the same request, with the modules that it imported and their targets;
+    without it, modules of the project are imported again.
 
     Raises:
         MerklError: there is none, or the code of its module is wrong.
     """
-    return find_function(
-        word, project, Merklfile("", project.config, project, parsed_sets(sets)), cwd, anew=anew
-    )
+    within = beside or Merklfile("", project.config, project, parsed_sets(sets))
+    return find_function(word, project, within, cwd, anew=beside is None)
 
 
 def call_function(project: Project, function: Function, bound: inspect.BoundArguments) -> Outcome:
@@ -72,7 +76,12 @@ def call_function(project: Project, function: Function, bound: inspect.BoundArgu
             target = function.value.name
             value, chosen = called_target(project, merklfile, target, dict(bound.arguments))
             return Outcome(function, name, value, tuple(futures_in(value)), chosen)
-        with acting(Here(merklfile)), within(Scope("", function.name)), user_code(function.name, merklfile):
+        with (
+            acting(Here(merklfile)),
+            within(Scope("", function.name)),
+            lend_to_threads(),
+            user_code(function.name, merklfile),
+        ):
             value = _at_its_line(function)(*bound.args, **bound.kwargs)
             if inspect.isgenerator(value):
                 value = list(value)
@@ -112,12 +121,13 @@ def _named(function: Function, bound: inspect.BoundArguments) -> str:
 
 
 def _at_its_line(function: Function) -> Callable[..., Any]:
-    """The function as if it were called where it is defined: a task's call has a place, and nobody's code calls this one."""
+    """The function as if it were called where it is defined: the call of a task or pipeline has a place, and nobody's code
+    makes this one."""
     place = function.place
-    if place is None or not isinstance(function.value, (PythonTask, BashTask)):
+    if place is None or not isinstance(function.value, (PythonTask, BashTask, Pipeline)):
         return function.value
     caller = compile("lambda *args, **kwargs: task(*args, **kwargs)", place.file, "eval")
     inner = next(each for each in caller.co_consts if isinstance(each, CodeType))
     module = getattr(function.inner, "__module__", "__main__")
     code = inner.replace(co_firstlineno=place.line, co_name=function.name.rpartition(".")[2])
-    return FunctionType(code, {"task": function.value, "__name__": module})
+    return FunctionType(code, {"task": function.value, "__name__": module, STAND_IN: True})

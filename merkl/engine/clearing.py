@@ -7,9 +7,9 @@ The invariant: what cannot be known to be theirs alone stays.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
@@ -25,11 +25,16 @@ from merkl.store.collect import Collected, collect
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What went, or would; ``nodes`` are those of the named ones of which something did."""
+    """What went, or would; ``nodes`` are those of the named ones of which something did.
+
+    ``stayed`` counts the results that others need, and ``needed_by`` names some of these: functions with their arguments,
+    and placed paths.
+    """
 
     nodes: tuple[Node, ...]
     removed: Collected
     stayed: int = 0
+    needed_by: tuple[str, ...] = ()
 
 
 def clear_chosen(
@@ -48,30 +53,18 @@ def clear_chosen(
     ``shared`` says that other projects use the store.
     """
     nodes = list(walk(chosen.own)) if whole else list(chosen.own)
-    names = set(chosen.selection.targets)
-    own = {node.key for node in chosen.own}
-    roots = roots_of(project, skip_unreadable=True)
     asked = project.index.asked()
-    earlier = {Key.parse(key) for call in calls for key in asked.get(call, ())}
-    kept = {node.key for node in others} | {
-        Key.parse(key) for call, keys in asked.items() if call not in calls for key in keys
-    }
-    kept |= {row.key for row in project.index.all_placed().values() if row.target not in names}
-    if not whole:
-        kept -= own
     contents = _content_keys(project, nodes)
-    constructions = {key for key, target in _constructions(project).items() if target in names}
-    named = own | earlier | constructions | {contents[key] for key in own if key in contents}
+    needs = _needed(project, chosen, calls)
+    kept = frozenset({node.key for node in others}.union(*needs.values()))
+    if not whole:
+        kept -= {node.key for node in chosen.own}
+    named = _named(project, chosen, calls, contents)
     behind = {key for node in nodes for key in (node.key, contents.get(node.key, node.key))} - named
+    roots = roots_of(project, skip_unreadable=True)
     done = clear(
         project.store,
-        Meant(
-            frozenset(named),
-            frozenset(behind),
-            frozenset(kept),
-            frozenset(roots.digests),
-            frozenset(roots.trees),
-        ),
+        Meant(named, frozenset(behind), kept, frozenset(roots.digests), frozenset(roots.trees)),
         state_dirs=[project.config.state],
         grace_s=_grace(project, shared),
         dry_run=dry_run,
@@ -83,7 +76,30 @@ def clear_chosen(
     gone = [node for node in nodes if node.key in done.keys or contents.get(node.key) in done.keys]
     if not dry_run and calls:
         project.index.set_asked({call: keys for call, keys in asked.items() if call not in calls})
-    return Cleaned(tuple(gone), done.removed, done.stayed)
+    needed_by = [who for who, keys in needs.items() if keys & (named | behind)] if done.stayed else []
+    return Cleaned(tuple(gone), done.removed, done.stayed, tuple(sorted(needed_by)))
+
+
+def _needed(project: Project, chosen: Chosen, calls: Sequence[str]) -> dict[str, set[Key]]:
+    """The keys of what something else stands for, by its name: another call, a path where another target placed it."""
+    asked, targets = project.index.asked(), set(chosen.selection.targets)
+    needs = {call: {Key.parse(key) for key in keys} for call, keys in asked.items() if call not in calls}
+    for path, row in project.index.all_placed().items():
+        if row.target not in targets:
+            needs.setdefault(path, set()).add(row.key)
+    return needs
+
+
+def _named(
+    project: Project, chosen: Chosen, calls: Sequence[str], contents: Mapping[Key, Key]
+) -> frozenset[Key]:
+    """The keys and content keys of what was chosen, and of what the same calls stood for earlier."""
+    own = {node.key for node in chosen.own}
+    asked = project.index.asked()
+    earlier = {Key.parse(key) for call in calls for key in asked.get(call, ())}
+    targets = set(chosen.selection.targets)
+    constructions = {key for key, target in _constructions(project).items() if target in targets}
+    return frozenset(own | earlier | constructions | {contents[key] for key in own if key in contents})
 
 
 def clear_others(project: Project, chosen: Chosen, *, shared: bool, dry_run: bool) -> Collected:

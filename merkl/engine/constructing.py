@@ -33,6 +33,10 @@ class Constructing(Protocol):
         """Nodes whose values pipelines asked for."""
 
     @property
+    def opened(self) -> Mapping[str, str | None]:
+        """Files of the project that pipelines opened by themselves: the digest of each, None if it was not there."""
+
+    @property
     def running(self) -> bool:
         """Whether one is running, which has to be told what is evaluated."""
 

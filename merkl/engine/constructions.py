@@ -9,12 +9,13 @@ The invariant: what cannot be done again from what is written is not written.
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.engine.looking import answer_digest, opened, read_file, variable
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.nodes import Construction, Future, Node, Place, scope
 from merkl.python.batch import BatchedCall, BatchRun
 from merkl.python.call import filled
@@ -48,7 +49,8 @@ Deed: TypeAlias = Node | Placement | Yielded | Evaluated
 class Recording:
     """What one call of a pipeline does while it runs.  ``looks`` also says why nothing can be written, if so."""
 
-    def __init__(self, project: Project, construction: Construction) -> None:
+    def __init__(self, project: Project, construction: Construction, depth: int) -> None:
+        """``depth`` is how many calls of pipelines it is in, itself included."""
         self.construction = construction
         self.looks = Looks(lambda path: read_file(project, path))
         self.looks.spoiled = construction.reason
@@ -61,17 +63,20 @@ class Recording:
         self._nodes: list[Any] = []
         self._deeds: list[Any] = []
         self._runs: list[BatchRun] = []
-        self._nameless = (
-            ""  # The last node, if nothing binds its task: an item of a batch, or nothing can be written.
-        )
+        # The last node, if nothing binds its task: an item of a batch, or nothing can be written.
+        self._nameless = ""
+        # Which calls of other pipelines inside made which nodes; the calls by number.
+        self._depth = depth
+        self._names: dict[str, int] = {}
+        self._within: dict[int, list[int]] = {}
 
     @property
     def strict(self) -> bool:
         """Whether it is to be remembered, if that is possible."""
         return self.construction.key is not None or bool(self.construction.reason)
 
-    def did(self, deed: Deed, called: Called | None = None) -> None:
-        """Hear of something that the code did."""
+    def did(self, deed: Deed, called: Called | None = None, inside: Sequence[str] = ()) -> None:
+        """Hear of something that the code did, in calls of pipelines by the names that they have in this process."""
         if self.looks.spoiled:
             return
         try:
@@ -85,6 +90,11 @@ class Recording:
                     self._deeds.append(["e", self._name(future), digest.hex()])
                 case node:
                     self._made(node, called)
+                    if node.key in self._index and self._index[node.key] not in self._within:
+                        names = [
+                            self._names.setdefault(each, len(self._names)) for each in inside[self._depth :]
+                        ]
+                        self._within[self._index[node.key]] = names
         except Unstorable as error:
             self.looks.spoil(str(error))
 
@@ -174,7 +184,15 @@ class Recording:
         looks = [[kind, path, digest] for (kind, path), digest in self.asked.items()]
         looks += [["open", path, digest] for path, digest in self.looks.files.items()]
         looks += [["env", name, variable(name)] for name in self.looks.variables]
-        whole = {"nodes": self._nodes, "deeds": self._deeds, "value": returned, "looks": looks}
+        whole: dict[str, Any] = {
+            "nodes": self._nodes,
+            "deeds": self._deeds,
+            "value": returned,
+            "looks": looks,
+        }
+        if self._names:
+            whole["within"] = [(at, calls) for at, calls in self._within.items() if calls]
+            whole["pipelines"] = [name.partition(" #")[0] for name in self._names]
         return json.dumps(whole, separators=(",", ":")).encode()
 
     def _look_again(self) -> None:

@@ -8,9 +8,9 @@ The invariant: what is derived follows from the containing artifact's digest alo
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, TaskOutsError
 from merkl.nodes import Artifact, Node, inside_named, inside_of

@@ -8,12 +8,12 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from merkl.bash.includes import LARGEST_TEXT, Asked, asked_for
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
-from merkl.engine.judge import FindChange
+from merkl.engine.lookup import FindChange
 from merkl.engine.project import Project
 from merkl.store.base import Discovered
 from merkl.workspace.paths import absolute

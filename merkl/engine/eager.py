@@ -17,10 +17,11 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
@@ -68,7 +69,7 @@ class Begun:
 
     def start(self, nodes: Sequence[Node]) -> None:
         """Start calls, unless their results are there; returns at once."""
-        if os.getpid() != self._process or not (missing := self._missing(nodes)):
+        if self._is_forked() or not (missing := self._missing(nodes)):
             return
         recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
         before, after = in_order(self.project.ordered, list(nodes), {})
@@ -97,6 +98,10 @@ class Begun:
             for node in missing:
                 self._asked[node.key] = current
 
+    def _is_forked(self) -> bool:
+        """Whether this is a child that the program forked, in which no build of this goes on."""
+        return os.getpid() != self._process
+
     def _missing(self, nodes: Sequence[Node]) -> list[Node]:
         """What has to be run, or looked at, for the results of ``nodes``; none if they are there."""
         futures = [Future[Any](node, output.name) for node in nodes for output in node.outputs]
@@ -122,6 +127,8 @@ class Begun:
             MerklError: something of it failed.
             Interrupted: it was stopped.
         """
+        if self._is_forked():
+            return  # Nobody would tell it: the store does.
         needed = [node.key for node in walk(futures)]
         waited: set[Key] = set()
         interrupted = False
@@ -144,11 +151,11 @@ class Begun:
 
     def goes_on(self, node: Node) -> bool:
         """Whether a call was started, or is needed by one that was, and has not ended."""
-        return node.key in self._asked
+        return node.key in self._asked and not self._is_forked()
 
     def value_of(self, future: Future[Any]) -> tuple[Any] | None:
         """The value of a call that was started and ended well; None if it is not known."""
-        from merkl.engine.build import value_of
+        from merkl.engine.evaluating import value_of
 
         judge = self._judges.get(future.node.key)
         return None if judge is None else (value_of(self.project, future, judge),)
@@ -160,8 +167,8 @@ class Begun:
 
     def close(self, *, at_once: bool) -> None:
         """Wait until what was started has ended; ``at_once`` stops it first, as Ctrl-C does.  Idempotent."""
-        if os.getpid() != self._process:
-            return  # A child that the program forked.
+        if self._is_forked():
+            return
         with self.news:
             self._round = None
             for each in self._rounds:
@@ -226,7 +233,7 @@ class Begun:
             self.news.notify_all()
 
 
-class Round:
+class Round(events.Silent):
     """One build in a thread of its own.  Its reporter, and a ``schedule.Feed``."""
 
     def __init__(self, begun: Begun) -> None:
@@ -286,9 +293,8 @@ class Round:
             schedule.add(wanted.nodes, wanted.after)
             for node in wanted.missing:
                 step = schedule.judge.steps.get(node.key)
-                if (
-                    step is not None and step.state is State.KNOWN
-                ):  # Perhaps since long: nobody will say so again.
+                # Perhaps since long: nobody will say so again.
+                if step is not None and step.state is State.KNOWN:
                     self._begun.ended(node, schedule.judge)
                 elif step is None or step.state in ENDED:
                     self._begun.ended(node)
@@ -314,15 +320,6 @@ class Round:
                 self._begun.ended(node, error=self._begun.cause_of(node))
             case _:
                 pass
-
-    def tick(self) -> None:
-        """Nothing to draw."""
-
-    def pause(self) -> None:
-        """Nothing to clear."""
-
-    def resume(self) -> None:
-        """Nothing to draw again."""
 
 
 def _own_directory() -> None:

@@ -5,9 +5,9 @@ It decides wording only.  The invariant: everything said comes from the verdict 
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, assert_never
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.judge import Judge
 from merkl.engine.step import (

@@ -15,8 +15,10 @@ from merkl.engine.build import judge
 from merkl.engine.frozen import prediction, require_placed, unsettled
 from merkl.engine.joint import combined, futures_of, once
 from merkl.engine.judge import Judge
-from merkl.engine.placing import Workspace, is_replaceable, is_there
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.placing import Workspace
+from merkl.engine.project import Project
+from merkl.engine.replacing import is_replaceable, is_there
 from merkl.engine.select import Selection, labels
 from merkl.engine.standing import find_sidecars
 from merkl.engine.step import Cached, CutOff, State, Step
@@ -64,9 +66,8 @@ def fetch(
                 step = planned.steps.get(node.key)
                 if step is not None and step.state is State.KNOWN:
                     try:
-                        workspace.place(
-                            step, planned
-                        )  # If its bytes are gone after all, it is not known any more.
+                        # If its bytes are gone after all, it is not known any more.
+                        workspace.place(step, planned)
                     except (PlacementError, WorkspaceError, SidecarError, SerializationError) as error:
                         refused.append(error)
                     _report(step, names[node.key], reporter)

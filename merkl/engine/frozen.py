@@ -10,8 +10,8 @@ from merkl.digest import Key
 from merkl.engine.explain import describe
 from merkl.engine.joint import artifact_at, futures_of, once
 from merkl.engine.judge import Judge
-from merkl.engine.placing import is_there
 from merkl.engine.project import Project
+from merkl.engine.replacing import is_there
 from merkl.engine.select import Selection
 from merkl.engine.step import State, Step, Waits
 from merkl.errors import OutOfDate
@@ -59,6 +59,6 @@ def refusal(judge: Judge, labels: Mapping[Key, str]) -> OutOfDate | None:
     counts = f"{len(steps)} task{'s' * (len(steps) != 1)}"
     return OutOfDate(
         f"{counts} would run, and the build is frozen",
-        hint="`merkl build` without --frozen runs them",
+        hint="without --frozen they are run",
         **details,
     )

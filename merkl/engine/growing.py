@@ -5,20 +5,20 @@ It decides when items are stored and who hears of them.  What work follows from 
 The invariant: an item is in the store before anyone hears of it, and a list has a record only once it is whole.
 """
 
+import contextlib
 import os
 import pickle
 import time
 from collections.abc import Iterable, Mapping
-from sys import intern
-from typing import Any, Protocol
+from typing import Protocol
 
 from merkl.digest import Digest
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
 from merkl.engine.step import Step
+from merkl.engine.taking import taken
 from merkl.errors import MerklError, TaskFailed
-from merkl.execute.secrets import secret_told, secrets_of, told, told_by_file
-from merkl.execute.workplace import Staged
+from merkl.execute.secrets import secret_told, secrets_of, told_by_output
 from merkl.nodes import Artifact, Node, items_form
 from merkl.python.items import index_of
 from merkl.python.mapping import Mapped
@@ -39,19 +39,24 @@ class Growing:
     def __init__(self, project: Project, judge: Judge) -> None:
         self._project = project
         self._judge = judge
+        self._root = os.fsencode(project.root)
 
     def take(self, emitted: Iterable[tuple[int, bytes]], running: Mapping[int, Making]) -> None:
         """Store the items that calls have sent, by ticket, and let the judge hear of them."""
         small: dict[Digest, bytes] = {}
         fresh: dict[int, dict[str, Artifact]] = {}
+        read: list[bytes] = []  # Files of small items; large ones have been moved away.
         for ticket, payload in emitted:
             attempt = running.get(ticket)
             if attempt is None or attempt.refused is not None:
                 continue
             name, staged = pickle.loads(payload)
             try:
-                self._check(attempt.node, staged)
-                fresh.setdefault(ticket, {})[name] = self._taken(staged, small)
+                if told_by_output(staged, self._root, secrets_of(attempt.node.call, os.environb)):
+                    raise secret_told(attempt.node)
+                fresh.setdefault(ticket, {})[name] = taken(staged, self._root, self._project.shelter, small)
+                if staged.path is not None:
+                    read.append(os.path.join(self._root, staged.path))
             except (MerklError, OSError) as error:
                 attempt.refused = error
         refused: MerklError | None = None
@@ -59,6 +64,9 @@ class Growing:
             self._project.shelter.put_small(small)
         except MerklError as error:
             refused = error
+        for path in read if refused is None else ():
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # The task may make many more, and go on for long.
         for ticket, items in fresh.items():
             attempt = running[ticket]
             if refused is not None:
@@ -67,37 +75,11 @@ class Growing:
             attempt.items.update(items)
             self._judge.streamed(self._judge.steps[attempt.node.key], items)
 
-    def _check(self, node: Node, staged: Staged) -> None:
-        """See that an item holds no secret.
-
-        Raises:
-            TaskFailed: it does.
-        """
-        if not (secrets := secrets_of(node.call, os.environb)):
-            return
-        path = os.path.join(os.fsencode(self._project.root), staged.path) if staged.path is not None else b""
-        if told(staged.data or b"", secrets) or (path and told_by_file(path, secrets)):
-            raise secret_told(node)
-
-    def _taken(self, staged: Staged, small: dict[Digest, bytes]) -> Artifact:
-        """The artifact of one item; a large one is stored, the bytes of another are in ``small``."""
-        kind: Any = intern(staged.kind)
-        serializer = intern(staged.serializer)
-        if staged.data is not None:
-            digest = Digest.of(staged.data)
-            small[digest] = staged.data
-            return Artifact(kind, digest, len(staged.data), serializer=serializer)
-        assert staged.path is not None
-        path = os.path.join(os.fsencode(self._project.root), staged.path)
-        size = os.stat(path).st_size
-        digest = self._project.shelter.put_file(path, move=True)
-        return Artifact(kind, digest, size, staged.executable, serializer, staged.filename)
-
     def whole(self, step: Step) -> Record:
         """The record of the results for all items of a list, which are all there."""
         call = step.node.call
         assert isinstance(call, Mapped)
-        made = [(name, self._judge.steps[node.key]) for name, node in self._judge.calls(step)]
+        made = [(name, self._judge.steps[node.key]) for name, node in self._judge.lists.calls(step)]
         form = items_form(call.items)
         outputs = {
             output.name: put_index(
@@ -116,6 +98,9 @@ class Growing:
             inputs=tuple(artifact.digest for artifact in self._judge.inputs(step.node)),
             seconds=sum(each.record.seconds for _, each in made if each.record is not None),
             started_ns=time.time_ns(),
+            origin=self._project.trust.of_parts(
+                each.record.origin for _, each in made if each.record is not None
+            ),
         )
 
 

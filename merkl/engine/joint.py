@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from merkl.digest import Digest, Key, content_key_of, encode
 from merkl.engine.judge import Judge
-from merkl.engine.project import Placement
+from merkl.engine.placement import Placement
 from merkl.engine.step import Step
 from merkl.errors import PlacementError, SerializationError
 from merkl.nodes import Artifact, Future
@@ -111,6 +111,13 @@ def require_whole(
             judge.require(placement.joint)
     if joint:
         judge.want([])
+
+
+def maker_of(placement: Placement) -> tuple[Key, str]:
+    """The key and the output of what is at a path."""
+    if placement.joint:
+        return key_of_file(placement), ""
+    return placement.future.node.key, placement.future.output
 
 
 def key_of_file(placement: Placement) -> Key:

@@ -7,13 +7,14 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from blake3 import blake3
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.errors import SerializationError, StoreCorrupt
 from merkl.nodes import Artifact
 from merkl.python.run import load_value

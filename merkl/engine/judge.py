@@ -10,11 +10,14 @@ A plan is a judge to which nothing has been reported yet; a build is the same ju
 """
 
 import heapq
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from merkl.digest import Digest, Key
-from merkl.engine.contained import Contents, NotThere, all_inside, find_inside, held, unreadable
+from merkl.digest import Key
+from merkl.engine.contained import Contents, NotThere, held
+from merkl.engine.known import Known
+from merkl.engine.lists import Lists
+from merkl.engine.lookup import FindChange, Further, Heed, Lookup
 from merkl.engine.step import (
     ENDED,
     Cached,
@@ -28,33 +31,13 @@ from merkl.engine.step import (
     State,
     Step,
     Verdict,
-    Waits,
 )
-from merkl.nodes import Artifact, Dep, Future, Node, content_key, inside_of, item_name
+from merkl.nodes import Artifact, Future, Node, content_key, inside_of
 from merkl.python.mapping import Mapped
-from merkl.store.base import Discovered, Record
+from merkl.store.base import Record
 
 
-class Lookup(Protocol):
-    """What the judge asks of a store."""
-
-    def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]: ...
-    def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]: ...
-    def present(self, artifacts: Iterable[Artifact]) -> set[Digest]: ...
-    def read(self, digest: Digest) -> bytes | None: ...
-
-
-FindChange: TypeAlias = Callable[[Discovered], str | None]
-"""The first path of a discovered set that is no longer what it was, or None."""
-
-Further: TypeAlias = Callable[[Sequence[Key]], Mapping[Key, Sequence[Record]]]
-"""Records of content keys that cost more to ask for than those of ``Lookup``."""
-
-Heed: TypeAlias = Callable[[Node, Key], object]
-"""Told under which content key a node is about to be asked for."""
-
-
-class Judge:
+class Judge(Known):
     """The steps of one build.
 
     ``roots`` must become known; those in ``placed`` with their bytes.  ``forced`` run whatever the store knows.  ``after``
@@ -73,7 +56,7 @@ class Judge:
         further: Further = lambda _: {},
         heed: Heed = lambda *_: None,
     ) -> None:
-        self._lookup = lookup
+        super().__init__(lookup)
         self._heed = heed
         self._further = further
         self.find_change = find_change
@@ -81,13 +64,10 @@ class Judge:
         self._forced = forced
         self._after = dict(after or {})
         self._ranks: Mapping[Key, int] = {}
-        self.steps: dict[Key, Step] = {}
         self._readers: dict[Key, list[Step]] = {}  # By node, the steps that name it as a dependency.
         self._judgeable: list[Step] = []
         self._ready: list[tuple[int, Key]] = []
-        # By the call for an item, the lists that its result goes into, and under which name.
-        self._lists: dict[Key, list[tuple[Step, str]]] = {}
-        self._arrived: list[tuple[Step, dict[str, Artifact]]] = []  # Items that nobody has heard of yet.
+        self._lists: Lists | None = None  # Once there is one.
         self.to_join: list[Step] = []  # Lists whose items are all there, for whoever puts them together.
         self.newly_known: dict[Key, Step] = {}  # For whoever places and reports; emptied by them.
         self.newly_skipped: list[tuple[Step, Node]] = []  # With what failed; likewise.
@@ -97,11 +77,17 @@ class Judge:
     def want(self, nodes: Iterable[Node], *, needs_bytes: bool = False) -> None:
         """Make ``nodes`` needed, and judge as much as can be judged."""
         nodes = list(nodes)
-        fresh = self._demand(nodes)
-        self._recheck(fresh)
+        self.need(nodes)
         if needs_bytes:
             self.require_bytes(nodes)
         self._settle()
+
+    @property
+    def lists(self) -> Lists:
+        """The mapped tasks, and the items that come."""
+        if self._lists is None:
+            self._lists = Lists(self)
+        return self._lists
 
     def wait_for(self, after: Mapping[Key, Sequence[Node]]) -> None:
         """Let nodes that are not wanted yet start only after others have ended well."""
@@ -130,6 +116,10 @@ class Judge:
                 self._check_inside(step, [future.output])
         self.require_bytes(whole.values())
 
+    def need(self, nodes: Iterable[Node]) -> None:
+        """Let ``nodes`` have steps, with all that what the store cannot answer of them is made from."""
+        self._recheck(self._demand(nodes))
+
     def _demand(self, nodes: Iterable[Node]) -> list[Step]:
         """Ask the store for the keys of ``nodes``, and of the dependencies of those it cannot answer, wave by wave."""
         fresh: list[Step] = []
@@ -138,7 +128,7 @@ class Judge:
             fresh += wave
             wave = [step for step in wave if not self._is_given(step)]
             asked = [s for s in wave if not s.node.open and not self._must_run(s.node)]
-            records = self._lookup.by_key([step.node.key for step in asked]) if asked else {}
+            records = self.lookup.by_key([step.node.key for step in asked]) if asked else {}
             unanswered: list[Step] = []
             for step in wave:
                 record = records.get(step.node.key)
@@ -185,17 +175,13 @@ class Judge:
         step.state = State.WAITING
         step.by_key = False
         for dep in step.node.deps:
-            if not self._has(dep):
-                self._wait_for(step, self.steps[dep.future.node.key])
+            if not self.has(dep):
+                self.let_wait(step, self.steps[dep.future.node.key])
         if not step.missing:
             self._judgeable.append(step)
 
-    def _has(self, dep: Dep) -> bool:
-        """Whether it is known what a dependency really is."""
-        other = self.steps[dep.future.node.key]
-        return other.state is State.KNOWN or (other.early is not None and dep.future.output in other.early)
-
-    def _wait_for(self, step: Step, other: Step) -> None:
+    def let_wait(self, step: Step, other: Step) -> None:
+        """Let ``step`` be judged, or started, only once ``other`` has ended well."""
         if other.state is State.KNOWN or other is step or other.node.key in step.missing:
             return
         if other.state in (State.FAILED, State.SKIPPED):
@@ -213,27 +199,16 @@ class Judge:
             needed = [
                 other
                 for dep in step.node.deps
-                if (other := self.steps.get(dep.future.node.key)) is not None and not self._has(dep)
+                if (other := self.steps.get(dep.future.node.key)) is not None and not self.has(dep)
             ]
             unsettled = [other for other in needed if other.state not in ENDED]
             if unsettled:
                 self._take_back(step)
                 for other in unsettled:
-                    self._wait_for(step, other)
-            elif step.record is not None and not self._agrees(step.node, step.record):
+                    self.let_wait(step, other)
+            elif step.record is not None and not self.agrees(step.node, step.record):
                 self._take_back(step)
                 self._judgeable.append(step)
-
-    def _agrees(self, node: Node, record: Record) -> bool:
-        """Whether a record was made from what the dependencies of ``node``, as far as they are known, really produced."""
-        for dep, was in zip(node.deps, record.inputs, strict=True):
-            other = self.steps.get(dep.future.node.key)
-            if other is None or not self._has(dep):
-                continue
-            made = self.artifact_of(other, dep.future.output)
-            if made is None or made.digest != was:
-                return False
-        return True
 
     def _hold_readers(self, step: Step) -> None:
         """Take back the answers that rest on a step that is to run again, unless they have been acted on already."""
@@ -243,7 +218,7 @@ class Judge:
             for reader in self._readers.get(unsettled.node.key, ()):
                 if reader.state is State.KNOWN and reader.node.key in self.newly_known:
                     self._take_back(reader)
-                    self._wait_for(reader, unsettled)
+                    self.let_wait(reader, unsettled)
                     stack.append(reader)
 
     def _take_back(self, step: Step) -> None:
@@ -257,8 +232,9 @@ class Judge:
 
     def _settle(self) -> None:
         """Judge every step whose dependencies are known, until none is left."""
-        while self._judgeable or self._arrived:
-            self._hear_of_arrivals()
+        while self._judgeable or (self._lists is not None and self._lists.has_news):
+            if self._lists is not None:
+                self._lists.hear()
             batch, self._judgeable = self._judgeable, []
             to_ask: list[Step] = []
             for step in batch:
@@ -276,7 +252,7 @@ class Judge:
                         to_ask.append(step)
                     else:
                         self._will_run(step, reason)
-            found = self._lookup.by_content_key([s.content for s in to_ask if s.content]) if to_ask else {}
+            found = self.lookup.by_content_key([s.content for s in to_ask if s.content]) if to_ask else {}
             reasons = {step.node.key: self._judge(step, found) for step in to_ask}
             changed = [step for step in to_ask if isinstance(reasons[step.node.key], FoundChanged)]
             more = self._further([s.content for s in changed if s.content]) if changed else {}
@@ -286,7 +262,7 @@ class Judge:
                     self._will_run(step, reason)
 
     def _deps_known(self, step: Step) -> bool:
-        return all(map(self._has, step.node.deps))
+        return all(map(self.has, step.node.deps))
 
     def _deps_open(self, step: Step) -> bool:
         """Whether it can be told what every dependency really is; if not, what holds it is to be made again."""
@@ -298,11 +274,11 @@ class Judge:
 
     def _confirm(self, step: Step, record: Record) -> None:
         """Take a held-back answer by key if the dependencies known now are those it was made from."""
-        if self._agrees(step.node, record):
+        if self.agrees(step.node, record):
             self._know(step, Cached(record), record.outputs)
             return
         step.by_key, step.record = False, None
-        self._recheck(self._demand(dep.future.node for dep in step.node.deps))
+        self.need(dep.future.node for dep in step.node.deps)
         self._wait_for_deps(step)
 
     def _judge(self, step: Step, found: Mapping[Key, Sequence[Record]]) -> Runs | None:
@@ -327,12 +303,12 @@ class Judge:
     def _will_run(self, step: Step, reason: Runs) -> None:
         step.verdict = reason
         if isinstance(step.node.call, Mapped):
-            self._spread(step, step.node.call)
+            self.lists.spread(step, step.node.call)
         self.require(dep.future for dep in step.node.deps)
-        needed = [dep.future.node for dep in step.node.deps if not self._has(dep)]
+        needed = [dep.future.node for dep in step.node.deps if not self.has(dep)]
         for node in (*needed, *self._after.get(step.node.key, ())):
             if node.key in self.steps:
-                self._wait_for(step, self.steps[node.key])
+                self.let_wait(step, self.steps[node.key])
         if step.state is State.WAITING and not step.missing:
             self._make_ready(step)
 
@@ -348,7 +324,7 @@ class Judge:
         known = [step for step in known if not step.ran]
         if not known:
             return
-        present = self._lookup.present(held(a) for step in known for a in step.artifacts.values())
+        present = self.lookup.present(held(a) for step in known for a in step.artifacts.values())
         for step in known:
             for name, artifact in step.artifacts.items():
                 if held(artifact).digest not in present:
@@ -363,7 +339,7 @@ class Judge:
             made = self.artifact_of(step, name)
             if isinstance(made, NotThere):
                 continue
-            if made is None or (held(made).digest not in present and not self._lookup.present([held(made)])):
+            if made is None or (held(made).digest not in present and not self.lookup.present([held(made)])):
                 self.lost(step, name)
                 return
             present.add(held(made).digest)
@@ -375,54 +351,10 @@ class Judge:
         step.early = None
         self._take_back(step)
         self._hold_readers(step)
-        self._recheck(self._demand(dep.future.node for dep in step.node.deps))
+        self.need(dep.future.node for dep in step.node.deps)
         self._wait_for_deps(step)
 
-    # ---- lists -------------------------------------------------------------------------------------------------
-
-    def streamed(self, step: Step, items: Mapping[str, Artifact]) -> None:
-        """A step that runs has made some items of its one output, and goes on."""
-        self._arrived.append((step, dict(items)))
-        self._settle()
-
-    def calls(self, step: Step) -> list[tuple[str, Node]]:
-        """The calls for all items of the list that a mapped task waits for, which is known; empty if it turns out not to be.
-
-        By the items' names, in their order.
-        """
-        call = step.node.call
-        assert isinstance(call, Mapped)
-        source = self.steps[call.items.node.key]
-        source.contents = source.contents or Contents()
-        items = all_inside(self._lookup, call.items.output, source.artifacts, source.contents)
-        if items is None:
-            self.lost(source, call.items.output)
-            return []
-        return [(name, self._call_for(step, call, name)) for name in items]
-
-    def _call_for(self, step: Step, call: Mapped, name: str) -> Node:
-        step.calls = step.calls or {}
-        if name not in step.calls:
-            node = step.calls[name] = call.call_for(name)
-            self._lists.setdefault(node.key, []).append((step, name))
-        return step.calls[name]
-
-    def _spread(self, step: Step, call: Mapped) -> None:
-        """Let a mapped task wait for its calls, and make those again that were made from other items."""
-        nodes = [node for _, node in self.calls(step)]
-        if not all(map(self._has, step.node.deps)):
-            return  # The list is to be made again.
-        call.gather(nodes)
-        self._recheck(self._demand(nodes))
-        for node in nodes:
-            other = self.steps[node.key]
-            if other.record is not None and not self._agrees(node, other.record):
-                self._judge_again(other)
-        self.require_bytes(nodes)
-        for node in nodes:
-            self._wait_for(step, self.steps[node.key])
-
-    def _judge_again(self, step: Step) -> None:
+    def judge_again(self, step: Step) -> None:
         """Something that a step is made from is not what it was."""
         if step.state is State.KNOWN:
             self._take_back(step)
@@ -431,47 +363,9 @@ class Judge:
             step.record = None
             self._wait_for_deps(step)
 
-    def _hear_of_arrivals(self) -> None:
-        """Let those who wait for an item go on, and make the calls for new ones."""
-        while self._arrived:
-            arrived, self._arrived = self._arrived, []
-            together: dict[Key, tuple[Step, dict[str, Artifact]]] = {}
-            for step, items in arrived:
-                together.setdefault(step.node.key, (step, {}))[1].update(items)
-            nodes = [node for step, items in together.values() for node in self._heard(step, items)]
-            self._recheck(self._demand(nodes))
-
-    def _heard(self, step: Step, items: Mapping[str, Artifact]) -> list[Node]:
-        """Let those who wait for items of a step hear of them; the calls for these."""
-        if step.state is State.KNOWN:
-            return []  # Its list is known, and with it all items.
-        early = step.early = {} if step.early is None else step.early
-        changed = {name for name, made in items.items() if early.get(name, made).digest != made.digest}
-        early.update(items)
-        nodes: list[Node] = []
-        for waiter in step.waiters:
-            if waiter.by_key or waiter.state is not State.WAITING:
-                continue
-            call = waiter.node.call
-            if isinstance(call, Mapped) and call.items.node.key == step.node.key:
-                nodes += self._calls_for_new(waiter, call, items, changed)
-            elif all(self._has(dep) for dep in waiter.node.deps if dep.future.node.key == step.node.key):
-                waiter.ended(step.node.key)
-                if not waiter.missing:
-                    self._judgeable.append(waiter)
-        return nodes
-
-    def _calls_for_new(
-        self, step: Step, call: Mapped, items: Mapping[str, Artifact], changed: Container[str]
-    ) -> Iterator[Node]:
-        """The calls of a mapped task for items that have come; those for ``changed`` ones are judged again."""
-        for output in items if call.streams else ():
-            name = _name_in(call.items.output, output)
-            if name is not None:
-                node = self._call_for(step, call, name)
-                if output in changed and node.key in self.steps:
-                    self._judge_again(self.steps[node.key])
-                yield node
+    def judge_soon(self, step: Step) -> None:
+        """Judge a step that has all it waited for."""
+        self._judgeable.append(step)
 
     # ---- being told --------------------------------------------------------------------------------------------
 
@@ -518,6 +412,11 @@ class Judge:
         """Judge a step again that was taken and not started."""
         step.state = State.WAITING
         self._wait_for_deps(step)
+        self._settle()
+
+    def streamed(self, step: Step, items: Mapping[str, Artifact]) -> None:
+        """A step that runs has made some items of its one output, and goes on."""
+        self.lists.arrived(step, dict(items))
         self._settle()
 
     def finished(self, step: Step, record: Record) -> None:
@@ -577,9 +476,8 @@ class Judge:
         step.verdict = verdict
         step.artifacts = artifacts
         self.newly_known[step.node.key] = step
-        for whole, item in self._lists.get(step.node.key, ()):
-            made = {item_name(output, item): artifact for output, artifact in artifacts.items()}
-            self._arrived.append((whole, made))
+        if self._lists is not None:
+            self._lists.made(step)
         waiters, step.waiters = step.waiters, []
         for waiter in waiters:
             waiter.ended(step.node.key)
@@ -589,51 +487,6 @@ class Judge:
             self._check_bytes([step])
         if step.contents is not None and step.state is State.KNOWN and not step.ran:
             self._check_inside(step, step.contents.wanted)
-
-    # ---- reading -----------------------------------------------------------------------------------------------
-
-    def inputs(self, node: Node) -> list[Artifact]:
-        """What the dependencies of ``node`` really produced, in their order; all must be known."""
-        return [self._made(dep.future) for dep in node.deps]
-
-    def _made(self, future: "Future[Any]") -> Artifact:
-        step = self.steps[future.node.key]
-        found = self.artifact_of(step, future.output)
-        return unreadable(step.node, future.output) if found is None else found
-
-    def artifact_of(self, step: Step, output: str) -> Artifact | None:
-        """What a known step made as that output; None if it lies inside another of which nothing can be told any more."""
-        found = step.artifacts.get(output)
-        if found is None and step.early is not None and step.state is not State.KNOWN:
-            found = step.early.get(output)
-        if found is not None:
-            return found
-        step.contents = step.contents or Contents()
-        found = find_inside(self._lookup, step.node, output, step.artifacts, step.contents)
-        return unreadable(step.node, output) if found is None and step.ran else found
-
-    def artifact(self, future: "Future[Any]") -> Artifact | None:
-        """What is known of a Future that was asked for, or None."""
-        step = self.steps.get(future.node.key)
-        return (
-            self.artifact_of(step, future.output) if step is not None and step.state is State.KNOWN else None
-        )
-
-    def verdict(self, step: Step) -> Verdict:
-        """Why a step will or will not run, or what has to be known first."""
-        if step.verdict is not None and not isinstance(step.verdict, Waits):
-            return step.verdict
-        first = min(
-            (self.steps[key].node for key in step.missing), key=lambda node: node.serial, default=step.node
-        )
-        return Waits(first)
-
-
-def _name_in(output: str, name: str) -> str | None:
-    """The name that an item has inside the output it lies in, if that is ``output``."""
-    if not output:
-        return name
-    return name[len(output) + 1 :] if name.startswith(f"{output}/") else None
 
 
 def _complete(node: Node, record: Record) -> bool:

@@ -15,7 +15,8 @@ from blake3 import blake3
 from merkl.digest import Digest, Key
 from merkl.engine.joint import futures_of, key_of_file, once
 from merkl.engine.judge import Judge
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.engine.step import State
 from merkl.errors import InputMissing
 from merkl.nodes import Node

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from merkl import events
-from merkl.events import Event, Reporter
+from merkl.events import Event, Forwarding, Reporter
 
 if TYPE_CHECKING:
     import logging
@@ -40,11 +40,11 @@ def keep_from_root() -> None:
         logging.getLogger(NAME).propagate = False
 
 
-class Logged:
+class Logged(Forwarding):
     """A reporter that passes everything on, and logs it."""
 
     def __init__(self, inner: Reporter, logger: "logging.Logger") -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._logger = logger
 
     def report(self, event: Event) -> None:
@@ -53,23 +53,7 @@ class Logged:
         if text and self._logger.isEnabledFor(level):
             # Names need not be UTF-8, and whoever writes logs to a file says that they are.
             self._logger.log(level, "%s", text.encode("utf-8", "backslashreplace").decode())
-        self._inner.report(event)
-
-    def tick(self) -> None:
-        """Pass it on."""
-        self._inner.tick()
-
-    def pause(self) -> None:
-        """Pass it on."""
-        self._inner.pause()
-
-    def resume(self) -> None:
-        """Pass it on."""
-        self._inner.resume()
-
-    def close(self) -> None:
-        """Pass it on."""
-        self._inner.close()
+        super().report(event)
 
 
 def worded(event: Event) -> tuple[int, str]:

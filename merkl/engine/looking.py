@@ -15,6 +15,7 @@ from merkl.merklfile.parameters import params
 
 
 def answer_digest(answer: object) -> str | None:
+    """The digest of what a function told a pipeline; None if it is nothing that has one."""
     if isinstance(answer, str):
         answer = str.__str__(answer)  # Of a reference, the path.
     try:
@@ -24,6 +25,7 @@ def answer_digest(answer: object) -> str | None:
 
 
 def variable(name: str) -> str | None:
+    """The digest of an environment variable's value; None if it is not set."""
     value = os.environ.get(name)
     return None if value is None else Digest.of(os.fsencode(value)).hex()
 
@@ -42,6 +44,7 @@ def read_file(project: Project, where: str) -> tuple[str, str | None] | str | No
 
 
 def opened(project: Project, path: str) -> str | None:
+    """The digest of a file, by its name in the project; None if it is not there."""
     digest = project.digest_at(path)
     return None if digest is None else digest.hex()
 

@@ -7,8 +7,8 @@ The invariant: data that a task makes is never called lost.
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.project import Project
 from merkl.engine.standing import Standing, find_sidecars, standing

@@ -8,9 +8,10 @@ The invariant: what comes out is a sidecar that one of the sides wrote, or one o
 whole, between git's markers.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from merkl.config import load_config
+from merkl.dataclass import dataclass
 from merkl.engine.project import Project
 from merkl.errors import MerklError, SidecarError
 from merkl.root import find_root

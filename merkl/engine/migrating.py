@@ -7,14 +7,16 @@ The invariant: only what is exactly as its sidecar says is migrated, and the rec
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key, content_key_of
 from merkl.engine.contained import held, recorded
 from merkl.engine.joint import whole
 from merkl.engine.judge import Judge
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.engine.recorded import arguments_of, dependencies_of
 from merkl.engine.sidecars import keep
 from merkl.engine.step import State
@@ -192,6 +194,7 @@ def _record(project: Project, placement: Placement, sidecar: Sidecar, judge: Jud
             "migrated": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         builder="" if old is None else old.builder,
+        origin=None if old is None else old.origin,
     )
     made = recorded(project.store, record, placement.future.output)
     if made is None or not _is_same(made, sidecar, placement.path):

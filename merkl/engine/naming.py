@@ -8,8 +8,8 @@ The invariant: words that name only paths which are there, or which merkl knows,
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from merkl.dataclass import dataclass
 from merkl.engine.project import Project
 from merkl.errors import UsageError
 from merkl.workspace.paths import absolute, normalise

@@ -7,7 +7,7 @@ The invariant: what is here is only ever an addition: a record or a content that
 no such caches.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from merkl.digest import Digest, Key
@@ -18,14 +18,14 @@ from merkl.store.base import Record, Shared, Store
 from merkl.store.cached import CacheStore
 from merkl.store.caches import BaseCache
 from merkl.store.combined import present
+from merkl.store.streams import whole
 
 
 class OwnCaches:
-    """A ``Shared``: the caches of tasks, and behind them ``remote``, of which ``accepts`` says what may be used."""
+    """A ``Shared``: the caches of tasks, and behind them ``remote``."""
 
-    def __init__(self, remote: Shared | None, accepts: Callable[[Record], bool]) -> None:
+    def __init__(self, remote: Shared | None) -> None:
         self._remote = remote
-        self._accepts = accepts
         self._stores: dict[int, tuple[BaseCache, CacheStore]] = {}  # The cache is kept, for its id.
         self._of: dict[Key, CacheStore] = {}  # By keys and content keys.
 
@@ -55,7 +55,7 @@ class OwnCaches:
             found.update(own.by_key(asked))
         rest = [key for key in keys if key not in found]
         below = self._remote.by_key(rest) if self._remote is not None and rest else {}
-        return found | {key: record for key, record in below.items() if self._accepts(record)}
+        return found | below
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """All records filed under those content keys, likewise."""
@@ -64,7 +64,7 @@ class OwnCaches:
             found.update(own.by_content_key(asked))
         below = self._remote.by_content_key(keys) if self._remote is not None else {}
         for key, records in below.items():
-            found[key] = [*found.get(key, ()), *filter(self._accepts, records)]
+            found[key] = [*found.get(key, ()), *records]
         return {key: records for key, records in found.items() if records}
 
     def _routed(self, keys: Iterable[Key]) -> list[tuple[CacheStore, list[Key]]]:
@@ -157,11 +157,7 @@ class OwnCaches:
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
-        reader = self.fetch(digest)
-        if reader is None:
-            return None
-        with reader:
-            return reader.read()
+        return whole(self.fetch(digest))
 
     def take_notes(self) -> list[Note]:
         """What was noticed since the last call."""

@@ -21,7 +21,8 @@ from merkl.engine.constructions import (
     Recording,
     Yielded,
 )
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.engine.remaking import Remade, artifacts, remade
 from merkl.engine.select import plain_label
 from merkl.errors import NotYetKnown, SerializationError, StoreCorrupt, TaskError
@@ -40,12 +41,14 @@ class Pipelines:
         self.project = project
         self.ordered: list[tuple[Node, tuple[Node, ...]]] = []  # With what must have ended before.
         self.keys: dict[Key, str] = {}  # Of the constructions that were used or made, and their targets.
-        self.groups: dict[
-            Key, tuple[str, ...]
-        ] = {}  # Of nodes, if they are only looked at: see ``Constructing``.
+        # Of nodes, if they are only looked at: see ``Constructing``.
+        self.groups: dict[Key, tuple[str, ...]] = {}
         self._inside: tuple[str, ...] = ()
         self._calls: Counter[str] = Counter()
         self.evaluated: list[Node] = []
+        self.opened: dict[
+            str, str | None
+        ] = {}  # Files that they read by themselves: digests, None if not there.
         self._fresh: list[Record] = []
         self._running: list[tuple[Key | None, Recording]] = []
         self._before: tuple[Node, ...] = ()
@@ -77,8 +80,7 @@ class Pipelines:
                 at=construction.place,
             )
         before, outside = self._before, self._inside
-        if self.project.only_looks:
-            self._inside = (*outside, self._called(construction.name))
+        self._inside = (*outside, self._called(construction.name))
         try:
             again = self._recalled(key, construction) if key is not None else None
             return self._run(key, construction) if again is None else self._redo(again)
@@ -104,7 +106,7 @@ class Pipelines:
         return key_of("construction", bytes(construction.key), self.project.path("."))
 
     def _run(self, key: Key | None, construction: Construction) -> Any:
-        recording = Recording(self.project, construction)
+        recording = Recording(self.project, construction, len(self._inside))
         self._running.append((key, recording))
         started, began = time.time_ns(), time.monotonic()
         try:
@@ -112,6 +114,7 @@ class Pipelines:
                 value = construction.run()
         finally:
             self._running.pop()
+            self.opened.update(recording.looks.files)
         data = recording.written(value) if key is not None else None
         for _, outer in self._running:
             if recording.looks.spoiled:
@@ -186,6 +189,8 @@ class Pipelines:
     def _redo(self, again: Remade) -> Any:
         """Let everybody hear of what was done again."""
         for kind, path, digest in again.asked:
+            if kind == "open":
+                self.opened[path] = digest
             for _, recording in self._running:
                 if kind == "env":
                     recording.looks.variables.setdefault(path)
@@ -193,6 +198,7 @@ class Pipelines:
                     recording.looks.files.setdefault(path, digest)
                 else:
                     recording.asked.setdefault((kind, path), digest)
+        inside, names = self._inside, dict[tuple[str, int], str]()
         for deed in again.deeds:
             match deed:
                 case Placement():
@@ -203,7 +209,13 @@ class Pipelines:
                 case Evaluated():
                     self.did(deed)
                 case node:
+                    inner = again.within.get(node.key, ())
+                    for each in inner:
+                        if each not in names:
+                            names[each] = self._called(each[0])
+                    self._inside = (*inside, *(names[each] for each in inner))
                     self.project.made(node, again.called[node.key])
+                    self._inside = inside
         made = [deed for deed in again.deeds if isinstance(deed, Node)]
         if begun := [node for node in made if node.call.eager or evaluating()]:
             self.project.begin(begun)
@@ -223,14 +235,14 @@ class Pipelines:
             return True
         if isinstance(deed, Node):
             self._check(deed)
-            if self._inside:
+            if self._inside and self.project.only_looks:
                 self.groups.setdefault(deed.key, self._inside)
             if self._before:
                 self.ordered.append((deed, self._before))
         elif isinstance(deed, Evaluated):
             self.evaluated.append(deed.future.node)
         for _, recording in self._running:
-            recording.did(deed, called)
+            recording.did(deed, called, self._inside)
         return False
 
     def _check(self, node: Node) -> None:

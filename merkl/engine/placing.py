@@ -1,44 +1,44 @@
-"""Outputs in the workspace: putting them where they were asked for, and never losing what lies there.
+"""Outputs in the workspace: putting them where they were asked for, once their steps are known.
 
-It decides whether what is at a path may be replaced.
+It decides what is written at a path, and whether it is there already.  What may be replaced is for ``replacing`` to say.
 
-The invariant: bytes are replaced or removed only if merkl put them there, or if they are safe in the store.
+The invariant: an output's path holds what was there before, or all of the output.
 """
 
 import errno
 import io
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO, Final
 
 from merkl import events
 from merkl.digest import Digest, Key
+from merkl.engine.beside import Beside
 from merkl.engine.contained import NotThere, absent
 from merkl.engine.explain import all_parts
-from merkl.engine.joint import artifact_at, key_of_file, record_of
+from merkl.engine.joint import artifact_at, maker_of, record_of
 from merkl.engine.jointfile import LostValue, draft_of
 from merkl.engine.judge import Judge
-from merkl.engine.project import Placement, Project
+from merkl.engine.laststeps import last_steps
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
+from merkl.engine.replacing import agrees, is_there, make_replaceable, value_name
 from merkl.engine.select import plain_label
-from merkl.engine.sidecars import keep
-from merkl.engine.step import State, Step
-from merkl.errors import PlacementError, SerializationError, StoreCorrupt, WorkspaceError
+from merkl.engine.step import Cached, State, Step
+from merkl.errors import SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
 from merkl.python.advice import silent
 from merkl.python.items import MerklList, as_placed, as_plain
 from merkl.python.run import load_value
-from merkl.stamp import Absent, Stamp
+from merkl.stamp import Stamp
 from merkl.store.many import write_many
 from merkl.store.serializers import is_own_extension
 from merkl.store.written import for_extension, writes_text_as_it_is
 from merkl.tree import Tree
 from merkl.workspace import ledger
-from merkl.workspace.gitignore import add_ignored
-from merkl.workspace.index import Other
-from merkl.workspace.place import link_at, move_file, place_file, place_link, place_tree, remove_placed
-from merkl.workspace.sidecar import Sidecar, write_sidecar
+from merkl.workspace.place import move_file, place_file, place_tree
 
 _MANY: Final = 1000  # Steps to remember before they are written down.
 
@@ -61,7 +61,7 @@ class Workspace:
         self._staged: Mapping[Digest, bytes] = {}
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
-        self._with_sidecar: list[str] = []
+        self._beside = Beside(project, reporter)
         self._lacking: dict[str, set[Key]] = {}  # By path of a file of many values, what was not known yet.
 
     def places(self, node: Node) -> bool:
@@ -119,7 +119,7 @@ class Workspace:
                     judge.lost(step, placement.future.output)
                     return False
             if placement.sidecar:
-                self._write_sidecar(placement, artifact)
+                self._beside.write(placement, artifact, new=not isinstance(step.verdict, Cached))
         return True
 
     def _place_joint(self, placement: Placement, step: Step, judge: Judge) -> bool:
@@ -136,8 +136,8 @@ class Workspace:
             if artifact is None or not self._put_joint(placement, artifact, judge):
                 return step.state is State.KNOWN
         if artifact is not None and placement.sidecar:
-            self._keep_written(path)
-            self._write_sidecar(placement, Artifact("file", artifact.digest, 0))
+            new = not isinstance(step.verdict, Cached)
+            self._beside.write(placement, Artifact("file", artifact.digest, 0), new=new)
         return True
 
     def _put_joint(self, placement: Placement, artifact: Artifact, judge: Judge) -> bool:
@@ -158,18 +158,16 @@ class Workspace:
             return False
         return True
 
-    def _keep_written(self, path: str) -> None:
-        """Let the store have what a sidecar names: it is the bytes of no output."""
-        found = self.project.index.look(path)
-        if isinstance(found, Artifact) and not self.project.shelter.has([found.digest]):
-            self.project.shelter.put_file(os.path.join(self.project.root, path))
+    def take_kept(self) -> list[Digest]:
+        """What was put into the store for sidecars that are new, since the last time."""
+        return self._beside.take_kept()
 
     def _is_there(self, placement: Placement, artifact: Artifact, step: Step) -> bool:
         """Whether the path already has what it should; if merkl did not put it there, it is remembered as if it had."""
         if artifact.kind == "value":
             return is_there(self.project, placement.path, artifact)
         found = self.project.index.look(placement.path)
-        if not _agrees(found, artifact):
+        if not agrees(found, artifact):
             return False
         if self._before.get(placement.path) != artifact.digest + step.node.key:
             self._remember(placement, artifact)
@@ -181,7 +179,7 @@ class Workspace:
             self._put_value(placement, artifact)
             return
         self.project.shelter.bring([artifact])
-        replace = self._make_replaceable(path)
+        replace = make_replaceable(self.project, path, self.reporter)
         if artifact.kind == "dir":
             tree = self._tree(artifact.digest)
             place_tree(self.project.root, path, tree, self._open, replace=replace)
@@ -270,7 +268,7 @@ class Workspace:
             isinstance(found, Artifact)
             and (found.kind, found.digest, found.executable) == ("file", written.digest, False)
         ):
-            replace = self._make_replaceable(placement.path)
+            replace = make_replaceable(self.project, placement.path, self.reporter)
             if data is None:
                 stamp = self._put_file(placement.path, written, replace)
             elif isinstance(data, str):
@@ -281,15 +279,7 @@ class Workspace:
             self.project.index.seen(placement.path, stamp, written.digest)
             label = self.labels[placement.future.node.key]
             self.reporter.report(events.Placed(placement.future.node, label, placement.path))
-        self._remember(placement, written, _value_name(artifact))
-
-    def _make_replaceable(self, path: str) -> bool:
-        """Make sure that what is at a path may go; whether even a full directory may.
-
-        Raises:
-            PlacementError: it is something that cannot be kept, such as a socket.
-        """
-        return make_replaceable(self.project, path, self.reporter)
+        self._remember(placement, written, value_name(artifact))
 
     def _open(self, digest: Digest) -> BinaryIO:
         return self.project.shelter.reader(digest)
@@ -302,30 +292,10 @@ class Workspace:
         self.project.index.set_placed(
             placement.path,
             ledger.Placement(
-                artifact.kind, artifact.digest, artifact.executable, *_maker_of(placement),
+                artifact.kind, artifact.digest, artifact.executable, *maker_of(placement),
                 placement.target, placement.sidecar, time.time_ns(), value,
             ),
         )  # fmt: skip
-
-    def _write_sidecar(self, placement: Placement, artifact: Artifact) -> None:
-        where = os.path.join(self.project.root, placement.path)
-        found = self.project.index.look(placement.path)
-        kind, digest, size = artifact.kind, artifact.digest, artifact.size
-        if isinstance(found, Artifact):
-            digest, size = found.digest, found.size
-            kind = found.kind
-        node = placement.future.node
-        modified = os.stat(where).st_mtime_ns
-        sidecar = Sidecar(
-            kind, digest, size, modified, artifact.executable, *_maker_of(placement), node.name,
-            artifact.serializer,
-        )  # fmt: skip
-        kept = write_sidecar(self.project.root, placement.path, sidecar, resolve=True)
-        self._with_sidecar.append(placement.path)
-        if kept.modified_ns != modified:
-            os.utime(where, ns=(kept.modified_ns, kept.modified_ns))
-            if kind != "dir":
-                self.project.index.seen(placement.path, Stamp.of(os.stat(where)), digest)
 
     # ---- remembering ---------------------------------------------------------------------------------------------
 
@@ -367,40 +337,7 @@ class Workspace:
                     self._remember_step(label, step)
         index.set_steps(self._steps)
         index.flush()
-        self._tell_git()
-
-    def _tell_git(self) -> None:
-        """Keep out of git what has a sidecar there."""
-        try:
-            added = add_ignored(self.project.root, self._with_sidecar)
-        except WorkspaceError as error:
-            note = events.Note(f"git may take in outputs that have a sidecar: {error.headline}", error.hint)
-            self.reporter.report(note)
-            return
-        for file, paths in added.items():
-            what = paths[0] if len(paths) == 1 else f"{len(paths)} outputs"
-            self.reporter.report(events.Note(f"git now ignores {what}, and keeps the sidecar: see {file}"))
-
-
-def last_steps(
-    project: Project, nodes: Iterable[Node], labels: Mapping[Key, str]
-) -> dict[Key, ledger.LastStep]:
-    """What is remembered of each node's step, under its label in this request or under its own name."""
-    nodes = list(nodes)
-    known = project.index.steps(
-        {*(labels[node.key] for node in nodes), *(plain_label(node) for node in nodes)}
-    )
-    found = {node.key: known.get(labels[node.key]) or known.get(plain_label(node)) for node in nodes}
-    return {key: step for key, step in found.items() if step is not None}
-
-
-def expected_seconds(
-    project: Project, nodes: Sequence[Node], labels: Mapping[Key, str]
-) -> dict[Node, float | None]:
-    """How long each node took when it last ran, under its label in this request or under its own name."""
-    names = {node: (labels[node.key], plain_label(node)) for node in nodes}
-    took = project.index.seconds({name for both in names.values() for name in both})
-    return {node: took.get(label, took.get(plain)) for node, (label, plain) in names.items()}
+        self._beside.tell_git()
 
 
 def _is_written_as_stored(artifact: Artifact, path: str) -> bool:
@@ -408,145 +345,3 @@ def _is_written_as_stored(artifact: Artifact, path: str) -> bool:
     if artifact.serializer == "bytes" or is_own_extension(artifact.serializer, os.path.splitext(path)[1]):
         return True
     return artifact.serializer == "text" and writes_text_as_it_is(os.path.splitext(path)[1])
-
-
-def _maker_of(placement: Placement) -> tuple[Key, str]:
-    """The key and the output of what is at a path."""
-    if placement.joint:
-        return key_of_file(placement), ""
-    return placement.future.node.key, placement.future.output
-
-
-def _value_name(artifact: Artifact) -> str:
-    """What tells a stored value from others, in the ledger."""
-    return f"{artifact.serializer} {artifact.digest.hex()}"
-
-
-def is_there(project: Project, path: str, artifact: Artifact) -> bool:
-    """Whether ``path`` has the bytes, kind and executable bit of an artifact, or the written form of a value."""
-    found = project.index.look(path)
-    if not isinstance(found, Artifact):
-        return False
-    artifact = as_placed(artifact, path)
-    if artifact.kind == "value":
-        row = project.index.placed(path)
-        placed = row is not None and row.digest == found.digest and row.value == _value_name(artifact)
-        return placed and not found.executable
-    return _agrees(found, artifact)
-
-
-def _agrees(found: Artifact | Absent | Other, artifact: Artifact) -> bool:
-    """Whether what was found has the bytes, kind and executable bit of an artifact."""
-    return (
-        isinstance(found, Artifact)
-        and found.digest == artifact.digest
-        and found.kind == artifact.kind
-        and found.executable == artifact.executable
-    )
-
-
-def is_replaceable(project: Project, path: str) -> bool:
-    """Whether what is at ``path`` is nothing, or merkl's own: no link is."""
-    if link_at(project.root, path):
-        return False
-    found = project.index.look(path)
-    if isinstance(found, Artifact):
-        row = project.index.placed(path)
-        return row is not None and row.digest == found.digest and row.executable == found.executable
-    return isinstance(found, Absent)
-
-
-def make_replaceable(project: Project, path: str, reporter: Reporter) -> bool:
-    """Make sure that what is at ``path`` may be replaced or removed: save it unless it is merkl's; True if it is safe.
-
-    Raises:
-        PlacementError: it is something that cannot be kept, such as a socket.
-    """
-    link = link_at(project.root, path)
-    if link:
-        save_link(project, path, link)
-        reporter.report(events.Saved(path, link))
-        return True
-    found = project.index.look(path)
-    if isinstance(found, Absent):
-        return False
-    if isinstance(found, Other):
-        raise PlacementError(
-            f"cannot place an output: {found.what}", hint="remove it, or choose another path"
-        )
-    if is_replaceable(project, path):
-        return True
-    if found.kind == "dir" and not _has_entries(project, path):
-        return True
-    save_edit(project, path, found)
-    reporter.report(events.Saved(path))
-    return True
-
-
-def _has_entries(project: Project, path: str) -> bool:
-    with os.scandir(os.path.join(project.root, path)) as entries:
-        return next(entries, None) is not None
-
-
-def save_edit(project: Project, path: str, found: Artifact) -> None:
-    """Put what is at ``path`` into the store so that it outlives a loss of power, and remember that it is there."""
-    digest = keep(project.store, project.root, path, found.kind, durable=True)
-    project.index.add_saved(
-        ledger.SavedEdit(path, digest, found.kind, found.size, time.time_ns(), found.executable)
-    )
-
-
-def save_link(project: Project, path: str, text: str) -> None:
-    """Put the text of the link at ``path`` into the store, as ``save_edit`` does with data."""
-    raw = os.fsencode(text)
-    digest = project.store.put([raw], durable=True)
-    project.index.add_saved(ledger.SavedEdit(path, digest, "link", len(raw), time.time_ns()))
-
-
-def clean(project: Project, paths: Sequence[str], reporter: Reporter, *, dry_run: bool) -> list[str]:
-    """Remove placed outputs; what was edited since is saved first.  The paths that were, or would be, removed."""
-    removed = []
-    for path in paths:
-        found = project.index.look(path)
-        if isinstance(found, (Absent, Other)):
-            if isinstance(found, Absent) and not dry_run:
-                project.index.forget_placed(path)
-            continue
-        removed.append(path)
-        if not dry_run:
-            make_replaceable(project, path, reporter)
-            remove_placed(project.root, path)
-            project.index.forget_placed(path)
-    project.index.flush()
-    return removed
-
-
-def restore(project: Project, path: str, edit: ledger.SavedEdit, reporter: Reporter) -> None:
-    """Bring back an edit that was saved; what is at the path now is saved first if it is not merkl's.
-
-    Raises:
-        StoreCorrupt: its bytes are gone.
-    """
-    replace = make_replaceable(project, path, reporter)
-    content = project.store.open(edit.digest)
-    if content is None:
-        raise StoreCorrupt(
-            f"the saved {path} is no longer in the store", hint="`merkl fsck` says what else is gone"
-        )
-    with content:
-        if edit.kind == "dir":
-            tree = Tree.decode(content.read())
-
-            def opened(digest: Digest) -> BinaryIO:
-                blob = project.store.open(digest)
-                if blob is None:
-                    raise StoreCorrupt(f"a file of the saved {path} is no longer in the store")
-                return blob
-
-            place_tree(project.root, path, tree, opened, replace=replace, own=True)
-        elif edit.kind == "link":
-            place_link(project.root, path, content.read(), replace=replace)
-        else:
-            place_file(project.root, path, content, executable=edit.executable, replace=replace)
-    project.index.forget_placed(path)
-    project.index.flush()

@@ -8,15 +8,15 @@ the old data or the new, whole.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.engine.left import link_in_place, modified, never_placed, one_of_two
 from merkl.engine.lost import damaged_everywhere, in_no_cache
-from merkl.engine.placing import save_edit, save_link
 from merkl.engine.project import Project
+from merkl.engine.replacing import save_edit, save_link
 from merkl.engine.standing import Standing, agree, is_what, standing
 from merkl.engine.transfer import Gate, Moved, Stopped, Transfer, Watcher, artifact_of, sidecar_gone
 from merkl.errors import (
@@ -105,7 +105,8 @@ class _Pull:
                 self._project.index.flush()
         except StoreError as error:
             self._done.failure = error
-            self._done.waiting = len(paths) - len(self._done.moved)
+            done = {each.path for each in self._done.moved}
+            self._done.waiting = [path for path in paths if path not in done]
         except BaseException:
             self._gate.shut()
             raise

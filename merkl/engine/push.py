@@ -8,9 +8,9 @@ arrived is not sent again.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
@@ -41,13 +41,11 @@ from merkl.nodes import Artifact, Node
 from merkl.store.base import Record
 from merkl.store.records import needs
 from merkl.store.remote.remote import Remote
-from merkl.store.remote.upload import Result
-from merkl.store.together import Together
+from merkl.store.remote.upload import Result, relied_on
 from merkl.tree import Tree
 from merkl.workspace.sidecar import Sidecar, read_sidecar
 
 _AT_ONCE: Final = 500  # Sidecars, or results, that are sent before the next are looked at.
-_WIDTH: Final = 8  # Records filed at once.
 _DAMAGED: Final = 100  # Contents found damaged while they were sent, after which it is the disk's fault.
 
 
@@ -125,32 +123,35 @@ class _Push:
         self._dry_run = dry_run
         self._gate = Gate(watcher)
         self._done = Transfer()
-        self._together = Together(_WIDTH)
         self._sent: set[Digest] = set()  # By us, or told to be there; not asked for again.
         self._filed: set[bytes] = set()
 
     def run(self, paths: Sequence[str], results: Iterable[Result]) -> Transfer:
         """Do it all."""
         todo = list(paths)
+        given = iter(results)
+        some: list[Result] = []
         try:
             if not self._dry_run:
                 self._remote.prepare()
             self._remote.look_again()
             for start in range(0, len(todo), _AT_ONCE):
                 self._push_sidecars(todo[start : start + _AT_ONCE])
-            given = iter(results)
             while some := list(itertools.islice(given, _AT_ONCE)):
                 self._push_results(some)
         except StoreError as error:
             self._done.failure = error
-            self._done.waiting = len(paths) - sum(bool(each.path) for each in self._done.moved)
+            done = {each.path for each in self._done.moved}
+            self._done.waiting = [path for path in todo if path not in done]
+            self._done.unsent = [
+                result.record.task for result in (*some, *given) if not self._is_filed(result)
+            ]
         except Stopped:
             raise KeyboardInterrupt from None
         except BaseException:
             self._gate.shut()
             raise
         finally:
-            self._together.close()
             self._done.notes += self._remote.take_notes()
         return self._done
 
@@ -235,13 +236,18 @@ class _Push:
 
     # ---- results -----------------------------------------------------------------------------------------------------
 
-    def _push_results(self, results: Sequence[Result]) -> None:
+    def _push_results(self, given: Sequence[Result]) -> None:
+        is_ours = self._remote.records.is_ours
+        results = [result for result in given if is_ours(result.record)]
+        if len(results) < len(given):
+            self._look_for_others([result.record for result in given if not is_ours(result.record)])
         loads = [self._load(result) for result in results if not self._is_filed(result)]
         sizes, lost = self._send(loads)
         whole = [load for load in loads if not lost & load.contents.keys()]
         if not self._dry_run:
-            for _ in self._together.map(self._file, [load.result for load in whole if load.result]):
-                pass
+            self._remote.records.file_many(
+                (load.result.record, load.result.keys) for load in whole if load.result is not None
+            )
         self._filed.update(key for result in results for key in (*result.keys, result.record.content_key))
         if whole:
             size = sum(sizes.values())
@@ -250,6 +256,14 @@ class _Push:
             count = len(loads) - len(whole)
             text = f"{count} result{'s' * (count != 1)} not pushed: what they made is no longer in the store"
             self._done.notes.append(Note(text, "`merkl build` makes it again"))
+
+    def _look_for_others(self, records: Sequence[Record]) -> None:
+        """See whether the results of others, which are theirs to sign, are there."""
+        there = self._remote.by_content_key([record.content_key for record in records])
+        count = sum(record.content_key not in there for record in records)
+        if count:
+            text = f"{count} result{'s' * (count != 1)} not pushed: somebody else made and signed {'them' if count > 1 else 'it'}"
+            self._done.notes.append(Note(text, "`merkl push` where that was; or -B makes them here"))
 
     def _is_filed(self, result: Result) -> bool:
         return bool(result.keys) and all(key in self._filed for key in result.keys)
@@ -260,12 +274,6 @@ class _Push:
             artifact.digest: artifact.size for artifact in record.outputs.values() if artifact.kind != "dir"
         }
         return _Load("", {digest: sizes.get(digest) for digest in needs(record, self._tree)}, result)
-
-    def _file(self, result: Result) -> Record:
-        kept = self._remote.file(result.record, under_key=False)
-        for key in result.keys:
-            self._remote.alias(key, kept)
-        return kept
 
     # ---- contents ----------------------------------------------------------------------------------------------------
 
@@ -283,7 +291,7 @@ class _Push:
                 for digest, size in load.contents.items()
                 if digest not in self._sent
             }
-            there = self._remote.has(asked)
+            there = relied_on(self._remote, self._store, asked)
             self._sent |= there
             missing = asked.keys() - there
             lost = missing - self._store.has(missing)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, cast
 
 from merkl.digest import Digest, Key
-from merkl.errors import StoreCorrupt, StoreError
+from merkl.errors import MerklError, StoreCorrupt
 from merkl.events import Note, Reporter
 from merkl.store.base import Record, Store
 from merkl.store.remote.remote import Remote
@@ -21,6 +21,7 @@ from merkl.store.remote.upload import Result, upload
 _PATIENCE_S: Final = 1.0  # Seconds of waiting after which the user is told what for.
 _TICK_S: Final = 0.1
 _AT_ONCE: Final = 500  # Results.
+_MOMENT_S: Final = 1.0  # For which the first of several results waits for others.
 
 
 class _Stopped(Exception):
@@ -33,7 +34,7 @@ class Pushing:
     def __init__(self, store: Store, remote: Remote) -> None:
         self._store = store
         self._remote = remote
-        self._given: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        self._given: queue.SimpleQueue[Result | Digest | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._left = 0  # Given and not sent yet; each side only adds or only subtracts under the lock.
@@ -44,9 +45,17 @@ class Pushing:
         """Send a record that is in the store, later; ``keys`` are those that it answers."""
         with self._lock:
             self._left += 1
+        self._put(Result(record, keys))
+
+    def give_contents(self, digests: Sequence[Digest]) -> None:
+        """Send contents that are in the store, later: those that sidecars name and no record."""
+        for digest in digests:
+            self._put(digest)
+
+    def _put(self, what: Result | Digest) -> None:
         if self.failure is not None:
             return
-        self._given.put(Result(record, keys))
+        self._given.put(what)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="merkl-push", daemon=True)
             self._thread.start()
@@ -73,7 +82,7 @@ class Pushing:
 
     def raise_failure(self, *, required: bool) -> None:
         """Raise what ended it, if that is a bug of ours, or the remote is ``required``."""
-        if self.failure is not None and (required or not isinstance(self.failure, StoreError)):
+        if self.failure is not None and (required or not isinstance(self.failure, MerklError)):
             raise self.failure
 
     def _wait(self, reporter: Reporter) -> None:
@@ -91,9 +100,10 @@ class Pushing:
     def _tell(self, reporter: Reporter) -> None:
         if self.failure is None and not self._left:
             return
-        results = f"{self._left} result{'s' * (self._left != 1)}"
-        why = f": {self.failure.headline}" if isinstance(self.failure, StoreError) else ""
-        hint = self.failure.hint if isinstance(self.failure, StoreError) else ""
+        results = f"{self._left} result{'s' * (self._left != 1)}" if self._left else "data of sidecars"
+        why, hint = "", ""
+        if isinstance(self.failure, MerklError) and not self.failure.told:  # Else the build says it.
+            why, hint = f": {self.failure.headline}", self.failure.hint
         reporter.report(Note(f"{results} not pushed{why}", hint or "`merkl push` sends what is missing"))
 
     # ---- in the thread -------------------------------------------------------------------------------------------
@@ -111,35 +121,44 @@ class Pushing:
         except BaseException as error:  # noqa: BLE001 - told or raised by the building thread.
             self.failure = error
 
-    def _batch(self) -> list[Result]:
-        """What has been given meanwhile, at least one; nothing at the end."""
-        results: list[Result] = []
+    def _batch(self) -> list[Result | Digest]:
+        """What is given within a moment, at least one; nothing at the end.  What goes together is one pack."""
+        results: list[Result | Digest] = []
+        until = float("inf")
         while len(results) < _AT_ONCE:
             try:
-                result = self._given.get(block=not results)
+                patience = None if not results else max(until - time.monotonic(), 0.0)
+                result = self._given.get(timeout=patience)
             except queue.Empty:
                 break
             if result is None:
                 self._given.put(None)
                 break
+            if not results:
+                until = time.monotonic() + _MOMENT_S
             results.append(result)
         return results
 
-    def _send(self, batch: Sequence[Result]) -> None:
+    def _send(self, batch: Sequence[Result | Digest]) -> None:
         try:
             self._check()
-            upload(batch, self._store, self._remote, read=self._read)
+            self._upload(batch)
         except StoreCorrupt:
             for result in batch:  # Which one it was: the others can be sent.
                 self._send_one(result)
         with self._lock:
-            self._left -= len(batch)
+            self._left -= sum(isinstance(each, Result) for each in batch)
 
-    def _send_one(self, result: Result) -> None:
+    def _send_one(self, result: Result | Digest) -> None:
         try:
-            upload([result], self._store, self._remote, read=self._read)
+            self._upload([result])
         except StoreCorrupt:
             pass  # Whoever needs it finds that out, and makes it again.
+
+    def _upload(self, batch: Sequence[Result | Digest]) -> None:
+        results = [each for each in batch if isinstance(each, Result)]
+        contents = [each for each in batch if isinstance(each, Digest)]
+        upload(results, self._store, self._remote, contents=contents, read=self._read)
 
     def _check(self) -> None:
         if self._stop.is_set():

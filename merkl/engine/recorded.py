@@ -6,18 +6,23 @@ It knows no store.
 The invariant: nothing here enters a key, and no secret is in it.
 """
 
+import dataclasses
+import datetime
+import enum
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Final
 
 from merkl.bash.slots import Plain
 from merkl.bash.task import BashCall
-from merkl.nodes import Node
-from merkl.python.call import FromDep
+from merkl.nodes import Dep, Node
+from merkl.python.call import FromDep, Unchanged
 from merkl.python.task import PythonCall
 
 _LONGEST: Final = 400  # Characters of a text that is kept whole.
 _DEEPEST: Final = 50
+_TEXT: Final = object()  # What only text can be had of.
 
 
 def arguments_of(node: Node) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def arguments_of(node: Node) -> dict[str, Any]:
     """
     call = node.call
     if isinstance(call, PythonCall):
-        return _python_arguments(call)
+        return _python_arguments(node, call)
     texts = {
         part.name: f"{part.text} ({part.digest})" if part.digest else part.text
         for part in call.parts()
@@ -39,7 +44,7 @@ def arguments_of(node: Node) -> dict[str, Any]:
     return texts
 
 
-def _python_arguments(call: PythonCall) -> dict[str, Any]:
+def _python_arguments(node: Node, call: PythonCall) -> dict[str, Any]:
     wanted = call.task.settings.cache_args
     if wanted is False or not call.values:
         return {}
@@ -49,8 +54,11 @@ def _python_arguments(call: PythonCall) -> dict[str, Any]:
     for name, value in arguments.items():
         if isinstance(value, FromDep):
             continue
-        if _is_brief(value) or (wanted and _is_json(value, 0)):
+        if _is_brief(value):
             kept[name] = value
+            continue
+        if wanted and (said := _whole(value, node, 0)) is not _TEXT:
+            kept[name] = said
             continue
         if texts is None:
             texts = {
@@ -75,21 +83,51 @@ def _is_brief(value: object) -> bool:
     return value is None or type(value) is bool or (type(value) is float and math.isfinite(value))
 
 
-def _is_json(value: object, depth: int) -> bool:
+def _whole(value: object, node: Node, depth: int) -> Any:
+    """An argument, or a part of one, as JSON as far as that can say it; ``_TEXT`` if it cannot."""
     if type(value) is str or _is_brief(value):
-        return True
-    if depth < _DEEPEST and isinstance(value, list | tuple):
-        return all(_is_json(item, depth + 1) for item in value)
-    if depth < _DEEPEST and isinstance(value, Mapping):
-        return all(type(name) is str and _is_json(item, depth + 1) for name, item in value.items())
-    return False
+        return value
+    if isinstance(value, FromDep):
+        return _input(node.deps[value.index])
+    if isinstance(value, Unchanged):
+        value = value.value
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, PurePath | str):
+        return str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if depth == _DEEPEST:
+        return _TEXT
+
+    def part(item: object) -> object:
+        said = _whole(item, node, depth + 1)
+        return _shown(item) if said is _TEXT else said
+
+    if isinstance(value, set | frozenset):
+        return sorted(map(part, value), key=repr)
+    if isinstance(value, list | tuple):
+        return list(map(part, value))
+    if isinstance(value, Mapping):
+        return {name if type(name) is str else _shown(name): part(item) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: part(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+    return _TEXT
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a class may do anything.
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def dependencies_of(node: Node) -> tuple[Any, ...]:
     """The files and the nodes that a node needs, as JSON values, in the order in which its record has their digests."""
     sources = [{"file": s.path, "digest": s.digest.hex()} for s in node.sources]
-    deps = [
-        {"node": d.future.node.key.hex(), "task": d.future.node.name, "output": d.future.output}
-        for d in node.deps
-    ]
-    return (*sources, *deps)
+    return (*sources, *map(_input, node.deps))
+
+
+def _input(dep: Dep) -> dict[str, str]:
+    return {"node": dep.future.node.key.hex(), "task": dep.future.node.name, "output": dep.future.output}

@@ -8,27 +8,32 @@ The invariant: what is made again has the keys that were written down, or it is 
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.engine.constructions import Called, Deed, Evaluated, Yielded
 from merkl.engine.looking import still
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.merklfile.targets import futures_in
-from merkl.nodes import Artifact, Future, Node, Place, scope
+from merkl.nodes import Artifact, Future, Node, Place, Placeable, scope
 from merkl.python.pipeline_values import Reader, found
 from merkl.python.project import Project as CodeProject
 
 
 @dataclass(slots=True)
 class Remade:
-    """What a pipeline does, done again: in order, and what it returns.  ``called`` is by node."""
+    """What a pipeline does, done again: in order, and what it returns.  ``called`` is by node.
+
+    ``within`` has, by node, the calls of other pipelines that it was made in: their names and numbers, outermost first.
+    """
 
     value: Any
     deeds: list[Deed] = field(default_factory=list)
     called: dict[Key, Called | None] = field(default_factory=dict)
     asked: list[list[Any]] = field(default_factory=list)
+    within: dict[Key, list[tuple[str, int]]] = field(default_factory=dict)
 
     def outputs(self) -> list[Future[Any]]:
         """The Futures that it returns or places."""
@@ -66,6 +71,8 @@ def remade(project: Project, data: bytes, inputs: Sequence[Future[Any]], call: "
             made.deeds.append(node)
         else:
             made.deeds.append(_read(project, deed, future))
+    for at, calls in whole.get("within", ()):
+        made.within[nodes[at].key] = [(whole["pipelines"][number], number) for number in calls]
     made.value = reader.read(whole["value"])
     return made
 
@@ -89,8 +96,9 @@ class _Again:
     def node(self, written: list[list[Any]], at: int) -> Node | None:
         """The node that was written there; None if it would be another."""
         reference, arguments, options, key, file_name, line, how = written[at]
-        task = found(reference, self._code)
-        if task is None:
+        task: Any = found(reference, self._code)
+        is_task = isinstance(task, Placeable)
+        if not is_task:  # Whatever was written, nothing else is called.
             return None
         kwargs = {name: self._reader.read(value) for name, value in options.items()}
         if how.startswith("batch"):

@@ -8,14 +8,16 @@ The invariant: nothing is built here, and the same words give the same selection
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from merkl.config import Config, is_yaml
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.idle import tell_idle
 from merkl.engine.joint import once, whole
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.engine.select import Selection, select
 from merkl.engine.twins import refuse_twins
 from merkl.engine.yields import in_order
@@ -52,7 +54,7 @@ def open_project(config: Config) -> Project:
     """The project of a configuration, able to build what ``.eval()`` in its Merklfile asks for."""
 
     def builder(opened: Project, futures: Sequence[Future[Any]]) -> list[Any]:
-        from merkl.engine.build import evaluate  # What runs tasks is not imported to list targets.
+        from merkl.engine.evaluating import evaluate  # What runs tasks is not imported to list targets.
 
         return evaluate(opened, futures)
 
@@ -281,7 +283,7 @@ def plan(project: Project, selection: Selection, *, force: bool = False) -> "Jud
 def would_place(project: Project, selection: Selection, judge: "Judge") -> Iterator[tuple[str, str]]:
     """The outputs that are known and not at their paths: each path, and what a build would do there."""
     from merkl.engine.joint import artifact_at
-    from merkl.engine.placing import is_replaceable
+    from merkl.engine.replacing import is_replaceable
     from merkl.engine.step import State
 
     for placement in once(selection.placements):
@@ -294,6 +296,6 @@ def would_place(project: Project, selection: Selection, judge: "Judge") -> Itera
 
 
 def _is_there(project: Project, placement: Placement, artifact: "Artifact | None") -> bool:
-    from merkl.engine.placing import is_there
+    from merkl.engine.replacing import is_there
 
     return artifact is not None and is_there(project, placement.path, artifact)

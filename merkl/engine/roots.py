@@ -8,10 +8,10 @@ The invariant: a sidecar that cannot be read is never passed over in silence, fo
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.engine.project import Project
 from merkl.engine.standing import find_sidecars
@@ -44,14 +44,18 @@ def roots_of(project: Project, *, skip_unreadable: bool = False) -> Roots:
     for edit in project.index.saved():
         (roots.trees if edit.kind == "dir" else roots.digests).add(edit.digest)
     unread: list[SidecarError] = []
-    for kept in [*_in_place(project, unread), *kept_sidecars(project.root)]:
-        try:
-            _add(roots, kept)
-        except SidecarError as error:
-            unread.append(error)
-    if unread and not skip_unreadable:
-        raise _stop(unread[0]) from unread[0]
-    roots.unread += [error.headline for error in unread]
+    _add_all(roots, [*_in_place(project, unread), *kept_sidecars(project.root)], unread, skip_unreadable)
+    return roots
+
+
+def roots_of_branches(project: Project, branches: Sequence[str], *, skip_unreadable: bool = False) -> Roots:
+    """What the sidecars of some branches name, and nothing else.
+
+    Raises:
+        SidecarError, WorkspaceError: as ``roots_of``; or git does not know one of them.
+    """
+    roots, unread = Roots(), list[SidecarError]()
+    _add_all(roots, kept_sidecars(project.root, branches), unread, skip_unreadable)
     return roots
 
 
@@ -81,6 +85,20 @@ def _in_place(project: Project, unread: list[SidecarError]) -> Iterator[Kept]:
         where = os.path.relpath(str(unlisted.filename), project.root)
         headline = f"sidecars may lie in {where}, which cannot be listed: {unlisted.strerror}"
         unread.append(SidecarError(headline, hint="see who may read it"))
+
+
+def _add_all(
+    roots: Roots, all_kept: Iterable[Kept], unread: list[SidecarError], skip_unreadable: bool
+) -> None:
+    """Add what sidecars name; ``unread`` are those that could not be read so far."""
+    for kept in all_kept:
+        try:
+            _add(roots, kept)
+        except SidecarError as error:
+            unread.append(error)
+    if unread and not skip_unreadable:
+        raise _stop(unread[0]) from unread[0]
+    roots.unread += [error.headline for error in unread]
 
 
 def _add(roots: Roots, kept: Kept) -> None:

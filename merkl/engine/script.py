@@ -7,14 +7,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from merkl.config import find_root, load_config
-from merkl.engine.build import Quiet, evaluate
 from merkl.engine.eager import Begun
+from merkl.engine.evaluating import Quiet, evaluate
 from merkl.engine.pipelines import Pipelines
 from merkl.engine.project import Project
-from merkl.events import Event, Saved
+from merkl.events import Event, Note, Saved
+from merkl.execute.call import in_worker
 from merkl.nodes import Future
 from merkl.python import sources
 from merkl.python.project import INSTALLED, STANDARD_LIBRARY
@@ -33,16 +34,26 @@ def script_session() -> Project:
         with contextlib.suppress(OSError):  # Where it may not be made, the store says so.
             os.makedirs(state, exist_ok=True)  # Now it is found, and not named again.
     project = Project(load_config(root), base=os.getcwd())
-    project.builder, project.make_pipelines, project.make_begun = _evaluate, Pipelines, Begun
+    project.builder, project.make_pipelines = _evaluate, Pipelines
+    if (
+        not in_worker()
+    ):  # Else a module that it imports makes calls: those that it starts are started already.
+        project.make_begun = Begun
     sources.install(CodeProject(project.root, project.project_modules))
     return project
 
 
 class _Telling(Quiet):
-    """A reporter that tells only what was taken from its place."""
+    """A reporter that tells only what was taken from its place, and notes, each once in this process."""
+
+    told: ClassVar[set[str]] = set()
 
     def report(self, event: Event) -> None:
-        """Say how to get back what the user had at a path."""
+        """Say how to get back what the user had at a path, and what a build notes."""
+        if isinstance(event, Note) and event.text not in self.told:
+            self.told.add(event.text)
+            hint = f"\n  hint: {event.hint}" if event.hint else ""
+            print(f"merkl: {event.text}{hint}", file=sys.stderr)  # noqa: T201
         if isinstance(event, Saved):
             what = "merkl: what you had at {} was saved: `merkl restore {}` brings it back"
             print(what.format(event.path, event.path), file=sys.stderr)  # noqa: T201

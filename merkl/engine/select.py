@@ -9,13 +9,13 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Key
 from merkl.engine.joint import joined
-from merkl.engine.project import Placement
+from merkl.engine.placement import Placement
 from merkl.errors import PlacementError
 from merkl.nodes import Future, Node, walk
 

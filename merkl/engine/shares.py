@@ -8,8 +8,8 @@ The invariant: no more of a resource is given out than there is, and what is tak
 import functools
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from merkl.dataclass import dataclass
 from merkl.errors import TaskError
 from merkl.nodes import Node
 from merkl.resources import CPU, GPU, MEM, VISIBLE, Needs, exactly, gpus_here, memory_here, shown

@@ -101,8 +101,7 @@ class Shelter:
 
     def filed_here(self, content_key: Key) -> list[Record]:
         """The records of this machine under one content key."""
-        near = self.store.upper if isinstance(self.store, Layered) else self.store
-        return near.by_content_key([content_key]).get(content_key, [])
+        return self.all_filed_here([content_key]).get(content_key, [])
 
     def all_filed_here(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """The same of many."""

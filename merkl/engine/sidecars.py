@@ -8,9 +8,10 @@ The invariant: a Future that is returned has a result that was there a moment ag
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.contained import held, recorded
 from merkl.errors import SidecarError
@@ -20,6 +21,9 @@ from merkl.store.base import Store
 from merkl.workspace.index import FileIndex
 from merkl.workspace.sidecar import Sidecar, read_sidecar, sidecar_of
 from merkl.workspace.trees import read_tree
+
+# Where what was placed is read as the very value that was stored.
+_SAME: Final = {"json": ".json", "npy": ".npy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,12 @@ def _artifacts(store: Store, index: FileIndex, path: str, sidecar: Sidecar) -> M
     )
     if not sidecar.serializer and _is_kept(store, index, path, described):
         return {sidecar.output: described}
+    if path.endswith(_SAME.get(sidecar.serializer, "\0")) and _is_kept(store, index, path, described):
+        value = replace(described, kind="value", serializer=sidecar.serializer, filename="")
+        return {sidecar.output: value}
+    where = f"not at {path}" if not sidecar.serializer else f"the value cannot be told from {path}"
     raise SidecarError(
-        f"what {sidecar_of(path)} describes is in no store here, and not at {path}",
+        f"what {sidecar_of(path)} describes is in no store here, and {where}",
         hint="build the target that makes it",
         task=sidecar.task,
     )

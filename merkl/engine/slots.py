@@ -5,11 +5,11 @@ tasks start, or neither.  It starts nothing.
 """
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merkl import events
 from merkl.config import Config
+from merkl.dataclass import dataclass
 from merkl.errors import ConfigError
 
 if TYPE_CHECKING:  # Only with more than one slot, or under make.

@@ -9,9 +9,9 @@ alone make no state.
 
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.engine.project import Project
 from merkl.errors import SidecarConflict, SidecarError
 from merkl.nodes import Artifact

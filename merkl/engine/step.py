@@ -8,9 +8,9 @@ The invariant: only the judge changes a step.
 import enum
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.contained import Contents
 from merkl.nodes import Artifact, Node
@@ -117,9 +117,8 @@ class Step:
         self.record: Record | None = None  # What answers, or what running it gave.
         self.artifacts: Mapping[str, Artifact] = {}
         self.content: Key | None = None
-        self.missing: AbstractSet[Key] = (
-            _NOTHING  # The nodes that must end before this can be judged or started.
-        )
+        # The nodes that must end before this can be judged or started.
+        self.missing: AbstractSet[Key] = _NOTHING
         self.waiters: list[Step] = []
         self.needs_bytes = False  # Whether somebody needs the bytes, not only the digests.
         self.by_key = False  # Whether the record came by the key, so that its inputs must still agree.
@@ -132,9 +131,8 @@ class Step:
     def wait_for(self, other: "Step") -> None:
         """Be judged, or started, only once ``other`` has ended."""
         if not self.missing:
-            self.missing = {
-                other.node.key
-            }  # Of most steps there is never any, and a set for each takes much memory.
+            # Of most steps there is never any, and a set for each takes much memory.
+            self.missing = {other.node.key}
         else:
             assert isinstance(self.missing, set)
             self.missing.add(other.node.key)

@@ -8,9 +8,10 @@ The invariant: nothing is run, unpickled or written to the work tree; and withou
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.engine.lineage import aged
 from merkl.engine.project import Project
@@ -208,7 +209,8 @@ def _in_remote(project: Project) -> "Remote":
 def survey_chosen(project: Project, chosen: "Chosen", *, remote: bool = False) -> list[Surveyed]:
     """The outputs that a request places, against what its tasks would make now, and the tracked files that they read."""
     from merkl.engine.joint import artifact_at, futures_of, step_of
-    from merkl.engine.placing import is_there, last_steps
+    from merkl.engine.laststeps import last_steps
+    from merkl.engine.replacing import is_there
     from merkl.engine.request import plan
     from merkl.engine.select import labels
     from merkl.nodes import walk

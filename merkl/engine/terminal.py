@@ -10,9 +10,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
+from merkl.dataclass import dataclass
 from merkl.engine.schedule import Schedule
 from merkl.events import Reporter
 from merkl.execute.base import Executor
@@ -79,6 +79,53 @@ class Reins:
                 self._ask = None
 
 
+@dataclass(slots=True)
+class _Signals:
+    """What signals mean to one build, in the main thread."""
+
+    schedule: Schedule
+    executor: Executor
+    terminal: SharedTerminal
+
+    def handlers(self) -> dict[int, Callable[[int, FrameType | None], None]]:
+        """What is to be called, by signal; nothing for one that this process is not to hear of."""
+        found: dict[int, Callable[[int, FrameType | None], None]] = {
+            signal.SIGINT: self._asked,
+            signal.SIGTERM: self._asked,
+        }
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            found[signal.SIGHUP] = self._asked
+        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+            found[signal.SIGTSTP] = self._stopped
+        if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+            found[signal.SIGQUIT] = lambda number, _: self.terminal.leave(number)
+        return found
+
+    def _asked(self, number: int, _: object) -> None:
+        self.executor.wake()
+        if number == signal.SIGINT and self.terminal.lent:
+            self.schedule.signals = max(self.schedule.signals, 1)
+            return
+        self.terminal.lent = False
+        self.schedule.signals += 1
+        if self.schedule.signals > MOST_REQUESTS:
+            raise KeyboardInterrupt  # The coordinator itself hangs.
+        if number != signal.SIGINT:
+            signal.raise_signal(signal.SIGINT)  # The second, of which a call that runs right here hears too.
+
+    def _stopped(self, _number: int, _: object) -> None:
+        if self.schedule.inline:
+            self._stop()  # Nobody else would come to it.
+        else:
+            self.schedule.between = self._stop
+            self.executor.wake()
+
+    def _stop(self) -> None:
+        self.executor.suspend()
+        self.terminal.leave(signal.SIGTSTP)
+        self.executor.proceed()
+
+
 @contextmanager
 def signals(
     schedule: Schedule, executor: Executor, terminal: SharedTerminal, reins: Reins | None = None
@@ -97,41 +144,7 @@ def signals(
         with (reins or Reins()).held(ask):
             yield
         return
-
-    def asked(number: int, _: object) -> None:
-        executor.wake()
-        if number == signal.SIGINT and terminal.lent:
-            schedule.signals = max(schedule.signals, 1)
-            return
-        terminal.lent = False
-        schedule.signals += 1
-        if schedule.signals > MOST_REQUESTS:
-            raise KeyboardInterrupt  # The coordinator itself hangs.
-        if number != signal.SIGINT:
-            signal.raise_signal(signal.SIGINT)  # The second, of which a call that runs right here hears too.
-
-    def stop() -> None:
-        executor.suspend()
-        terminal.leave(signal.SIGTSTP)
-        executor.proceed()
-
-    def stopped(_number: int, _: object) -> None:
-        if schedule.inline:
-            stop()  # Nobody else would come to it.
-        else:
-            schedule.between = stop
-            executor.wake()
-
-    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
-        signal.SIGINT: asked,
-        signal.SIGTERM: asked,
-    }
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handlers[signal.SIGHUP] = asked
-    if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
-        handlers[signal.SIGTSTP] = stopped
-    if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
-        handlers[signal.SIGQUIT] = lambda number, _: terminal.leave(number)
+    handlers = _Signals(schedule, executor, terminal).handlers()
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

@@ -10,9 +10,10 @@ one is; the original is removed only after blob and sidecar would both outlive a
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.keeping import Keeper
 from merkl.engine.project import Project
@@ -224,9 +225,8 @@ def _moved(project: Project, tracked: Tracked) -> Tracked:
             return replace(tracked, moved=True)
         _refuse_written(os.fsencode(absolute(tracked.path, project.root)), tracked.path)
         digest = project.store.put_file(absolute(tracked.path, project.root), move=True, durable=True)
-    if (
-        digest != sidecar.digest
-    ):  # It was written to since it was looked at, and the store has what it became.
+    # It was written to since it was looked at, and the store has what it became.
+    if digest != sidecar.digest:
         size = project.store.size(digest)
         assert size is not None
         sidecar = replace(sidecar, digest=digest, size=size)

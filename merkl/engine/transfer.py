@@ -7,9 +7,9 @@ The invariant: each path that was asked for ends in exactly one ``Moved``.
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Protocol, TypeAlias, cast
 
+from merkl.dataclass import dataclass, field
 from merkl.engine.project import Project
 from merkl.engine.standing import find_sidecars
 from merkl.errors import ConfigError, MerklError, OutOfDate, StoreError, UsageError, WorkspaceError
@@ -55,11 +55,13 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class Transfer:
-    """How a transfer went.  ``failure`` is what ended it before its time, the rest is then in ``waiting``."""
+    """How a transfer went.  ``failure`` is what ended it before its time: then ``waiting`` are the paths that are not done, and
+    ``unsent`` the tasks of results that are not, each as often as it has some."""
 
     moved: list[Moved] = field(default_factory=list)
     failure: StoreError | None = None
-    waiting: int = 0
+    waiting: Sequence[str] = ()
+    unsent: Sequence[str] = ()
     notes: list[Note] = field(default_factory=list)
 
     def in_state(self, state: State) -> list[Moved]:

@@ -6,7 +6,7 @@ if there is such a pair.
 The invariant: it is called before anything of a build is placed.
 """
 
-from merkl.engine.project import Placement
+from merkl.engine.placement import Placement
 from merkl.engine.select import Selection
 from merkl.errors import PlacementError
 from merkl.nodes import walk

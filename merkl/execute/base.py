@@ -5,8 +5,9 @@ after ``close`` no process of any job is alive (where the system has no subreape
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
+
+from merkl.dataclass import dataclass, field
 
 SCRIPT_FD: Final = 3  # A script may close it as soon as it runs: the shell has opened it again.
 
@@ -182,8 +183,11 @@ class Executor(Protocol):
         If it is what others on this machine have that is missing, the next ``wait`` returns when it may have come.
         """
 
-    def has_room_behind(self) -> bool:
-        """Whether a brief call that is started now would wait in a worker for brief ones alone, if at all."""
+    def room_behind(self) -> int:
+        """How many brief calls, if they were started now, would each wait in a worker for brief ones alone."""
+
+    def expect(self, calls: int) -> None:
+        """So many calls that may share a process are about to come: what takes long may be made ready for them, or may go."""
 
     def start(self, job: Job, brief: bool = False) -> int:
         """Start a job and return its ticket.  Never blocks on the job, except inline calls, which end in here.

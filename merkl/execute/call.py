@@ -12,7 +12,20 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from merkl.execute.frames import RAISED, RETURNED
-from merkl.tracebacks import users_own
+from merkl.tracebacks import show, users_own
+
+_in_worker = False
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker, or was forked from one."""
+    return _in_worker
+
+
+def become_worker() -> None:
+    """Hear that this process is a worker, before it takes its first call."""
+    global _in_worker
+    _in_worker = True
 
 
 def perform(payload: bytes, enter: Callable[[], None], leave: Callable[[], None]) -> tuple[int, bytes]:
@@ -70,6 +83,8 @@ def pack_error(error: BaseException) -> bytes:
     import traceback
 
     users = users_own(error)
+    if (before := error.__cause__ or error.__context__) is not None:
+        show(before)
     trace = "".join(traceback.format_exception(type(error), error, users))
     try:
         text = str(error)

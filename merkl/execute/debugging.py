@@ -82,6 +82,10 @@ class Debugging:
         sys.stdin = open(0, closefd=False, encoding="utf-8", errors="surrogateescape")
         sys.stdout, sys.stderr = text_on(1), text_on(2)
 
+    def has_terminal(self) -> bool:
+        """Whether the call has the terminal, with or without a debugger."""
+        return self._lent or self._streams is not None
+
     def give_back(self) -> None:
         """Put the call's streams back.  Idempotent."""
         if self._streams is None:

@@ -2,7 +2,7 @@
 
 It decides who is told of a jobserver.  It takes no token.
 
-The invariant: no process is told of descriptors that it does not have.
+The invariant: no process is told of descriptors that it does not have, nor of the key that signs results.
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from merkl.execute.base import JOBSERVER_FDS, ProcessJob
+from merkl.trust.signer import SECRET_VARIABLE
 
 if TYPE_CHECKING:  # Only with more than one slot, or under make.
     from merkl.execute.jobserver import Tokens
@@ -24,6 +25,7 @@ def of_worker(variables: Mapping[str, str], tokens: "Tokens | None") -> dict[byt
     It gets no descriptors, and programs that it starts from Python would not either, so it can have a named pipe only.
     """
     env = dict(os.environb)
+    env.pop(SECRET_VARIABLE.encode(), None)
     env |= {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
     if tokens is not None and tokens.passed_on is None:
         env[_FLAGS] = os.fsencode(tokens.flags)

@@ -17,9 +17,8 @@ CLAIM: Final = struct.Struct("!Q")
 # then the payload.
 REPLY: Final = struct.Struct("!B?QQQQ")
 CHUNK: Final = 1 << 20  # Bytes: as much as a pipe may hold without privileges.
-SMALL: Final = (
-    1 << 15
-)  # Bytes to ask for first: making room for a whole chunk takes longer than a small call.
+# Bytes to ask for first: making room for a whole chunk takes longer than a small call.
+SMALL: Final = 1 << 15
 
 RETURNED: Final = 0  # The payload is the pickled result.
 RAISED: Final = 1  # The payload is a packed error.

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +24,7 @@ from merkl.execute.emitting import emitting
 from merkl.execute.pool import understood
 from merkl.execute.process import RSS_UNIT
 
+INTERRUPTED: Final = 130  # The exit code.
 _USUAL: Final = (700, 10, 10)  # Python's own thresholds for collecting garbage.
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
@@ -41,6 +42,7 @@ def run_inline(ticket: int, job: CallJob, terminal: Terminal, hear: Callable[[by
             _variables(job),
             emitting(hear),
         ):
+            interrupts.at_terminal = debugging.has_terminal
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             outcome, payload = perform(job.payload, interrupts.enter, interrupts.leave)
             after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -56,21 +58,30 @@ def run_inline(ticket: int, job: CallJob, terminal: Terminal, hear: Callable[[by
 class _Interrupts:
     """SIGINT during a call: the handler that was there hears of it, and then it is a ``KeyboardInterrupt`` in the call.
 
-    In another thread than the main one there is nothing to do: Python raises it elsewhere.
+    The second is a ``SystemExit``, since a call that goes on whatever is pressed could not be ended here; not where Ctrl-C is
+    a key like others.
+
+    A call that has a handler of its own is told by that; of what came nevertheless each signal leaves a byte in a pipe.  In
+    another thread than the main one there is nothing to do: Python raises it elsewhere.
     """
 
-    __slots__ = ("_before", "_inside", "came")
+    __slots__ = ("_before", "_inside", "_pipe", "_woken", "at_terminal", "came")
 
     def __init__(self) -> None:
         self.came = False
+        self.at_terminal: Callable[[], bool] = bool
         self._inside = False
         self._before: Handler = None
+        self._pipe = -1, -1
+        self._woken = -1
 
     def enter(self) -> None:
         try:
             self._before = signal.signal(signal.SIGINT, self._handle)
         except ValueError:
             return
+        self._pipe = _pipe()
+        self._woken = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         self._inside = True
 
     def leave(self) -> None:
@@ -78,13 +89,40 @@ class _Interrupts:
             self._inside = False
             # None: a handler that was not set from Python cannot be set again from here.
             signal.signal(signal.SIGINT, signal.default_int_handler if self._before is None else self._before)
+            self._look_back()
+
+    def _look_back(self) -> None:
+        signal.set_wakeup_fd(self._woken)
+        try:
+            came = os.read(self._pipe[0], 1 << 16)
+        except BlockingIOError:
+            came = b""
+        for end in self._pipe:
+            os.close(end)
+        if came and self._woken >= 0:
+            with suppress(OSError):
+                os.write(self._woken, came)  # Whoever listened before is to hear of it, too.
+        if signal.SIGINT in came and not self.came:
+            self.came = True
+            if callable(self._before) and self._before is not signal.default_int_handler:
+                self._before(signal.SIGINT, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if callable(self._before) and self._before is not signal.default_int_handler:
             self._before(number, frame)
         if self._inside:
+            if self.came and not self.at_terminal():
+                # A loop that takes every KeyboardInterrupt lets this one through.
+                raise SystemExit(INTERRUPTED)
             self.came = True
             raise KeyboardInterrupt
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
 
 
 @contextmanager

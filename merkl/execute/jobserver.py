@@ -12,17 +12,16 @@ import fcntl
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.execute.base import JOBSERVER_FDS
 
 FLAGS: Final = "MAKEFLAGS"
 _AUTH: Final = ("--jobserver-auth=", "--jobserver-fds=")  # The second is what make before 4.2 says.
 _TOKEN: Final = b"+"
-_MOST: Final = (
-    4095  # Tokens that any pipe takes at once, also that of a user who has too many (a page, pipe(7)).
-)
+# Tokens that any pipe takes at once, also that of a user who has too many (a page, pipe(7)).
+_MOST: Final = 4095
 _FIFO: Final = "fifo:"
 
 

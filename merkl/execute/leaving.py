@@ -6,16 +6,15 @@ The invariant: each step is later than the one before: asked, SIGTERM, SIGKILL, 
 """
 
 import signal
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.execute.base import Ended
 from merkl.execute.process import Child, group_is_gone, reap, signal_group, terminate
 
 _GRACE: Final = 0.1  # Seconds from SIGTERM to SIGKILL.
-_PATIENCE: Final = (
-    1.0  # Seconds from SIGKILL until a process that not even that ends no longer holds up anything.
-)
+# Seconds from SIGKILL until a process that not even that ends no longer holds up anything.
+_PATIENCE: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,8 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from merkl.execute.base import (
@@ -47,10 +48,9 @@ if TYPE_CHECKING:  # Only with more than one slot.
 
 _TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
 _LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
-_BEHIND: Final = 4  # Calls that wait in a worker behind the one that runs, at most.
-_LATE: Final = (
-    0.01  # Seconds after which those behind a call are taken back: it is not as brief as was thought.
-)
+_BEHIND: Final = 8  # Calls that wait in a worker behind the one that runs, at most.
+# Seconds after which those behind a call are taken back: it is not as brief as was thought.
+_LATE: Final = 0.01
 _MOST_EMITTED: Final = 64  # Things that calls said and nobody took, until no more of them is read.
 _BURY_EVERY: Final = 256  # Processes between two looks for orphans that have ended.
 
@@ -60,7 +60,7 @@ class Local:
 
     ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.  ``terminal`` is told when a job
     gets the terminal and when it is free again.  With ``tokens``, which it closes, each job beside the first takes one.
-    Without ``inline`` one slot is a worker, too.
+    Without ``inline`` one slot is a worker, too.  Workers import ``modules`` before their first call.
     """
 
     def __init__(
@@ -70,12 +70,14 @@ class Local:
         tokens: "Tokens | None" = None,
         *,
         inline: bool = True,
+        modules: Sequence[str] = (),
     ) -> None:
         if slots < 1:
             raise ValueError(f"{slots} slots can run nothing")
         become_parent()
         self.slots = slots
         self._inline = inline
+        self._modules = modules
         self._terminal = terminal or Undrawn()
         self._tokens = tokens
         self._wants_token = False  # Something could run now but for that.
@@ -89,9 +91,8 @@ class Local:
         self._watched: dict[int, Running | Worker] = {}  # By pidfd.
         self._replies: dict[int, Running] = {}  # By descriptor, as is the next.
         self._requests: dict[int, Worker] = {}
-        self._corked: list[
-            Worker
-        ] = []  # Have something to be sent before we wait: several calls, one wake-up.
+        # Have something to be sent before we wait: several calls, one wake-up.
+        self._corked: list[Worker] = []
         self._lifeline: tuple[int, int] | None = None
         self._adoption: Adoption | None = None
         self._reaped = 0
@@ -111,6 +112,20 @@ class Local:
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
+    def expect(self, calls: int) -> None:
+        """See ``Executor``.  Under make a worker is started only when there is a token for it."""
+        while self._idle and not calls:
+            self._dismiss(self._idle.pop())
+        if (self._inline and self.slots == 1) or os.environ.get("MAKEFLAGS"):
+            return
+        while len(self._idle) < min(calls, self.slots):
+            try:
+                worker = self._new_worker(os.fsencode(os.devnull))
+            except OSError:
+                return  # Whoever needs it will be told.
+            self._watch(worker.child, worker)
+            self._idle.append(worker)
+
     def start(self, job: Job, brief: bool = False) -> int:
         """See ``Executor``."""
         if self._closed:
@@ -125,19 +140,25 @@ class Local:
             self._queue.append((ticket, job))
         return ticket
 
-    def has_room_behind(self) -> bool:
+    def room_behind(self) -> int:
         """See ``Executor``."""
-        return self._led() is not None
+        if self._queue:
+            return 0
+        return sum(_BEHIND - len(worker.behind) for worker in self._leaders())
+
+    def _leaders(self) -> Iterator[Worker]:
+        """The workers in which another call may wait, if there is room."""
+        for running in self._running.values():
+            worker = running.worker
+            if worker is not None and running.may_lead() and not worker.taken_back:
+                yield worker
 
     def _led(self) -> Worker | None:
         """The worker in which one more call may wait, and the fewest do."""
         if self._queue:
             return None
         best: Worker | None = None
-        for running in self._running.values():
-            worker = running.worker
-            if worker is None or not running.may_lead() or worker.taken_back:
-                continue
+        for worker in self._leaders():
             if len(worker.behind) < (_BEHIND if best is None else len(best.behind)):
                 best = worker
         return best
@@ -212,14 +233,22 @@ class Local:
             except (BrokenPipeError, ChildProcessError):
                 pass
             self._dismiss(worker)
-        if self._lifeline is None:
-            self._lifeline = new_lifeline()
-        worker = start_worker(job.log, self._lifeline[0], of_worker(job.variables, self._tokens), job.nice)
+        worker = self._new_worker(job.log, job.variables, job.nice)
         try:
             worker.send(job)
         except BrokenPipeError:
             pass  # Dead already; that is how the job will end.
         return worker
+
+    def _new_worker(
+        self, log: bytes, variables: Mapping[str, str] = MappingProxyType({}), nice: int = 0
+    ) -> Worker:
+        if self._adoption is None:
+            self._adoption = Adoption()
+        if self._lifeline is None:
+            self._lifeline = new_lifeline()
+        env = of_worker(variables, self._tokens)
+        return start_worker(log, self._lifeline[0], env, nice, self._modules)
 
     def _watch(self, child: Child, owner: Running | Worker) -> None:
         if child.pidfd >= 0:

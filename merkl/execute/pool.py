@@ -11,18 +11,16 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from merkl.dataclass import dataclass, field
 from merkl.execute.base import CallJob, How, NotStarted, Raised, Returned, Unportable
 from merkl.execute.call import new_file
 from merkl.execute.frames import CHUNK, CLAIM, EMITTED, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
 from merkl.execute.process import Child, spawn
 
 # Not ``-m``: runpy costs milliseconds, and merkl itself may be found only by the coordinator's own path.
-_BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv[1:]; sys.argv[1:] = []; from merkl.execute.worker import main; main()"
-)
+_BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; sys.argv[1:] = []; from merkl.execute.worker import main; main({})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +186,21 @@ def new_lifeline() -> tuple[int, int]:
         os.close(reader)
 
 
-def start_worker(log: bytes, lifeline: int, env: Mapping[bytes, bytes], nice: int = 0) -> Worker:
+def start_worker(
+    log: bytes, lifeline: int, env: Mapping[bytes, bytes], nice: int = 0, modules: Sequence[str] = ()
+) -> Worker:
     """Start a worker with that environment and this process's ``sys.path``, directory, umask and interpreter flags.
 
-    What it says before its first call, such as why Python did not start, goes to ``log``.
+    It imports ``modules`` before its first call, which most calls need.  What it says before its first call, such as why Python did not start, goes to ``log``.
 
     Raises:
         OSError: it could not be started.
     """
     if not sys.executable:
         raise FileNotFoundError(2, "the Python interpreter does not know its own path")
-    argv = [
-        os.fsencode(word) for word in (sys.executable, *interpreter_flags(), "-c", _BOOT, *_search_path())
-    ]
+    boot = _BOOT.format(", ".join(map(repr, modules)))
+    words = (sys.executable, *interpreter_flags(), "-c", boot, *_search_path())
+    argv = [os.fsencode(word) for word in words]
     theirs: list[int] = []
     ours: list[int] = []
     try:

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.execute.base import SCRIPT_FD, ProcessJob
 
 # exec keeps "ignored"; a task must not inherit that from Python (SIGPIPE, SIGXFSZ), from nohup or from a shell's ``&``.

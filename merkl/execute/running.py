@@ -8,9 +8,9 @@ The invariant: SIGTERM comes before SIGKILL, with the grace between them that wa
 import math
 import signal
 import time
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.execute.base import Ended, Exited, NotStarted, WorkerDied
 from merkl.execute.pool import Reply, Worker
 from merkl.execute.process import Child, Death, signal_group, terminate

@@ -1,9 +1,11 @@
 """Secrets: those that are arguments, those of a call, and texts without them.
 
 It decides what counts as a secret's trace.  The invariant: no text that went through here holds a value, or a line of a
-value of several lines, as it is or as a shell, Python or JSON would quote it.
+value of several lines, as it is or as a shell, Python or JSON would quote it, nor the value in UTF-16 or UTF-32, in base64,
+hexadecimal or as part of a URL.
 """
 
+import base64
 import json
 import os
 import re
@@ -11,13 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from merkl.errors import MerklError, TaskError, TaskFailed
-from merkl.nodes import Call, Node, calling_place
+from merkl.execute.workplace import Staged
+from merkl.nodes import Call, Node, calling_place, current_session
 
 VARIABLE: Final = "MERKL_SECRET_"  # Before the name, in the environment that a command starts with.
 SHOWN: Final = b"***"
 _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _LONG_LINE: Final = 8  # Bytes; a shorter line of a longer secret says little and occurs by chance.
+_WORD: Final = 4  # Bytes; what is shorter is not looked for in results.
 _CHUNK: Final = 1 << 20
+_UNRESERVED: Final = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
+)  # RFC 3986
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_BASE64_LINE: Final = 57  # Bytes in a line where base64 is broken into lines.
 _META: Final = re.compile(rb"[^A-Za-z0-9_@%+=:,./\x80-\xff-]")  # What ``printf %q`` puts a backslash before.
 
 
@@ -32,9 +41,8 @@ class Secret:
 
     __slots__ = ("name",)
 
-    some: ClassVar[bool] = (
-        False  # Whether there ever was one in this process: else nobody need look for them.
-    )
+    # Whether there ever was one in this process: else nobody need look for them.
+    some: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -51,8 +59,11 @@ class Secret:
         """What the variable holds here.
 
         Raises:
-            TaskFailed: it is not set.
+            TaskFailed: it is not set; or a task asks that was not given it, so that nobody would keep it out of its log.
         """
+        may_see = getattr(current_session(), "may_see", None)
+        if may_see is not None:
+            may_see(self)
         found = os.environ.get(self.name)
         if found is None:
             raise _unset(self.name, "the task")
@@ -102,21 +113,18 @@ def secret_told(node: Node) -> TaskFailed:
     )
 
 
-def secret_names(call: Call) -> Sequence[str]:
-    """The variables that a call takes secrets from."""
-    return call.secrets
-
-
 def secrets_of(call: Call, environ: Mapping[bytes, bytes]) -> list[bytes]:
     """What must not be shown of a call's secrets, the longest first."""
     found: set[bytes] = set()
-    for name in secret_names(call):
+    encoded: set[bytes] = set()
+    for name in call.secrets:
         value = environ.get(name.encode(), b"")
         lines = value.splitlines()
         found |= {value, value.rstrip(b"\r\n")}
+        encoded |= set(_encoded(value.rstrip(b"\r\n")))
         if len(lines) > 1:
             found |= {line for line in lines if len(line) >= _LONG_LINE}
-    found |= {form for value in list(found) for form in _quoted(value)}
+    found |= encoded | {form for value in list(found) for form in _quoted(value)}
     return sorted(found - {b""}, key=lambda secret: (-len(secret), secret))
 
 
@@ -131,6 +139,30 @@ def _quoted(value: bytes) -> Iterator[bytes]:
         plain = written.encode("utf-8", "surrogateescape")
         yield plain
         yield plain.replace(b'\\"', b'"').replace(b"'", b"\\'")  # And in ``$'…'``.
+
+
+def _encoded(value: bytes) -> Iterator[bytes]:
+    """How a value stands in what was made from it by no more than another spelling, unless it is short."""
+    if len(value) < _LONG_LINE:
+        return
+    text = value.decode("utf-8", "surrogateescape")
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        yield text.encode(encoding, "surrogatepass")
+    yield value.hex().encode()
+    yield value.hex().upper().encode()
+    part = b"".join(bytes([each]) if each in _UNRESERVED else b"%%%02X" % each for each in value)
+    for written in (part, part.replace(b"%2F", b"/")):
+        yield written
+        yield written.replace(b"%20", b"+")
+    for before in range(3):
+        # Three bytes are four characters: what stands at the ends depends on what is beside it, too.
+        written = base64.b64encode(bytes(before) + value)
+        written = written[(0, 2, 3)[before] : 8 * (before + len(value)) // 6]
+        yield written
+        yield written.translate(_URL_SAFE)
+    if len(value) > _BASE64_LINE:
+        for start in range(0, len(value) - _LONG_LINE, _BASE64_LINE):
+            yield base64.b64encode(value[start : start + _BASE64_LINE])
 
 
 def without(data: bytes, secrets: list[bytes]) -> bytes:
@@ -184,6 +216,9 @@ class Veil:
             return data
         data = self._held + data
         cut = self._begun(data)
+        if not any(secret in data for secret in self._secrets):  # Far cheaper than to search for any of them.
+            self._held = data[cut:]
+            return data[:cut]
         shown, at = [], 0
         for match in self._pattern.finditer(data):
             if match.start() >= cut:
@@ -226,25 +261,41 @@ def hide_in_file(path: bytes, secrets: list[bytes]) -> None:
     os.replace(path + b".hidden", path)
 
 
-def told_by_file(path: bytes, secrets: Sequence[bytes]) -> bool:
-    """Whether a file, or one in a directory, holds a secret; a short one may stand anywhere by chance, and does not count."""
-    long = [secret for secret in secrets if len(secret) >= _LONG_LINE]
-    if not long:
+def told_by_output(staged: Staged, root: bytes, secrets: Sequence[bytes]) -> bool:
+    """Whether what a task made, which would stay in the store, holds a secret; its path may be relative to ``root``."""
+    if not secrets:
         return False
+    named = os.fsencode(f"{staged.name} {staged.filename}")
+    if told(staged.data or b"", secrets) or told(named, secrets):
+        return True
+    return staged.path is not None and told_by_file(os.path.join(root, staged.path), secrets)
+
+
+def told_by_file(path: bytes, secrets: Sequence[bytes]) -> bool:
+    """Whether a file, or one in a directory, holds a secret, or has its name."""
     if os.path.isdir(path) and not os.path.islink(path):
         with os.scandir(path) as entries:
-            return any(told_by_file(entry.path, long) for entry in entries)
-    if not os.path.isfile(path):
+            return any(told(entry.name, secrets) or told_by_file(entry.path, secrets) for entry in entries)
+    if not secrets or not os.path.isfile(path):
         return False
-    overlap, before = max(map(len, long)) - 1, b""
+    overlap, before = max(map(len, secrets)) + 1, b""
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
-            if told(before + chunk, long):
+            if told(before + chunk, secrets, begun=bool(before)):
                 return True
             before = chunk[-overlap:]
     return False
 
 
-def told(data: bytes, secrets: Sequence[bytes]) -> bool:
-    """Whether ``data`` holds a secret, in the same sense."""
-    return any(len(secret) >= _LONG_LINE and secret in data for secret in secrets)
+def told(data: bytes, secrets: Sequence[bytes], *, begun: bool = False) -> bool:
+    """Whether ``data`` holds a secret; a short one may stand anywhere by chance, and only counts as a word.
+
+    If ``begun``, what precedes the first byte is not known.
+    """
+    if any(len(secret) >= _LONG_LINE and secret in data for secret in secrets):
+        return True
+    words = [secret for secret in secrets if _WORD <= len(secret) < _LONG_LINE and not secret.isdigit()]
+    if not any(word in data for word in words):
+        return False
+    either = b"|".join(map(re.escape, words))
+    return re.compile(rb"(?<![A-Za-z0-9_])(?:%b)(?![A-Za-z0-9_])" % either).search(data, begun) is not None

@@ -15,7 +15,7 @@ import time
 from types import FrameType
 from typing import Any, Final
 
-from merkl.execute.call import flush, new_file, perform, text_on
+from merkl.execute.call import become_worker, flush, new_file, perform, text_on
 from merkl.execute.emitting import emitting
 from merkl.execute.frames import (
     CHUNK,
@@ -34,14 +34,15 @@ _PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call ge
 _RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024  # Bytes per unit of ru_maxrss.
 
 
-def main() -> None:
-    """Serve calls.
+def main(*modules: str) -> None:
+    """Serve calls, which probably need ``modules``.
 
     fd 0 is the pipe of requests, fd 1 that of replies, fd 2 the first call's log, fd 3 a pipe that the coordinator holds
     open as long as it lives, fd 4 the pipe of claims.
     """
     if not _die_with_coordinator():
         return
+    become_worker()
     requests, replies = _take_pipes()
     calls = _Calls(requests, _move(4))
     widen(replies)
@@ -52,6 +53,8 @@ def main() -> None:
     worker = _Worker(replies)
     signal.signal(signal.SIGINT, worker.note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for module in modules:
+        __import__(module)
     while not worker.worn and (call := calls.next()) is not None:
         try:
             write_all(replies, worker.serve(*call))

@@ -7,10 +7,10 @@ length for every attempt, so that commands that embed an output's path in it giv
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.nodes import Artifact, Kind
 

@@ -11,9 +11,9 @@ import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from merkl.dataclass import dataclass, field
 from merkl.errors import MerklError, UnknownTarget, UsageError, did_you_mean
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.targets import REQUIRED, Parameter, Target

@@ -9,9 +9,9 @@ with its errors told in the user's own lines.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from merkl.dataclass import dataclass
 from merkl.errors import MerklError, MerklfileError, UnknownTarget
 from merkl.merklfile.arguments import REST, Request, TargetRequest
 from merkl.merklfile.frames import user_code

@@ -12,6 +12,7 @@ import enum
 import os
 import types
 import typing
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,6 +25,13 @@ BOOLEANS: Final = {
 
 class Unfit(ValueError):
     """The text is no such value; its words say what is wanted."""
+
+
+class Unwritable(Unfit):
+    """No text is such a value."""
+
+    def __init__(self, hint: object) -> None:
+        super().__init__(f"a value of type {_name(hint)}, which cannot be written on the command line")
 
 
 PathOf = Callable[[str, type], object]
@@ -54,7 +62,7 @@ def converted(text: str, hint: object, path_of: PathOf) -> object:
         return _mapping(text, inner, path_of)
     if isinstance(kind, type):
         return _single(text, kind, path_of)
-    raise Unfit(f"a {_name(hint)}, which cannot be written on the command line")
+    raise Unwritable(hint)
 
 
 def hint_of(default: object) -> object:
@@ -87,7 +95,7 @@ def _single(text: str, kind: type, path_of: PathOf) -> object:
             raise Unfit("a path")
         return path_of(text, kind)
     if kind not in _READ:
-        raise Unfit(f"a {_name(kind)}, which cannot be written on the command line")
+        raise Unwritable(kind)
     wanted, read = _READ[kind]
     try:
         return read(text)
@@ -219,5 +227,7 @@ _READ: Final[dict[type, tuple[str, Callable[[str], object]]]] = {
     bytes: ("text", os.fsencode),
     decimal.Decimal: ("a number", decimal.Decimal),
     datetime.date: ("a date such as 2024-12-31", datetime.date.fromisoformat),
-    datetime.datetime: ("a time such as 2024-12-31T23:59", datetime.datetime.fromisoformat),
+    datetime.datetime: ("a date and time such as 2024-12-31T23:59", datetime.datetime.fromisoformat),
+    datetime.time: ("a time such as 23:59", datetime.time.fromisoformat),
+    uuid.UUID: ("a UUID", uuid.UUID),
 }

@@ -10,20 +10,24 @@ The invariant: an exception that is no ``MerklError`` stays the cause of the one
 import contextlib
 import itertools
 import linecache
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from merkl.bash.spelling import pointed
 from merkl.config import is_yaml
+from merkl.dataclass import dataclass
 from merkl.errors import MerklError, MerklfileError
 from merkl.merklfile.registry import Merklfile, shown_path
 from merkl.nodes import Place, shorten_places
-from merkl.python.advice import advice
+from merkl.python.advice import advice, in_one_line
 from merkl.python.project import Project
 
 MOST: Final = 20  # Frames that are shown of a deep recursion.
+_OUR_BUG: Final = "if nothing there is wrong, it is a bug in merkl: please report it"
+STAND_IN: Final = "__merkl_stands_in__"  # Among the globals of code that stands for a line of the user's.
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,10 @@ def user_code(what: str, merklfile: Merklfile) -> Iterator[None]:
         _add_frames(error, merklfile)
         raise
     except SyntaxError as error:
-        raise _syntax_error(error, merklfile) from error
-    except (Exception, SystemExit) as error:
+        raise _syntax_error(error, what, merklfile) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # Also SystemExit, and what the user derived from BaseException.
         raise _raised(error, what, merklfile) from error
 
 
@@ -71,14 +77,16 @@ def user_frames(trace: TracebackType | None, merklfile: Merklfile) -> list[Frame
     """The user's own frames of a traceback, the innermost last."""
     project = Project(merklfile.root, merklfile.session.project_modules)
     frames = []
+    stand_ins = 0
     while trace is not None:
         code, names = trace.tb_frame.f_code, trace.tb_frame.f_globals
         file = code.co_filename
         if project.owns(file, str(names.get("__name__", "?"))):
             columns = _columns(trace) if is_yaml(file) else None
             frames.append(Frame(file, trace.tb_lineno, code.co_name, columns))
+            stand_ins += STAND_IN in names
         trace = trace.tb_next
-    return frames
+    return frames[stand_ins:] or frames  # They come first, and say nothing where there are others.
 
 
 def _columns(trace: TracebackType) -> tuple[int, int] | None:
@@ -112,20 +120,57 @@ def _raised(error: BaseException, what: str, merklfile: Merklfile) -> MerklfileE
     import traceback
 
     text = "".join(traceback.format_exception_only(error)).strip()
-    first, _, rest = text.partition("\n")
+    ours = _ours(error.__traceback__)
+    hint = advice(error) or ("" if ours is None else _OUR_BUG)
     return MerklfileError(
-        f"{what} raised {first}",
-        hint=advice(error),
-        message=text if rest else None,
+        f"{what} raised {in_one_line(error)}",
+        hint=hint,
+        message=text if "\n" in text else None,
+        exceptions=_inside(error, merklfile) if isinstance(error, BaseExceptionGroup) else None,
         at=_shown(user_frames(error.__traceback__, merklfile), merklfile.root) or None,
+        inside=ours,
+        cause=_before(error, merklfile),
     )
+
+
+def _ours(trace: TracebackType | None) -> str | None:
+    """Where in merkl an exception was raised, if it was."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    if trace is None or not file.startswith(_OURS):
+        return None
+    return f"merkl/{file[len(_OURS) :]}:{trace.tb_lineno}"
+
+
+def _inside(group: BaseExceptionGroup[Any], merklfile: Merklfile) -> str:
+    return "\n".join(_and_where(each, merklfile) for each in group.exceptions[:MOST])
+
+
+def _before(error: BaseException, merklfile: Merklfile) -> str | None:
+    """What an exception was raised from, or while it was dealt with; nothing of merkl's own."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    seen = {id(error)}
+    lines: list[str] = []
+    while before is not None and id(before) not in seen and len(lines) < MOST:
+        seen.add(id(before))
+        if user_frames(before.__traceback__, merklfile):
+            lines.append(_and_where(before, merklfile))
+        before = before.__cause__ or (None if before.__suppress_context__ else before.__context__)
+    return "\n".join(lines) or None
+
+
+def _and_where(error: BaseException, merklfile: Merklfile) -> str:
+    frames = user_frames(error.__traceback__, merklfile)
+    where = "".join("\n  " + line for line in frames[-1].shown(merklfile.root).split("\n")) if frames else ""
+    return f"{in_one_line(error)}{where}"
 
 
 _LONG: Final = 120  # Columns; a longer line of source is shown in part.
 
 
-def _syntax_error(error: SyntaxError, merklfile: Merklfile) -> MerklfileError:
-    where = shown_path(error.filename or "?", merklfile.root)
+def _syntax_error(error: SyntaxError, what: str, merklfile: Merklfile) -> MerklfileError:
+    where = shown_path(error.filename, merklfile.root) if error.filename else what
     if error.lineno is not None:
         where += f":{error.lineno}"
     source = None

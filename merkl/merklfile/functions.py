@@ -12,12 +12,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from merkl.bash.task import BashTask
 from merkl.config import MERKLFILE, MERKLFILE_YAML
+from merkl.dataclass import dataclass
 from merkl.errors import MerklfileError, UsageError, did_you_mean
 from merkl.merklfile import offered
 from merkl.merklfile.frames import user_code
@@ -78,8 +79,8 @@ def find_function(
 ) -> Function:
     """Import the module that ``word`` names, and find the function in it.
 
-    ``merklfile`` is a registry that nothing was loaded into, for what the module declares; paths start from ``cwd``.
-    ``anew`` imports modules of the project again that were imported for an earlier command.
+    ``merklfile`` is the registry for what the module declares; paths start from ``cwd``.  ``anew`` says that nothing was
+    loaded into it, and imports modules of the project again that were imported for an earlier command.
 
     Raises:
         MerklfileError: there is no such module or function, or what is called so cannot be run; or the module's code is
@@ -91,6 +92,8 @@ def find_function(
     module, _, name = word.partition(".")
     if module == MODULE:
         return _in_merklfile(name, session, merklfile)
+    if word.endswith(".py") and os.path.isfile(os.path.join(cwd, word)):
+        raise _unknown(f"{word} is a file, not a function", word[:-3].replace("/", "."), merklfile.root)
     if not name or not all(part.isidentifier() for part in word.split(".")):
         raise _unknown(f"{word!r} is not the name of a function in a module", word, merklfile.root)
     if anew:
@@ -103,7 +106,7 @@ def _in_merklfile(name: str, session: Session, merklfile: Merklfile) -> Function
     if not name:
         raise _unknown("a function of the Merklfile is called Merklfile.NAME", MODULE, merklfile.root)
     sets = [f"{key}={value}" for key, value in merklfile.sets.items()]
-    loaded = load(merklfile.config, session, sets)
+    loaded = merklfile if merklfile.path else load(merklfile.config, session, sets)
     return _function(loaded.files[loaded.path].module, name.split("."), MODULE, loaded)
 
 
@@ -137,7 +140,9 @@ def _in_file(
         module, rest = _imported([*parts, ""], merklfile)
         found = getattr(module, "__file__", None)
         if rest == [""] and found and os.path.samefile(found, full):
-            return _function(module, name.split("."), shown_path(full, root), merklfile, ":")
+            function = _function(module, name.split("."), shown_path(full, root), merklfile, ":")
+            # As whoever names the module calls it.
+            return replace(function, name=f"{module.__name__}.{name}")
     module = _run_file(full, parts[-1], merklfile)
     return _function(module, name.split("."), shown_path(full, root), merklfile, ":")
 
@@ -202,10 +207,11 @@ def _function(
             value = getattr(value, name)
         except AttributeError:
             there = _callables(module)
-            otherwise = f"it has {', '.join(there[:_SHOWN])}" if there else "it has no functions"
-            raise MerklfileError(
-                f"no function {'.'.join(names)!r} in {shown}", hint=did_you_mean(names[-1], there, otherwise)
-            ) from None
+            headline = f"no function {'.'.join(names)!r} in {shown}"
+            if not there:  # A package, say, whose modules have them.
+                raise _unknown(headline, f"{shown}.{'.'.join(names)}", merklfile.root) from None
+            otherwise = f"it has {', '.join(there[:_SHOWN])}"
+            raise MerklfileError(headline, hint=did_you_mean(names[-1], there, otherwise)) from None
     full = f"{shown}{between}{'.'.join(names)}"
     if isinstance(value, ModuleType):
         raise MerklfileError(f"{full} is a module, not a function", hint=_which(full, value, between))

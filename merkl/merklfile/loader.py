@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from merkl.config import MERKLFILE, MERKLFILE_YAML, Config, is_yaml
 from merkl.errors import InputMissing, MerklfileError, NotYetKnown, UsageError
+from merkl.lending import lend_to_threads
 from merkl.merklfile.frames import user_code
 from merkl.merklfile.registry import Here, LoadedFile, Merklfile, here, running, shown_path
 from merkl.nodes import PathLike, Scope, Session, calling_place, scope, session, using, within
@@ -220,6 +221,7 @@ def _run(merklfile: Merklfile, path: str, name: str, prefix: str, around: Here) 
         with (
             within(Scope("" if base == "." else base)),
             running(Here(merklfile, file, (*around.stack, path))),
+            lend_to_threads(),
         ):
             start()
     except BaseException:

@@ -34,6 +34,18 @@ def functions_in(root: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def binds(path: str, name: str) -> bool:
+    """Whether a module's text looks as if it made something of that name."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_LARGEST)
+    except OSError:
+        return False
+    word = re.escape(name.encode())
+    made = rb"^(?:async def|def|class) +%s\b|^%s *[:=]|^ *(?:from|import) .*\b%s\b"
+    return re.search(made % (word, word, word), text, re.MULTILINE) is not None
+
+
 def modules_in(root: str) -> Iterator[tuple[str, str]]:
     """Path and dotted name of each module below ``root``, those nearest to it first."""
     todo = [(root, "", 0)]

@@ -15,9 +15,8 @@ from merkl.merklfile.arguments import type_of, types_of
 from merkl.merklfile.targets import Parameter, Target
 from merkl.workspace.refs import DirRef, FileRef
 
-_OBVIOUS: Final = frozenset(
-    {"str", "int", "float"}
-)  # Types with nothing to offer, looked at without evaluating hints.
+# Types with nothing to offer, looked at without evaluating hints.
+_OBVIOUS: Final = frozenset({"str", "int", "float"})
 
 
 def offers(target: Target[..., Any]) -> dict[str, dict[str, Any]]:

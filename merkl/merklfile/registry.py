@@ -9,13 +9,14 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from merkl.config import Config
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.errors import MerklfileError, NotYetKnown
+from merkl.lending import lent
 from merkl.merklfile.targets import Target
 from merkl.nodes import Place, Session
 
@@ -122,7 +123,7 @@ _here: ContextVar[Here | None] = ContextVar("merkl_merklfile", default=None)
 
 def here() -> Here | None:
     """Where the running code belongs; None in code that no load and no build started, such as a script."""
-    return _here.get()
+    return _here.get() or lent(_here)
 
 
 @contextlib.contextmanager

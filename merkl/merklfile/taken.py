@@ -8,16 +8,17 @@ The invariant: a parameter has one name on the command line, its own, with ``-``
 import inspect
 import types
 import typing
-from dataclasses import dataclass
 from typing import Any, Final
 
 from merkl.bash.placeholders import Arg, DirArg, FileArg, FilesArg, FlagArg
 from merkl.bash.task import BashTask
+from merkl.dataclass import dataclass
 from merkl.merklfile.arguments import hints_of, type_of
 from merkl.merklfile.conversion import collection
 from merkl.merklfile.docstrings import described
 from merkl.merklfile.functions import Function
 from merkl.merklfile.targets import REQUIRED, Parameter
+from merkl.python.batch import BatchTask
 from merkl.workspace.refs import DirRef, FileRef
 
 ANY: Final = inspect.Parameter.VAR_POSITIONAL
@@ -91,8 +92,19 @@ def parameters_of(function: Function) -> tuple[str, list[Taken]]:
             if each.kind in (ANY, NAMED)
             else type_of(Parameter(each.name, "", default), hints)
         )
+        if isinstance(function.value, BatchTask) and each.name == function.value.items_name:
+            hint = _items_hint(function.value, hints.get(each.name))
         found.append(Taken(each.name, each.kind, hint or str, default, said.get(each.name, "")))
     return about, found
+
+
+def _items_hint(batch: BatchTask[Any], hint: object) -> object:
+    """What a batch takes: a list, of what its single task takes if it does not say itself."""
+    if hint is not None:
+        return hint
+    of_single = hints_of(batch.single.function) if batch.single is not None else {}
+    each = [of_single.get(name, str) for name in batch.item_names]
+    return list[each[0]] if len(each) == 1 else list[tuple[tuple(each)]]  # type: ignore[valid-type,misc]
 
 
 def _doc(function: Function) -> str:

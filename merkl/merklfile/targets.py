@@ -11,11 +11,12 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Encoder, Hook, Unencodable, tagged
 from merkl.errors import MerklfileError
+from merkl.lending import lend_to_threads, lent
 from merkl.nodes import Future, Place, Scope, Session, calling_place, session, within
 from merkl.python.unfit import unfit
 
@@ -153,7 +154,7 @@ class Target(Generic[P, R]):
         if self._memo[0] is not current:
             self._memo = (current, {})
         made = None if identity is None else self._memo[1].get(identity)
-        making = _making.get()
+        making = _making.get() or lent(_making) or ()
         if made is None:
             self._refuse_cycle(making, identity)
             made = self._make(bound, identity, making)
@@ -167,7 +168,7 @@ class Target(Generic[P, R]):
         made = Made(self, identity)
         token = _making.set((*making, made))
         try:
-            with within(Scope(self.declared.base, self.name)):
+            with within(Scope(self.declared.base, self.name)), lend_to_threads():
                 value: Any = self.function(*bound.args, **bound.kwargs)
                 if inspect.isgenerator(value):
                     value = list(value)

@@ -10,12 +10,13 @@ The invariant: every word has had an effect, or is an error; and a long option t
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from merkl.errors import UsageError, did_you_mean
-from merkl.merklfile.conversion import Unfit, collected, converted
+from merkl.dataclass import dataclass, field
+from merkl.errors import MerklError, UsageError, did_you_mean
+from merkl.merklfile.conversion import Unfit, Unwritable, collected, converted
 from merkl.merklfile.functions import Function
 from merkl.merklfile.taken import ANY, NAMED, Taken
 from merkl.nodes import session
@@ -36,6 +37,8 @@ class Words:
     placed: list[str] = field(default_factory=list)
     extra: dict[str, str] = field(default_factory=dict)
     own: list[str] = field(default_factory=list)
+    # Words right behind a flag, which were perhaps meant to be its value, by that flag.
+    behind: dict[str, str] = field(default_factory=dict)
 
 
 Takes = Mapping[str, bool]
@@ -83,8 +86,12 @@ class _Sorting:
     def sort(self, words: Sequence[str]) -> Words:
         """See ``sorted_words``."""
         left = iter(words)
+        flag = ""
         for word in left:
             name, sign, value = word.partition("=")
+            if flag and not word.startswith("--"):
+                self._found.behind[word] = flag
+            flag = word if self._is_flag(word) else ""
             if word == "--":
                 self._found.placed += left
             elif word.startswith("--"):
@@ -94,6 +101,10 @@ class _Sorting:
             else:
                 self._found.placed.append(word)
         return self._found
+
+    def _is_flag(self, word: str) -> bool:
+        parameter = self._taken.get(word[2:].replace("-", "_"))
+        return word.startswith("--") and parameter is not None and parameter.flag
 
     def _assignment(self, name: str, value: str) -> None:
         parameter = self._taken.get(name.replace("-", "_"))
@@ -115,7 +126,9 @@ class _Sorting:
             if parameter.flag and value is None:
                 value = "true"
             self._give(parameter, self._value(name, left) if value is None else value)
-        elif opposite is not None and opposite.flag and value is None:
+        elif opposite is not None and opposite.flag:
+            if value is not None:
+                raise self._error(f"{name} takes no value", f"{opposite.option}={value}")
             self._give(opposite, "false")
         elif name in self._own:
             self._found.own.append(name if value is None else f"{name}={value}")
@@ -169,9 +182,9 @@ class _Sorting:
 
 
 def arguments_of(
-    function: Function, taken: Sequence[Taken], words: Words, cwd: str
+    function: Function, taken: Sequence[Taken], words: Words, cwd: str, *, command: str
 ) -> inspect.BoundArguments:
-    """The arguments that sorted words mean; paths among them start from ``cwd``.
+    """The arguments that sorted words mean; paths among them start from ``cwd``.  They stand behind ``merkl command``.
 
     Raises:
         UsageError: a value is not of its parameter's type, or one is missing, or there are too many.
@@ -180,14 +193,10 @@ def arguments_of(
     _spread(function, taken, words)
     lacking = [each for each in taken if each.required and each.name not in words.given]
     if lacking:
-        lines = [
-            each.word if each.placed else each.option if each.flag else f"{each.option}={each.word}"
-            for each in lacking
-        ]
         raise UsageError(
             f"{function.name} needs {' and '.join(each.name for each in lacking)}",
             declared=function.declared or None,
-            hint=f"merkl run {function.name} {' '.join(lines)}",
+            hint=f"merkl {command} {function.name} {' '.join(_completed(taken, words))}",
         )
     found: dict[str, Any] = {}
     for each in taken:
@@ -202,6 +211,16 @@ def arguments_of(
     if any(each.kind in (ANY, inspect.Parameter.POSITIONAL_ONLY) for each in taken):
         bound.apply_defaults()  # What stands behind one that is left out has no place of its own otherwise.
     return bound
+
+
+def _completed(taken: Sequence[Taken], words: Words) -> Iterator[str]:
+    """The words that were given and those that lack, in the order of the parameters: arguments first."""
+    for each in sorted(taken, key=lambda each: not each.placed):
+        name = "" if each.placed else f"{each.option}="
+        if each.name in words.given:
+            yield from (f"{name}{shlex.quote(text)}" for text in words.given[each.name])
+        elif each.required:
+            yield each.option if each.flag else f"{name}{each.word}"
 
 
 def _spread(function: Function, taken: Sequence[Taken], words: Words) -> None:
@@ -223,13 +242,19 @@ def _spread(function: Function, taken: Sequence[Taken], words: Words) -> None:
         raise UsageError(
             f"{function.name} takes {takes}, and {left[len(waiting)]!r} is one more",
             declared=function.declared or None,
-            hint=_by_name(taken),
+            hint=_of_one_more(left[len(waiting)], taken, words),
         )
     for each, word in zip(waiting, left, strict=False):
         words.given[each.name] = [word]
 
 
-def _by_name(taken: Sequence[Taken]) -> str:
+def _of_one_more(word: str, taken: Sequence[Taken], words: Words) -> str:
+    """What to do about a word that no argument is left for."""
+    if word in words.behind:
+        return f"the value of a flag stands behind =, as in {words.behind[word]}={word}"
+    named = [each.name for each in taken if each.placed and each.kind is not ANY and each.name in words.given]
+    if named:
+        return f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} given by name"
     options = [each.option for each in taken if not each.placed and each.kind is not NAMED]
     return f"by name it takes {', '.join(options)}" if options else ""
 
@@ -244,9 +269,15 @@ def _converted(function: Function, name: str, texts: list[str], taken: Taken, cw
             return collected(texts, taken.hint, path_of)
         return converted(texts[0], taken.hint, path_of)
     except Unfit as wanted:
+        none_can = isinstance(wanted, Unwritable)
         raise UsageError(
-            f"{function.name}: {name} takes {wanted}, not {shown!r}", declared=function.declared or None
+            f"{function.name}: {name} takes {wanted}, not {shown!r}",
+            declared=function.declared or None,
+            hint="write a function that makes it of plain parameters" if none_can else "",
         ) from None
+    except MerklError as error:  # There is no such file.
+        error.details.setdefault("argument", f"{name} of {function.name}")
+        raise
 
 
 def _paths(root: str, cwd: str) -> Callable[[str, type], object]:

@@ -14,19 +14,20 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
 
 from merkl.config import Config, find_root, load_config
+from merkl.dataclass import dataclass
 from merkl.engine.build import build as run_build
-from merkl.engine.build import evaluate, selection_of
+from merkl.engine.evaluating import evaluate, selection_of
 from merkl.engine.project import Project
 from merkl.engine.request import open_merklfile, open_project, selected
 from merkl.engine.select import Selection, plain_label
 from merkl.engine.terminal import Reins
 from merkl.errors import MerklfileError, UsageError
-from merkl.events import Event
+from merkl.events import Event, Silent
 from merkl.nodes import Future, PathLike, session
 from merkl.programs.built import Built
 
@@ -41,9 +42,8 @@ class Work:
     project: Project
     selection: Selection
     asked: tuple[tuple[str, Any], ...]
-    before: Config | None = (
-        None  # What a project of the program's own goes back to; None for one that was opened for this.
-    )
+    # What a project of the program's own goes back to; None for one that was opened for this.
+    before: Config | None = None
 
     def close(self) -> None:
         """Let go of what was opened, and forget what was asked for only here.  Idempotent."""
@@ -53,7 +53,7 @@ class Work:
             self.project.config = self.before
 
 
-class Heard:
+class Heard(Silent):
     """A reporter that keeps what happens, and passes it on to ``listener``."""
 
     def __init__(self, listener: Callable[[Event], object] | None = None) -> None:
@@ -65,18 +65,6 @@ class Heard:
         self.events.append(event)
         if self._listener is not None:
             self._listener(event)
-
-    def tick(self) -> None:
-        """Nothing to draw."""
-
-    def pause(self) -> None:
-        """Nothing to clear."""
-
-    def resume(self) -> None:
-        """Nothing to draw again."""
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 def build(

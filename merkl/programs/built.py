@@ -7,10 +7,10 @@ The invariant: a value is what the build made or found, in the shape in which th
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.errors import Interrupted, UsageError
 from merkl.events import BuildDone, Event, Note
 from merkl.merklfile.targets import futures_in

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from merkl.errors import did_you_mean
+from merkl.execute.base import Unportable
 from merkl.nodes import Node
 from merkl.python import owners
 
@@ -23,14 +24,38 @@ _SECRET: Final = (
 )
 _FROM: Final = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _NAME: Final = re.compile(r"name '(\w+)' is not defined")
+_OF_FUTURE: Final = re.compile(r"'Future'|\bFuture is not|\bnot Future\b|\bFuture found|^<Future \w")
+_LONGEST: Final = 500  # Characters of what an exception says, which may be a whole table.
 _SEVERAL: Final = re.compile(
     r"'>>?' not supported between instances of '(tuple|dict)'|for >>: '(tuple|dict)'"
 )
 
 
+def in_one_line(error: BaseException) -> str:
+    """What an exception is and says, as the last line of a traceback would have it: the first line of its text."""
+    if isinstance(error, Unportable):
+        name, text = error.type_name, error.text
+    else:
+        kind = type(error)
+        known = kind.__module__ in ("builtins", "__main__")
+        name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
+        text = str(error.msg) if isinstance(error, SyntaxError) else _text(error)
+    first = text.strip().partition("\n")[0]
+    if len(first) > _LONGEST:
+        first = f"{first[:_LONGEST]}… ({len(text)} characters)"
+    return f"{name}: {first}" if first else name
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__ may raise anything
+        return "<its text cannot be had>"
+
+
 def advice(error: BaseException) -> str:
     """A hint for an exception that is no ``MerklError``; empty if there is nothing to say."""
-    text = str(error)
+    text = _text(error)
     match error:
         case ModuleNotFoundError():
             return f"is it installed in this environment? merkl runs with {sys.executable}"
@@ -39,7 +64,7 @@ def advice(error: BaseException) -> str:
         case NameError() if found := _NAME.search(text):
             if found[1] in getattr(sys.modules.get("merkl"), "__all__", ()):
                 return f"from merkl import {found[1]}"
-        case TypeError() if "'Future'" in text or "Future is not" in text or "not Future" in text:
+        case TypeError() | AttributeError() | LookupError() if _OF_FUTURE.search(text):
             return _FUTURE
         case TypeError() if '"Secret"' in text or "'Secret'" in text:
             return _SECRET

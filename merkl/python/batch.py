@@ -7,12 +7,12 @@ The invariant: each item's node has the key that a call of the single task with 
 who reads a result whether a batch made it, or with which others.
 """
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Final, Generic, Never, TypeVar, Unpack, cast, get_args, get_origin, overload
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Key
 from merkl.errors import BatchTaskError, TaskOutsError, did_you_mean
 from merkl.nodes import (
@@ -26,6 +26,7 @@ from merkl.nodes import (
     gathering,
     make_node,
     session,
+    with_call,
 )
 from merkl.python.call import FromDep, rebuilt
 from merkl.python.items import Items
@@ -39,9 +40,8 @@ from merkl.resources import Needs
 
 R = TypeVar("R")
 
-_OF_THE_RUN: Final = frozenset(
-    {"deps", "timeout", "retries", "nice", "resources", "eager"}
-)  # The rest is the single's.
+# The rest is the single's.
+_OF_THE_RUN: Final = frozenset({"deps", "timeout", "retries", "nice", "resources", "eager"})
 _NO_VALUE: Final = inspect.Parameter.empty
 
 
@@ -460,9 +460,7 @@ def _batched(node: Node, run: BatchRun) -> Node:
     call = node.call
     assert isinstance(call, PythonCall)
     known = {each.name: getattr(call, each.name) for each in fields(call)}
-    made = copy.copy(node)
-    object.__setattr__(made, "call", BatchedCall(**known, batch=run))
-    return made
+    return with_call(node, BatchedCall(**known, batch=run))
 
 
 def said_of(node: Node) -> str:

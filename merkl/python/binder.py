@@ -11,25 +11,18 @@ all the rest of a call.
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias, cast
 
 from merkl.digest import encode, encoded_text, encoded_tuple, tagged
 from merkl.errors import CallError
-from merkl.nodes import Dep, Future, Source, session
+from merkl.nodes import Dep, Future, Inputs, Source, deps_of, session
 from merkl.python.call import Freezer, FromDep
 from merkl.python.code import encode_hook
 from merkl.python.project import Project
 
-
-class Bound(NamedTuple):
-    """A call's arguments in the order of the parameters, frozen; their encoding; and what was taken out of them."""
-
-    values: tuple[Any, ...]
-    encoded: bytes
-    deps: Sequence[Dep]
-    sources: Sequence[Source]
-
-
+# A call's arguments in the order of the parameters, frozen and packed (see ``unpacked``); their encoding; and what was taken
+# out of them: if that was no more than Futures, these, else the dependencies and sources.
+Bound: TypeAlias = tuple[tuple[Any, ...], bytes, Inputs | None, Sequence[Dep], Sequence[Source]]
 Binder = Callable[..., Bound]
 _SIGN: Final = "_m_"
 
@@ -57,14 +50,10 @@ def binder_of(
         "type": type,
         "len": len,
         "Future": Future,
-        "Dep": Dep,
-        "Bound": Bound,
-        "froms": _Froms(),
-        "same": _index_of,
+        "again": _with,
         "freezer": _freezer,
         "plain": _plain,
         "scalars": _SCALARS,
-        "new": tuple.__new__,
         "task": task,
         "ignored": frozenset(ignored),
         "without": _without,
@@ -80,11 +69,11 @@ def binder_of(
     encoded = " + ".join(f"{{}}e{index}" for index in counted) or 'b""'
     text = "\n    ".join([
         f"def {{}}bind({header}):",
-        "{}deps = {}free = None",
+        "{}deps = {}free = None; {}bits = 0",
         *lines,
         "if {}free is not None:",
-        f"    return {{}}new({{}}Bound, (({values}), {encoded}, {{}}free.deps, {{}}free.sources))",
-        f"return {{}}new({{}}Bound, (({values}), {encoded}, {{}}deps or (), ()))",
+        f"    return ({{}}bits, {values}), {encoded}, None, {{}}free.deps, {{}}free.sources",
+        f"return ({{}}bits, {values}), {encoded}, {{}}deps, (), ()",
     ]).replace("{}", sign)  # fmt: skip
     scope = {sign + name: value for name, value in names.items()}
     exec(
@@ -170,9 +159,9 @@ def _lines(
         f"    {v} = {name}; {e} = {{}}s{index}[{{}}len({{}}b)] + {{}}b",
         "elif {}k is {}Future:",
         "    if {}free is not None: {}x = {}free.dep(" + name + ")",
-        "    elif {}deps is None: {}deps = [{}Dep(" + name + ")]; {}x = 0",
-        "    else: {}x = {}same({}deps, " + name + ")",
-        f"    {v} = {{}}froms[{{}}x]; {e} = {{}}f{index}[{{}}x]",
+        "    elif {}deps is None: {}deps = " + name + "; {}x = 0",
+        "    else: {}x, {}deps = {}again({}deps, " + name + ")",
+        f"    {v} = {{}}x; {e} = {{}}f{index}[{{}}x]; {{}}bits |= {1 << index}",
         f"elif {{}}k is {{}}int and {name}.bit_length() < 500:",
         f"    {{}}x = ({name}.bit_length() + 8) >> 3",
         f"    {v} = {name}; {e} = {{}}i{index}[{{}}x] + {name}.to_bytes({{}}x, 'big', signed=True)",
@@ -219,32 +208,26 @@ class _Indices(dict[int, bytes]):
         return made
 
 
-class _Froms(dict[int, FromDep]):
-    """What stands in the arguments for a Future, shared by all calls."""
-
-    def __missing__(self, index: int) -> FromDep:
-        made = self[index] = FromDep(index)
-        return made
-
-
 _SCALARS: Final[dict[type, Callable[[Any], bytes]]] = dict.fromkeys(
     (int, str, float, bool, bytes, type(None)), encode
 )
 
 
-def _freezer(deps: list[Dep] | None) -> Freezer:
+def _freezer(inputs: Inputs | None) -> Freezer:
     """What takes the rest of a call's arguments, some of which were Futures."""
     current = session()
-    return Freezer(encode_hook(Project(current.root, current.project_modules)), deps)
+    return Freezer(encode_hook(Project(current.root, current.project_modules)), deps_of(inputs))
 
 
-def _index_of(deps: list[Dep], future: Future[Any]) -> int:
-    """The place of a Future among the dependencies of a call that has few."""
-    for index, dep in enumerate(deps):
-        if dep.future is future or dep.future == future:
-            return index
-    deps.append(Dep(future))
-    return len(deps) - 1
+def _with(inputs: Inputs, future: Future[Any]) -> tuple[int, Inputs]:
+    """The place of a Future among those of a call, which are few, and all of them."""
+    several = inputs if type(inputs) is tuple else (cast(Future[Any], inputs),)
+    index, key, output = 0, future.node.key, future.output
+    for each in several:
+        if each.node.key == key and each.output == output:  # As ``==``, without the call.
+            return index, inputs
+        index += 1
+    return index, (*several, future)
 
 
 def _plain(value: Any, task: str, name: str) -> Any:

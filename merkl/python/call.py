@@ -5,11 +5,12 @@ It decides what of an argument is a dependency or a source.
 The invariant: what is frozen cannot be changed through the caller's lists, dicts and sets.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Encoder, Unencodable, encode, tagged
 from merkl.errors import TaskError, UnhashableArgument
 from merkl.execute.secrets import Secret
@@ -65,6 +66,29 @@ class Unchanged:
 
 def _itself(value: Any) -> Any:
     return value
+
+
+class _Froms(dict[int, FromDep]):
+    """What stands in the arguments for a Future, shared by all calls."""
+
+    def __missing__(self, index: int) -> FromDep:
+        made = self[index] = FromDep(index)
+        return made
+
+
+_FROMS: Final = _Froms()
+
+
+def unpacked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The frozen arguments of a call, from how its node keeps them: behind a number that has a bit for each Future.
+
+    So a tuple of plain values and Futures refers to nothing that the garbage collector has to look at, of a hundred
+    thousand.
+    """
+    bits, *values = arguments
+    if bits:
+        values = [_FROMS[each] if bits >> at & 1 else each for at, each in enumerate(values)]
+    return tuple(values)
 
 
 class Freezer:
@@ -206,13 +230,42 @@ def secrets_in(value: Any) -> tuple[str, ...]:
         if type(each) is Secret:
             found[each.name] = None
         elif isinstance(each, Unchanged):
-            rebuilt(each.value, see)
+            see(each.value)
         elif type(each) not in (str, int, float, bool, bytes, type(None), FromDep):
-            rebuilt(each, see)
+            if type(each) is dict:
+                for name in each:
+                    see(name)
+            if rebuilt(each, see) is each and not dataclasses.is_dataclass(each):
+                _see_inside(each, found)
         return each
 
     see(value)
     return tuple(found)
+
+
+def _see_inside(value: Any, found: dict[str, None]) -> None:
+    """Add the names of the secrets in an object: where pickle comes, they are found.  Arrays are not read."""
+    import cloudpickle
+
+    class Finder(cloudpickle.Pickler):  # type: ignore[misc]
+        def persistent_id(self, each: Any) -> str | None:
+            if type(each) is not Secret:
+                return None
+            found[each.name] = None
+            return each.name
+
+    with contextlib.suppress(
+        Exception
+    ):  # What cannot be pickled was refused, or comes from a serializer of its own.
+        Finder(_Nowhere(), protocol=5, buffer_callback=lambda _: None).dump(value)
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        """Take it."""
+        return len(data)
 
 
 def standing_in(value: Any) -> Any:

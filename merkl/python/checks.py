@@ -21,13 +21,8 @@ from merkl.python.hints import Hints, hint_of, shown, shown_hint_of
 from merkl.workspace.refs import DirRef, FileRef
 
 _HOLDERS: Final = (list, tuple, set, frozenset, dict)
-_KNOWN: Final = (
-    "builtins",
-    "collections",
-    "collections.abc",
-    "typing",
-    "types",
-)  # Whose generics typeguard looks into.
+# Whose generics typeguard looks into.
+_KNOWN: Final = ("builtins", "collections", "collections.abc", "typing", "types")
 _KEPT: Final = 1_000  # Outputs of tasks whose hint is known to fit a parameter.
 _LONGEST: Final = 80  # Characters of a value in a message.
 

@@ -14,10 +14,8 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from merkl.python.hints import fields_of, union_of
 
 _TOWER: Final[dict[object, tuple[type, ...]]] = {float: (int,), complex: (int, float)}
-_ONE: Final = (
-    collections.abc.Iterable,
-    collections.abc.Container,
-)  # And what inherits from them: one hint, of the items.
+# They, and what inherits from them, have one hint: of the items.
+_ONE: Final = (collections.abc.Iterable, collections.abc.Container)
 
 
 def fits(given: Any, wanted: Any) -> bool:

@@ -9,9 +9,9 @@ import io
 import pickle
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Encoder, Unencodable, encode, tagged, type_name
 from merkl.errors import SerializationError, TaskError, did_you_mean
 from merkl.nodes import Place, calling_place, session

@@ -68,10 +68,8 @@ def _column(array: Any, encode: Encode) -> tuple[object, ...]:
     """The values of a pandas array, of whichever type."""
     numpy, dtype = sys.modules["numpy"], array.dtype
     kind = type(dtype).__name__
-    if isinstance(dtype, numpy.dtype) or kind in (
-        "NumpyEADtype",
-        "PandasDtype",
-    ):  # Dates and times are the former.
+    # Dates and times are of numpy.
+    if isinstance(dtype, numpy.dtype) or kind in ("NumpyEADtype", "PandasDtype"):
         return "numpy", encode(numpy.asarray(array))
     if kind == "CategoricalDtype":
         return kind, bool(dtype.ordered), *_index(dtype.categories, encode), encode(array.codes)

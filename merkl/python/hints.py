@@ -62,8 +62,11 @@ class Hints:
     @property
     def returned(self) -> object:
         """The hint of the whole result; ``Any`` for a generator, whose hint is about itself."""
-        if self.is_generator:
-            return Any
+        return Any if self.is_generator else self._written
+
+    @property
+    def _written(self) -> object:
+        """The hint behind the arrow."""
         return self._known.get("return") or self._resolved("return", self.signature.return_annotation)
 
     def output(self, name: str) -> object:
@@ -74,8 +77,7 @@ class Hints:
         """The hint of an item: what a generator yields (``form`` dict: the second of each pair), or a list has, or a dict."""
         if not self.is_generator:
             return self.output(name)
-        whole = self._known.get("return") or self._resolved("return", self.signature.return_annotation)
-        yielded = get_args(whole)[:1] if _is_iterable(whole) else ()
+        yielded = get_args(self._written)[:1] if _is_iterable(self._written) else ()
         if form == "dict":
             yielded = get_args(yielded[0])[1:] if yielded and get_origin(yielded[0]) is tuple else ()
         return yielded[0] if len(yielded) == 1 else Any

@@ -7,12 +7,14 @@ Future is to be had.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Literal, NoReturn
 
-from merkl.errors import FutureAccessError
-from merkl.nodes import Artifact, Construction, Future, Node, PathLike, Source
+from merkl.dataclass import dataclass, field
+from merkl.errors import FutureAccessError, TaskFailed
+from merkl.execute.secrets import Secret
+from merkl.nodes import Artifact, Construction, Future, Node, PathLike, Source, calling_place
+from merkl.python.call import secrets_in
 from merkl.stamp import Stamp
 from merkl.workspace.hashing import hash_file
 from merkl.workspace.paths import absolute, normalise
@@ -26,6 +28,7 @@ class Inside:
     root: str
     project_modules: tuple[str, ...]
     task: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def made(self, node: Node, called: object = None) -> None:
         """Nodes made inside a task belong to no build."""
@@ -102,9 +105,22 @@ class Inside:
         """Refused."""
         self._refuse(f"waited for {future.node.name}")
 
+    def may_see(self, secret: Secret) -> None:
+        """See that a secret whose value is asked for is somewhere in the arguments: then it is hidden, and looked for.
+
+        Raises:
+            TaskFailed: it is not.
+        """
+        if secret.name not in secrets_in(self.arguments):
+            raise TaskFailed(
+                f"{self.task} asks for the value of {secret!r}, which is none of its arguments",
+                hint="pass it as an argument, or as a default: else it could stay in the log, or in the result",
+            )
+
     def _refuse(self, what: str) -> NoReturn:
         raise FutureAccessError(
             f"{self.task} {what} while it ran, which a task cannot do",
             hint="pass the Future to the task as an argument; to run another task's function right here, "
             "call its .function(…)",
+            at=calling_place(),
         )

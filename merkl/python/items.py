@@ -9,10 +9,11 @@ The invariant: items keep their order, and an index names every blob that its li
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar, overload
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, TaskFailed, TaskOutsError
 from merkl.nodes import Artifact

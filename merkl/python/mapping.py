@@ -7,9 +7,10 @@ on the other items, nor on when it is made.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import encode
 from merkl.errors import CallError
 from merkl.nodes import (

@@ -7,22 +7,15 @@ The invariant: the key of such a Future covers the file's contents and path, lik
 
 import io
 import os
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from merkl.nodes import Future, PathLike, session
 from merkl.python.task import task
-from merkl.store.forms import ArrayForm, JsonForm, ParquetForm, Serializer, TextForm
+from merkl.store.forms import JsonForm
+from merkl.store.written import for_extension
 from merkl.workspace.refs import DirRef, FileRef
 
 T = TypeVar("T")
-
-_FORMS: Final[dict[str, Serializer]] = {
-    ".txt": TextForm(),
-    ".csv": TextForm(),
-    ".json": JsonForm(),
-    ".npy": ArrayForm(),
-    ".parquet": ParquetForm(),
-}
 
 
 @task(version="1", check="off")
@@ -31,9 +24,10 @@ def read(path: FileRef) -> Any:
     extension = os.path.splitext(path)[1].lower()
     with open(path, "rb") as file:
         if extension == ".jsonl":
-            form = JsonForm()
-            return [form.load(io.BytesIO(line)) for line in file if line.strip()]
-        return _FORMS[extension].load(file) if extension in _FORMS else file.read()
+            lines = JsonForm()
+            return [lines.load(io.BytesIO(line)) for line in file if line.strip()]
+        form = for_extension(extension).read
+        return file.read() if form is None else form.load(file)
 
 
 @task(version="1", check="off")

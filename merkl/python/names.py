@@ -10,8 +10,9 @@ that is never read.
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 Chain = tuple[str, ...]
 

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from merkl.errors import TaskError
+from merkl.lending import lent
 from merkl.nodes import calling_place
 
 SAID: Final = "\0metadata"
@@ -28,7 +29,7 @@ def metadata(**values: Any) -> None:
     Raises:
         TaskError: no task is running, or a value is none of these.
     """
-    known = said.get()
+    known = said.get() if said.get() is not None else lent(said)
     if known is None:
         raise TaskError(
             "merkl.metadata adds to the record of a task, and no task is running here",

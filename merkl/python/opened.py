@@ -10,15 +10,16 @@ import io
 import os
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, AnyStr, BinaryIO, Final, Generic, Literal, TypeAlias, cast, overload
 
 from blake3 import blake3
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.errors import OutputTypeError, TaskError, TaskFailed
 from merkl.execute.workplace import Staged
+from merkl.lending import lent
 from merkl.nodes import calling_place
 
 _BUFFER: Final = 1 << 20  # Bytes.
@@ -224,7 +225,7 @@ def merkl_open(
         text = {}
     else:
         text |= {"encoding": encoding or "utf-8", "newline": "" if newline is None else newline}
-    opened = opened_files.get()
+    opened = opened_files.get() or lent(opened_files)
     if opened is None:
         raise TaskError(
             "merkl_open opens an output of a task, and no task is running here",

@@ -7,9 +7,9 @@ import ast
 import inspect
 import opcode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.errors import TaskOutsError
 from merkl.nodes import Future, Node, Place
 from merkl.python.directories import taken_apart

@@ -73,9 +73,8 @@ def function_label(project: Project, function: FunctionType) -> str:
 
 
 def _index(source: sources.Source) -> "Definitions":
-    from merkl.python.definitions import (
-        definitions_in,  # Brings in ast, which a build with nothing to do spares.
-    )
+    # Brings in ast, which a build with nothing to do spares.
+    from merkl.python.definitions import definitions_in
 
     return definitions_in(source)
 

@@ -5,8 +5,8 @@ numbers are for people and are in no digest.
 """
 
 import enum
-from dataclasses import dataclass, field
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 
 

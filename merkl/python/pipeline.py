@@ -10,14 +10,15 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar, overload
 
+from merkl.dataclass import dataclass
 from merkl.digest import Key, key_of
 from merkl.errors import InputMissing, TaskError, UnhashableArgument, did_you_mean
 from merkl.nodes import Future, Place, Placeable, calling_place, session
 from merkl.python.call import Freezer, rebuilt
 from merkl.python.code import code_of, encode_hook
+from merkl.python.extras import deps_of, encoded_deps
 from merkl.python.project import Project
 from merkl.python.task import by_value
 from merkl.python.unfit import unfit
@@ -134,8 +135,9 @@ class Pipeline(Placeable, Generic[P, R]):
             code = code_of(self.function, project)
             encoded = [
                 (name, freezer.encode(freezer.freeze(value, self.name, name), self.name, name))
-                for name, value in (*bound.arguments.items(), *(("deps", dep) for dep in self.deps))
+                for name, value in bound.arguments.items()
             ]
+            encoded += [("deps", dep) for dep in encoded_deps(self.deps, freezer, self.name, project)]
         except (UnhashableArgument, InputMissing, TaskError) as error:
             return Construction(self, bound, place, None, error.headline, ())
         inputs = [dep.future for dep in freezer.deps]
@@ -219,12 +221,19 @@ def pipeline(
             name, ["deps", "cache"], "it takes deps=[…] and cache=; others are options of @task"
         )
         raise TaskError(f"@pipeline has no option {name!r}", hint=hint, at=place)
-    if isinstance(deps, (str, bytes)) or not isinstance(cache, bool):
-        raise TaskError("@pipeline takes deps=[…] and cache=True or False", at=place)
+    if not isinstance(cache, bool):
+        raise TaskError("@pipeline takes cache=True or False", at=place)
+    counted = deps_of(deps)
 
     def declare(decorated: Any) -> Pipeline[Any, Any]:
-        if not callable(decorated) or isinstance(decorated, type) or inspect.iscoroutinefunction(decorated):
+        if inspect.iscoroutinefunction(decorated) or inspect.isasyncgenfunction(decorated):
+            raise TaskError(
+                f"{decorated.__name__} is a coroutine, which a pipeline cannot be",
+                hint="write `def`; what tasks do at the same time is for merkl to say",
+                at=place,
+            )
+        if not callable(decorated) or isinstance(decorated, type):
             raise TaskError(f"@pipeline makes a pipeline of a function, and this is {decorated!r}", at=place)
-        return Pipeline(decorated, place, deps=deps, cache=cache)
+        return Pipeline(decorated, place, deps=counted, cache=cache)
 
     return declare if function is None else declare(function)

@@ -10,8 +10,9 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from merkl.dataclass import dataclass
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 STANDARD_LIBRARY: Final = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
@@ -49,7 +50,10 @@ class Project:
 
     def relative(self, path: str) -> str | None:
         """``path`` relative to the root, with forward slashes; None if it is outside."""
-        for root, found in ((self.root, path), (_real(self.root), os.path.realpath(path))):
+        return self._relative(path, os.path.realpath(path))
+
+    def _relative(self, path: str, real: str) -> str | None:
+        for root, found in ((self.root, path), (_real(self.root), real)):
             if found == root:
                 return "."
             if found.startswith(root.rstrip(os.sep) + os.sep):
@@ -77,10 +81,10 @@ def _place(project: Project, filename: str | None, name: str) -> str | None:
         known = name == "__main__" or _within(name, project.modules)
         return name if known else None
     path = os.path.abspath(filename)
-    real = os.path.realpath(path)
+    real = _real_file(path)
     if real.startswith((OURSELVES, STANDARD_LIBRARY)):
         return None
-    relative = project.relative(path)
+    relative = project._relative(path, real)
     if relative is not None and not _installed(project.root, relative):
         return relative
     if _within(name, project.modules):
@@ -110,9 +114,16 @@ def _is_environment(directory: str) -> bool:
     return os.path.exists(os.path.join(directory, "pyvenv.cfg"))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _real(path: str) -> str:
     return os.path.realpath(path)
+
+
+def _real_file(path: str) -> str:
+    """As ``realpath`` of an absolute path, which looks at each directory above anew; hundreds of modules share few."""
+    folder, name = os.path.split(path)
+    real = os.path.join(_real(folder), name)
+    return os.path.realpath(path) if os.path.islink(real) else real
 
 
 @functools.lru_cache(maxsize=1)

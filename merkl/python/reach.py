@@ -11,10 +11,10 @@ the parts that those lead to.
 import sys
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Unencodable, encode
 from merkl.python import owners
 from merkl.python.definitions import definitions_in

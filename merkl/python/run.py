@@ -14,13 +14,13 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode
-from merkl.errors import MerklError, SerializationError, TaskFailed
+from merkl.errors import MerklError, SerializationError, StoreCorrupt, TaskFailed
 from merkl.execute.workplace import Staged
+from merkl.lending import lend_to_threads
 from merkl.nodes import Artifact, Future, using
 from merkl.python import sources
 from merkl.python.call import filled
@@ -39,46 +39,52 @@ from merkl.python.task import PythonTask
 from merkl.python.together import bundled
 from merkl.room import FULL
 from merkl.store.bundle import Slice, item_bytes
-from merkl.store.local import LocalStore
 from merkl.store.pickles import PickleForm
-from merkl.store.serializers import by_name, is_builtin, serializer_for
+from merkl.store.serializers import by_name, is_builtin, is_pickled, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # Only with --check-deps.
     from merkl.tracing.window import Watch
 
+# What a process needs for its first call of a Python task.
+NEEDED: Final = ("merkl.python.run", "cloudpickle")
 IN_FRAME: Final = 65_536  # Bytes: a smaller result comes back in the frame, a larger one as a file.
 MOST_IN_FRAME: Final = 1 << 24  # Bytes: of many results only smaller ones come back so.
-_NEED_A_FILE: Final = frozenset(
-    {"npy", "parquet"}
-)  # Forms whose writers do better, or only, with a real one.
+# Forms whose writers do better, or only, with a real one.
+_NEED_A_FILE: Final = frozenset({"npy", "parquet"})
 
 
 @dataclass(frozen=True, slots=True)
 class CallSpec:
     """Everything a worker needs: the task, its arguments, and for each dependency a path or an artifact of the store."""
 
-    task: bytes
     arguments: Mapping[str, Any]
     inputs: tuple[bytes | Artifact | tuple[Artifact, bytes], ...]  # Both: a list with files.
     kinds: tuple[str, ...]
-    root: bytes
     stage: bytes
     tmp: bytes
+    outs: Outs | None  # Of this call, if not every call of the task has the same.
+    task: bytes
+    root: bytes
     stores: tuple[str, ...]
     modules: tuple[str, ...]
     texts: str
     sender: int
     watch: "Watch | None" = None
-    outs: Outs | None = None  # Of this call, if not every call of the task has the same.
     forms: bytes = b""  # What there is to know of serializers.
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # What a dataclass with slots has for this asks for its fields again each time.
-        return CallSpec, _spec_fields(self)
+
+_common: dict[bytes, tuple[Any, ...]] = {}
 
 
-_spec_fields: Final = attrgetter(*CallSpec.__slots__)
+def run_sent(common: bytes, *own: Any) -> bytes:
+    """Run a call that was sent as what it has in common with others, its last fields, pickled once, and its own first ones."""
+    known = _common.get(common)
+    if known is None:
+        if len(_common) > 100:
+            _common.clear()
+        known = _common[common] = pickle.loads(common)
+    return run_call(CallSpec(*own, *known))
 
 
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
@@ -101,11 +107,11 @@ def run_call(spec: CallSpec) -> bytes:
     if not os.path.isdir(spec.tmp):
         os.makedirs(spec.tmp)
     before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp), None
-    inside = Inside(os.fsdecode(spec.root), spec.modules, task.name)
+    inside = Inside(os.fsdecode(spec.root), spec.modules, task.name, spec.arguments)
     opened = OpenedFiles(task.name, spec.root, spec.stage)
     token, noting = opened_files.set(opened), said.set({})
     try:
-        with using(inside):
+        with using(inside), lend_to_threads():
             outs = spec.outs or task.outs
             if isinstance(outs, Items):
                 staged = [_itemised(spec, task, outs, arguments)]
@@ -217,6 +223,8 @@ _stores: dict[tuple[int, str], Values] = {}
 
 
 def _values(spec: CallSpec) -> list[Any]:
+    if not spec.inputs:
+        return []
     # Another store holds what the first could not take, and is there only then.
     others = [directory for directory in spec.stores[1:] if os.path.isdir(directory)]
     return [_value(spec, index, others) for index in range(len(spec.inputs))]
@@ -251,6 +259,8 @@ def _list_of(spec: CallSpec, index: Artifact, view: bytes, others: Sequence[str]
 def _store(directory: str) -> Values:
     here = (os.getpid(), directory)
     if here not in _stores:
+        from merkl.store.local import LocalStore  # To import it takes long, and many calls read nothing.
+
         _stores[here] = LocalStore(directory)
     return _stores[here]
 
@@ -279,7 +289,20 @@ def load_value(store: Values, artifact: Artifact) -> Any:
     if isinstance(artifact, Slice):
         return _loaded_from(io.BytesIO(item_bytes(store, artifact)), artifact.serializer)
     with store.reader(artifact.digest) as file:
+        if is_pickled(artifact.serializer):
+            return _loaded_from(_unchanging(file, artifact.digest), artifact.serializer)
         return _loaded_from(file, artifact.serializer)
+
+
+def _unchanging(file: BinaryIO, digest: Digest) -> BinaryIO:
+    """The bytes of a pickle, which run when they are read: the very ones that were checked, out of anybody's reach."""
+    data = file.read()
+    if Digest.of(data) != digest:
+        raise StoreCorrupt(
+            f"a pickle in the store is not what was recorded ({digest.short})",
+            hint="`merkl fsck` looks at the whole store",
+        )
+    return io.BytesIO(data)
 
 
 def _loaded_from(file: BinaryIO, form: str) -> Any:

@@ -11,7 +11,7 @@ import os
 import pickle
 import sys
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from merkl.errors import MerklError, SerializationError, TaskError, TaskFailed
@@ -21,14 +21,14 @@ from merkl.execute.secrets import make_private
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python import sources
-from merkl.python.advice import advice, silent
+from merkl.python.advice import advice, in_one_line, silent
 from merkl.python.call import FromDep
 from merkl.python.code import module_label
 from merkl.python.forms import packed
 from merkl.python.items import has_files, is_index
 from merkl.python.parts import Code
 from merkl.python.project import Project
-from merkl.python.run import CallSpec, run_call
+from merkl.python.run import run_sent
 from merkl.python.task import MERKLFILE_MODULE, PythonCall, PythonTask, by_value
 from merkl.room import FULL
 
@@ -56,23 +56,10 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
             name = artifact.filename or dep.future.output or dep.future.node.name
             seen.append(place.view(artifact, os.fsencode(name)))
     try:
-        spec = CallSpec(
-            task=_pickled_task(call),
-            arguments=call.arguments,
-            inputs=tuple(seen),
-            kinds=tuple(artifact.kind for artifact in inputs),
-            root=place.root,
-            stage=place.stage,
-            tmp=place.tmp,
-            stores=place.stores,
-            modules=place.modules,
-            texts=_texts_file(place),
-            sender=os.getpid(),
-            watch=place.watch,
-            outs=call.outs if callable(call.task.settings.outs) else None,
-            forms=packed(call.task.forms),
-        )
-        payload = _packed(spec)
+        outs = call.outs if callable(call.task.settings.outs) else None
+        kinds = tuple(artifact.kind for artifact in inputs)
+        own = call.arguments, tuple(seen), kinds, place.stage, place.tmp, outs
+        payload = _packed(call.arguments, (run_sent, (_common(call, place), *own)))
     except MerklError as error:
         error.details.setdefault("task", f"{call.task_name}({call.subject})")
         error.details.setdefault("at", node.place)
@@ -98,13 +85,35 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
     )
 
 
-def _packed(spec: CallSpec) -> bytes:
+_last: tuple[tuple[Any, ...], bytes] = (), b""
+
+
+def _common(call: PythonCall, place: Workplace) -> bytes:
+    """The last fields of a ``CallSpec``, which the calls of a task in one build have in common, pickled."""
+    global _last
+    fields = (
+        _pickled_task(call),
+        place.root,
+        place.stores,
+        place.modules,
+        _texts_file(place),
+        os.getpid(),
+        place.watch,
+        packed(call.task.forms),
+    )
+    known = _last  # Another thread may have a build, too.
+    if fields != known[0]:
+        known = _last = fields, pickle.dumps(fields, protocol=5)
+    return known[1]
+
+
+def _packed(arguments: Mapping[str, Any], sent: object) -> bytes:
     """A call as bytes.  What cloudpickle would only send as pickle does goes without it, ten times as fast."""
-    if all(map(_is_plain, spec.arguments.values())):
-        return pickle.dumps((run_call, (spec,)), protocol=5)
+    if all(map(_is_plain, arguments.values())):
+        return pickle.dumps(sent, protocol=5)
     import cloudpickle
 
-    data: bytes = cloudpickle.dumps((run_call, (spec,)))
+    data: bytes = cloudpickle.dumps(sent)
     return data
 
 
@@ -190,13 +199,18 @@ def _texts_file(place: Workplace) -> str:
     """A file with the texts that code was counted from, so that workers run these, whatever is edited meanwhile."""
     if not place.texts:
         return ""
+    global _written
     path = f"{os.fsdecode(place.texts)}/{sources.generation()}"
-    if not os.path.exists(path):
+    if path != _written and not os.path.exists(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".new", "wb") as file:
             pickle.dump((sources.texts(), _imported(place)), file)
         os.rename(path + ".new", path)
+    _written = path
     return path
+
+
+_written = ""  # It is there: it goes with its build, and no other has one of that name.
 
 
 def _imported(place: Workplace) -> list[str]:
@@ -222,22 +236,24 @@ def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
         MerklError: what it returned cannot be an output.
     """
     call = _call(node)
+    if isinstance(ended.how, Returned):
+        staged: list[Staged] = pickle.loads(pickle.loads(ended.how.payload))
+        return staged
     label = f"{call.task_name}({call.subject})"
     match ended.how:
-        case Returned(payload):
-            staged: list[Staged] = pickle.loads(pickle.loads(payload))
-            return staged
         case Raised(error, trace):
             if isinstance(error, MerklError):
                 error.details.setdefault("task", label)
                 error.details.setdefault("at", node.place)
+                if isinstance(error, TaskError):  # It would be in the Merklfile, had the task not run.
+                    error.exit_code = TaskFailed.exit_code
                 raise error
-            last = trace.strip().splitlines()[-1] if trace.strip() else repr(error)
-            nothing = "NoneType" in last and silent(
+            said = in_one_line(error)
+            nothing = "NoneType" in said and silent(
                 (dep.future.node for dep in node.deps), os.fsdecode(place.root)
             )
             raise TaskFailed(
-                f"{call.task_name} raised {_short(last)}", task=label, at=node.place,
+                f"{call.task_name} raised {said}", task=label, at=node.place,
                 hint=nothing or advice(error),
                 traceback="\n".join(map(_short, trace.rstrip().splitlines())),
                 output=_tail(place) or None, log=os.fsdecode(place.log),

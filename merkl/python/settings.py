@@ -9,15 +9,24 @@ is left to ask.
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
+from merkl.dataclass import dataclass, field
 from merkl.errors import TaskError, TaskOutsError, did_you_mean
 from merkl.nodes import Place, calling_place
 from merkl.python.capture import CaptureOption, capture_of
 from merkl.python.code import HashMode
 from merkl.python.extras import deps_of
-from merkl.resources import USUAL, Needs, needs_of, nice_of, retries_of, seconds_of
+from merkl.resources import (
+    USUAL,
+    Needs,
+    check_terminal,
+    flag_of,
+    needs_of,
+    nice_of,
+    retries_of,
+    seconds_of,
+)
 from merkl.store.caches import BaseCache, OwnCache
 from merkl.store.serializers import Serializer, named
 
@@ -142,8 +151,7 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
         if name in made:
             made[name] = read(made[name])
     for name in _FLAGS & made.keys():
-        if not isinstance(made[name], bool):
-            raise TaskError(f"{name} is True or False, not {made[name]!r:.60}", at=calling_place())
+        flag_of(name, made[name])
     if "timeout" in made:
         made["timeout"] = seconds_of("timeout", made["timeout"])
     if "resources" in options:
@@ -187,12 +195,7 @@ def _check(settings: Settings) -> None:
             hint="leave out timeout=, or interactive=True",
             at=calling_place(),
         )
-    if settings.interactive and settings.eager:
-        raise TaskError(
-            "an interactive task has the terminal to itself, and cannot be started while others have it",
-            hint="leave out eager=, or interactive=True",
-            at=calling_place(),
-        )
+    check_terminal(interactive=settings.interactive, eager=settings.eager)
     if settings.interactive and settings.nice:
         raise TaskError(
             "an interactive Python task runs inside merkl, which nice= would slow down for good",

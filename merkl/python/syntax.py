@@ -15,9 +15,8 @@ from collections.abc import Iterator
 
 from merkl.digest import encode
 
-SILENT_FIELDS = frozenset(
-    {"ctx", "kind", "type_comment", "type_ignores"}
-)  # They follow from the rest, or say nothing.
+# They follow from the rest, or say nothing.
+SILENT_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 

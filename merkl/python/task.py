@@ -10,10 +10,10 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, ParamSpec, TypeVar, Unpack, overload
 
 from merkl.config import system_name
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode, tagged
 from merkl.errors import TaskError, TaskOutsError
 from merkl.execute.secrets import Secret
@@ -24,12 +24,14 @@ from merkl.nodes import (
     Place,
     Placeable,
     calling_place,
+    deps_of,
     evaluating,
     make_node,
+    plain_node,
     session,
 )
 from merkl.python.binder import Binder, binder_of
-from merkl.python.call import Freezer, FromDep, secrets_in
+from merkl.python.call import Freezer, FromDep, secrets_in, unpacked
 from merkl.python.capture import CaptureOption
 from merkl.python.code import code_of, definition_of, encode_hook, holds, watch_of
 from merkl.python.directories import outputs_of
@@ -39,6 +41,7 @@ from merkl.python.items import Items, declared_items, items, list_of_names
 from merkl.python.mapping import mapped
 from merkl.python.outs import (
     Captured,
+    One,
     Outs,
     called_outs,
     check_outs_callable,
@@ -52,7 +55,7 @@ from merkl.python.outs import (
 from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.python.settings import OtherOptions, OutsOption, Settings, TaskOptions, check_ignored, settings_of
-from merkl.python.unfit import unfit
+from merkl.python.unfit import shown, unfit
 from merkl.python.versions import versions_of
 from merkl.resources import Needs
 from merkl.store.caches import OwnCache
@@ -146,7 +149,7 @@ class PythonCall:
         for name, value in self.task.counted(self.arguments):
             if isinstance(value, FromDep):
                 continue
-            text = _shown(value)
+            text = shown(value)
             short = text if len(text) <= 400 else f"{text[:400]}…"
             digest = "" if short == text else Digest.of(text.encode("utf-8", "replace")).short
             parts.append(Part("argument", name, short, digest))
@@ -281,7 +284,7 @@ class PythonTask(Placeable, Generic[P, R]):
         """
         place = calling_place()
         try:
-            bound = (self._binder or self._made_binder())(*args, **kwargs)
+            arguments, encoded, inputs, deps, sources = (self._binder or self._made_binder())(*args, **kwargs)
         except TypeError:
             self._bind(args, kwargs, place)  # Says so, if the arguments do not fit.
             raise
@@ -292,32 +295,36 @@ class PythonTask(Placeable, Generic[P, R]):
             known is None
             or known.root != current.root
             or known.modules != current.project_modules
-            or not known.holds()
+            or (known.watch is not None and not known.holds(known.watch))
         ):
             known = self._known = _Known(self, current.root, current.project_modules)
-        sources = bound.sources
-        deps, rest = bound.deps, known.rest
+        rest = known.rest
         if rest is None or outs is not self._outs:
-            freezer = Freezer(encode_hook(known.project), list(deps), list(sources))
+            freezer = Freezer(encode_hook(known.project), [*deps, *deps_of(inputs)], list(sources))
             extra = encoded_deps(self.settings.deps, freezer, self.name, known.project)
             extra += [encode(("installed", version)) for version in self._versions(known.project)]
             rest = _rest(extra, outs, self.settings) + self.forms.encoded()
-            deps, sources = freezer.deps, freezer.sources
+            inputs, deps, sources = None, freezer.deps, freezer.sources
             if not extra and outs is self._outs:
                 known.rest = rest
-        node = make_node(
-            PythonCall(self, bound.values, known.code, outs, ""),
-            known.before[len(bound.encoded), len(rest)] + bound.encoded + rest,
-            deps=deps,
-            sources=sources,
-            outputs=known.outputs if outs is self._outs else _outputs(outs, self),
-            place=place,
-            cache=self.settings.cache,
-        )
+        static = known.before[len(encoded), len(rest)] + encoded + rest
+        settings = self.settings
+        if outs is self._outs and not deps and not sources:
+            node = plain_node(arguments, static, known, inputs, known.outputs, place, settings.cache)
+        else:
+            node = make_node(
+                PythonCall(self, unpacked(arguments), known.code, outs, ""),
+                static,
+                deps=deps or deps_of(inputs),
+                sources=sources,
+                outputs=known.outputs if outs is self._outs else _outputs(outs, self),
+                place=place,
+                cache=settings.cache,
+            )
         current.made(node)
-        if self.settings.eager or evaluating():
+        if settings.eager or evaluating():
             current.begin([node])
-        return futures_of(node, outs)
+        return Future(node) if type(outs) is One else futures_of(node, outs)
 
     def map(self, items: Any, /, **shared: Any) -> Any:
         """A call for each item of ``items``, with the same further arguments: a Future of the list of their results.
@@ -443,9 +450,24 @@ class PythonTask(Placeable, Generic[P, R]):
 
 
 class _Known:
-    """What of a task's key is the same for all its calls in one project, for as long as its code is."""
+    """What of a task's key is the same for all its calls in one project, for as long as its code is.  A ``CallMaker``.
 
-    __slots__ = ("_watch", "before", "code", "modules", "outputs", "project", "rest", "root")
+    ``watch`` is what may show that it is not, if anything can.
+    """
+
+    __slots__ = (
+        "_outs",
+        "_task",
+        "before",
+        "code",
+        "modules",
+        "outputs",
+        "own",
+        "project",
+        "rest",
+        "root",
+        "watch",
+    )
 
     def __init__(self, task: PythonTask[Any, Any], root: str, modules: tuple[str, ...]) -> None:
         self.root = root
@@ -453,7 +475,11 @@ class _Known:
         self.project = Project(root, modules)
         settings = task.settings
         self.code = None if settings.names_code else task.code(self.project)
-        self._watch = task.watch(self.project) if self.code is not None else None
+        watch = task.watch(self.project) if self.code is not None else None
+        self.watch = None if watch is None or not watch.sees_anything else watch
+        self.own = settings.own
+        self._task = task
+        self._outs = task._outs
         name, version = settings.hash_key or task.name, settings.version
         code = (
             encode(name) + encode(version)
@@ -464,11 +490,13 @@ class _Known:
         self.outputs = () if task._outs is None else _outputs(task._outs, task)
         self.rest: bytes | None = None
 
-    def holds(self) -> bool:
+    def __call__(self, arguments: tuple[Any, ...], /) -> PythonCall:
+        """A call with these arguments, of the task's own outputs."""
+        assert self._outs is not None
+        return PythonCall(self._task, unpacked(arguments), self.code, self._outs, "")
+
+    def holds(self, watch: "Watch") -> bool:
         """Whether nothing that the code was made from was changed since."""
-        watch = self._watch
-        if watch is None:
-            return True
         return holds(watch, self.project) if watch.mutable else watch.unmoved()
 
 
@@ -532,20 +560,12 @@ def _outputs(outs: Outs, task: PythonTask[Any, Any]) -> tuple[Output, ...]:
     )
 
 
-def _shown(value: object, most: int = 10_000) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  # An int of many digits has none, and a class may do anything.
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def _subject(bound: Mapping[str, Any]) -> str:
     """A few words that tell this call from others: the first file, else plain arguments."""
     for value in bound.values():
         if isinstance(value, (FileRef, DirRef)):
             return str(value)
-    plain = [f"{n}={_shown(v)}" for n, v in bound.items() if isinstance(v, (str, int, float, bool))]
+    plain = [f"{n}={shown(v)}" for n, v in bound.items() if isinstance(v, (str, int, float, bool))]
     text = ", ".join(plain)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
@@ -593,9 +613,10 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     dict literal with string keys a dict) or from ``outs``; a generator makes a list of items; ``together`` keeps many outputs
     in one place.  ``version`` replaces the code in the key; ``deps`` adds to it what merkl cannot see, ``auto_pip_versions``
     the versions of the installed packages that it reaches.  ``check`` says how much of a value is compared with its type
-    hint.  ``eager`` starts each call in another process when it is made.  ``cache=False`` runs it once in every build that reaches it; ``cache_interrupted`` keeps
-    what it returned after Ctrl-C, too.  ``capture`` makes its streams outputs beside the result.  ``interactive`` gives it the terminal, alone.
-    ``nice`` and ``resources`` are what it takes of the machine; they are not in the key.
+    hint.  ``eager`` starts each call in another process when it is made.  ``cache=False`` runs it once in every build that
+    reaches it; ``cache_interrupted`` keeps what it returned after Ctrl-C, too.  ``capture`` makes its streams outputs beside
+    the result.  ``interactive`` gives it the terminal, alone.  ``nice`` and ``resources`` are what it takes of the machine;
+    they are not in the key.
 
     Raises:
         TaskOutsError: ``outs`` is wrong.

@@ -18,9 +18,8 @@ from merkl.nodes import Artifact
 from merkl.store.bundle import PICKLED, PLAIN, Item, write_index
 from merkl.store.serializers import is_pickled
 
-FOLDER: Final = (
-    b".together"  # In the staging directory: no output is staged under a name with a dot in front.
-)
+# In the staging directory: no output is staged under a name with a dot in front.
+FOLDER: Final = b".together"
 _PIECE: Final = 1 << 20  # Bytes.
 
 

@@ -6,10 +6,10 @@ The invariant: a look that holds would find the same again, but for a large valu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import CellType
 from typing import TYPE_CHECKING, Any, Final
 
+from merkl.dataclass import dataclass, field
 from merkl.python.owners import Namespace
 from merkl.python.parts import Reading
 from merkl.python.sources import Source
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from merkl.python.definitions import Definition
 
 ABSENT: Final = object()  # No such name; None is a value.
-RECHECKED: Final = (
-    16_384  # Bytes of encoded value, about 0.1 ms: what is larger is taken as it was first seen.
-)
+# Bytes of encoded value, about 0.1 ms: what is larger is taken as it was first seen.
+RECHECKED: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,11 @@ class Watch:
         self.names.update(other.names)
         self.cells.update(other.cells)
         self.mutable.update(other.mutable)
+
+    @property
+    def sees_anything(self) -> bool:
+        """Whether there is anything that could change."""
+        return bool(self.names or self.cells or self.mutable)
 
     def holds(self, encoder: Callable[[], Callable[[object], bytes]]) -> bool:
         """Whether names and cells hold the same objects, and small mutable values the same contents."""

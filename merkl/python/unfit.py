@@ -26,17 +26,40 @@ def unfit(
 ) -> CallError:
     """The error for a call of ``name``, which ``what`` says the kind of (``"the target "``), with what it does not take."""
     said, hint = _wrong(signature, args, kwargs)
-    shown = [*(_shown(a) for a in args), *(f"{k}={_shown(v)}" for k, v in kwargs.items())]
-    if len(shown) > _MOST:
-        shown[_MOST:] = ["…"]
+    passed = [*(shown(a, _LONGEST) for a in args), *(f"{k}={shown(v, _LONGEST)}" for k, v in kwargs.items())]
+    if len(passed) > _MOST:
+        passed[_MOST:] = ["…"]
     root = session().root
     return CallError(
         f"{what}{name} {said}",
-        signature=f"{name}{signature.replace(return_annotation=signature.empty)}",
-        passed=f"({', '.join(shown)})",
+        signature=f"{name}{written(signature.replace(return_annotation=signature.empty))}",
+        passed=f"({', '.join(passed)})",
         defined=defined.relative_to(root) if defined is not None else None,
         at=at.relative_to(root),
         hint=hint,
+    )
+
+
+class _Hint(str):
+    """A hint that is text, without quotation marks around it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def written(signature: inspect.Signature) -> str:
+    """A signature as it stands in the source, also where annotations are not evaluated."""
+
+    def plain(hint: Any) -> Any:
+        return _Hint(hint) if isinstance(hint, str) else hint
+
+    return str(
+        signature.replace(
+            parameters=[p.replace(annotation=plain(p.annotation)) for p in signature.parameters.values()],
+            return_annotation=plain(signature.return_annotation),
+        )
     )
 
 
@@ -73,9 +96,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def _shown(value: object) -> str:
+def shown(value: object, most: int = 10_000) -> str:
+    """A value as text, of at most so many characters; of its type where it has none."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001  # Such as of an int of many digits.
+    except Exception:  # noqa: BLE001  # An int of many digits has none, and a class may do anything.
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

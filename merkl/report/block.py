@@ -6,9 +6,9 @@ The invariant: at most ``height`` rows, none of them wider than ``width``, whate
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.report.cells import columns, cut
 from merkl.report.color import Paint
 from merkl.report.words import duration, one_line

@@ -7,11 +7,12 @@ The invariant: the same graph gives the same bytes, and a name is text in every 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from merkl.bash.task import BashCall
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.explain import discovered
 from merkl.engine.judge import Judge

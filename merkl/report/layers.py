@@ -7,8 +7,9 @@ The invariant: every edge goes from a layer to the next one, and the same graph 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 _SWEEPS: Final = 24
 _PATIENCE: Final = 5  # Sweeps without a better order, after which there will be none.

@@ -8,10 +8,10 @@ further right.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.report.layers import Layers, layered
 
 Point = tuple[float, float]
@@ -193,9 +193,8 @@ def _settle(order: Sequence[int], offsets: Sequence[float], pull: Pull, middles:
     With the least distances taken off, this is isotonic regression: whoever would pass his neighbour joins a block with
     him, which goes to the mean of what its members want.
     """
-    blocks: list[
-        tuple[float, float, int]
-    ] = []  # Sum of what is wanted, of how much, and the number of members.
+    # Sum of what is wanted, of how much, and the number of members.
+    blocks: list[tuple[float, float, int]] = []
     for vertex, offset in zip(order, offsets, strict=True):
         where, weight = pull(vertex)
         total, count = (where - offset) * weight, 1

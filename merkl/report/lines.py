@@ -6,10 +6,11 @@ The invariant: it never raises, also not when nobody reads any more; what failed
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TextIO, TypeAlias, assert_never
+from dataclasses import replace
+from typing import Final, TextIO, TypeAlias, assert_never
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.errors import MerklError
 from merkl.events import Event
@@ -48,6 +49,9 @@ class Shown:
         return self.output == "quiet"
 
 
+_USUAL: Final = Shown()
+
+
 class Lines:
     """A reporter that writes lines to ``out``, and failures to ``err``.  ``root`` is what paths of logs start from.
 
@@ -59,7 +63,7 @@ class Lines:
         out: TextIO,
         err: TextIO,
         root: str,
-        shown: Shown = Shown(),
+        shown: Shown = _USUAL,
         paint: Paint = PLAIN,
         err_paint: Paint = PLAIN,
     ) -> None:
@@ -128,8 +132,10 @@ class Lines:
 
     def _started(self, event: events.Started) -> None:
         if event.together is None or event.together.label:
-            self._running[event.node.key] = replace(event, label=_label(event))
-        self._say(f"        {one_line(event.label)} {one_line(event.why)}", "quiet", only_verbose=True)
+            label = _label(event)
+            self._running[event.node.key] = event if label == event.label else replace(event, label=label)
+        if self._shown.verbose:
+            self._say(f"        {one_line(event.label)} {one_line(event.why)}", "quiet")
 
     def _undeclared(self, event: events.Undeclared) -> None:
         if event.uses and not event.strict:
@@ -153,13 +159,15 @@ class Lines:
         together = event.together if isinstance(event, events.Ran | events.Failed) else None
         if together is not None and not together.label:
             return
+        if isinstance(event, events.Ran) and not self._shown.endings:
+            self._write_all(after)
+            return
         place = f"[{self._ended}/{max(self._total, self._ended)}]"
         label = one_line(_label(event))
         match event:
             case events.Ran():
-                if self._shown.endings:
-                    seconds = event.seconds if together is None else together.seconds
-                    self._say(f"{self._paint(place, 'quiet')} {label}  {duration(seconds)}")
+                seconds = event.seconds if together is None else together.seconds
+                self._say(f"{self._paint(place, 'quiet')} {label}  {duration(seconds)}")
                 self._write_all(after)
             case events.Cached():
                 why = "it ran before with the same code and inputs"

@@ -9,10 +9,11 @@ block there and a visible cursor.
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TextIO, cast
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.events import Event, Reporter
 from merkl.report.block import Progress, Task, rows

@@ -12,9 +12,9 @@ import math
 import os
 import pprint
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.nodes import Future
 from merkl.report.words import harmless
 
@@ -44,13 +44,13 @@ def lines_of(value: object, found: Found) -> Iterator[str]:
         yield from _cut(harmless(value.removesuffix("\n")).split("\n"))
     elif (members := _named(value)) is not None:
         for name, member in members:
-            yield from _member(name, list(lines_of(member, found)))
+            yield from _member(name, list(lines_of(member, found)), nested=_named(member) is not None)
     elif value is not None:
         yield from _cut(harmless(_laid_out(value)).split("\n"))
 
 
-def _member(name: str, lines: list[str]) -> Iterator[str]:
-    if len(lines) <= 1:
+def _member(name: str, lines: list[str], *, nested: bool) -> Iterator[str]:
+    if len(lines) <= 1 and not nested:
         yield f"{harmless(name)}: {lines[0] if lines else 'None'}"
         return
     yield f"{harmless(name)}:"

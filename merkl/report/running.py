@@ -1,7 +1,8 @@
 """Which tasks of a build run right now, for ``merkl log -f`` in another process.
 
 It decides nothing.  The list is a file of the build's own, ``run/<build>-tasks`` in the project's state directory, to which
-one line is appended when a task starts and when it ends; it goes with what else a build leaves there.
+one line is appended when a task starts and when it ends; it goes with what else a build leaves there.  Of a task whose calls end
+within a moment, those are listed that run for longer.
 
 What a task prints that takes secrets is not for everyone: the list names a copy without them, ``run/<build>-shown-<n>``,
 which is written here as the task goes on, since only this process knows what must not be shown.
@@ -11,18 +12,20 @@ The invariant: a build that cannot write the list is not disturbed.
 
 import json
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.digest import Key
-from merkl.events import Event, Reporter
-from merkl.execute.secrets import secret_names, secrets_of
+from merkl.events import Event, Forwarding, Reporter
+from merkl.execute.secrets import secrets_of
 from merkl.report.tail import Tail
 from merkl.store.builds import live_builds
 
 _SUFFIX: Final = "-tasks"
+MOMENT: Final = 0.05  # Seconds: what is expected to end sooner is listed only once it has not.
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +36,20 @@ class Running:
     log: str
 
 
-class Listed:
+class Listed(Forwarding):
     """A reporter that keeps the list, and passes every event on to ``inner``."""
 
     def __init__(self, state_dir: str, inner: Reporter) -> None:
+        super().__init__(inner)
         self._state = state_dir
-        self._inner = inner
         self._path = ""
         self._fd = -1
         self._copies: dict[Key, _Copy] = {}
         self._count = 0
+        self._brief: set[str] = set()  # Tasks whose last call ended within a moment.
+        self._fresh: dict[
+            str, tuple[float, str]
+        ] = {}  # Calls of these: when (monotonic) they started, and logs.
 
     def report(self, event: Event) -> None:
         """Write down a start or an end."""
@@ -51,33 +58,49 @@ class Listed:
                 self._path = os.path.join(self._state, "run", f"{event.build}{_SUFFIX}")
             case events.Started() if event.together is not None:
                 if event.together.label:
-                    self._append({"label": event.together.label, "log": event.log})
+                    self._begun(event, event.together.label, event.log)
             case events.Started():
-                self._append({"label": event.label, "log": self._shown(event)})
+                self._begun(event, event.label, self._shown(event))
             case events.Ran() | events.Failed() | events.Retrying() | events.Interrupted():
                 copy = self._copies.pop(event.node.key, None)
                 if copy is not None:
                     copy.finish()
                 together = None if isinstance(event, events.Interrupted) else event.together
-                if self._fd >= 0:
-                    self._append({"label": event.label if together is None else together.label})
+                self._ended(event.label if together is None else together.label)
+                if isinstance(event, events.Ran):
+                    (self._brief.add if event.seconds < MOMENT else self._brief.discard)(event.node.name)
                 if copy is not None:
                     copy.close()
-        self._inner.report(event)
+        super().report(event)
+
+    def _begun(self, event: events.Started, label: str, log: str) -> None:
+        if (
+            event.node.name in self._brief and not event.inline
+        ):  # If it were, no tick would come before it ends.
+            self._fresh[label] = time.monotonic(), log
+        else:
+            self._append({"label": label, "log": log})
+
+    def _ended(self, label: str) -> None:
+        if self._fresh.pop(label, None) is None and self._fd >= 0:
+            self._append({"label": label})
+
+    def _write_fresh(self, until: float) -> None:
+        """Write down those that have started before, in that order."""
+        while self._fresh:
+            label, (since, log) = next(iter(self._fresh.items()))
+            if since > until:
+                return
+            del self._fresh[label]
+            self._append({"label": label, "log": log})
 
     def tick(self) -> None:
-        """Bring the copies up to date."""
+        """Write down those that have turned out to run for a moment, and bring the copies up to date."""
+        if self._fresh:
+            self._write_fresh(time.monotonic() - MOMENT)
         for copy in self._copies.values():
             copy.update()
-        self._inner.tick()
-
-    def pause(self) -> None:
-        """Nothing of our own is drawn."""
-        self._inner.pause()
-
-    def resume(self) -> None:
-        """As ``pause``."""
-        self._inner.resume()
+        super().tick()
 
     def close(self) -> None:
         """Remove the list, and the copies."""
@@ -91,11 +114,11 @@ class Listed:
                 os.unlink(self._path)
             except OSError:
                 pass
-        self._inner.close()
+        super().close()
 
     def _shown(self, event: events.Started) -> str:
         """The file that others may read while a task runs."""
-        if not secret_names(event.node.call):
+        if not event.node.call.secrets:
             return event.log
         self._count += 1
         attempt, name = os.path.split(event.log)

@@ -6,21 +6,23 @@ The invariant: the same graph gives the same bytes, and a name is text in it, wh
 """
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.errors import UsageError
+from merkl.report.bands import Bands, bands_of, color, keys, named
 from merkl.report.graph import Drawn, Graph, State
 from merkl.report.layout import Box, Layout, Point, Size, lay_out
+from merkl.report.pictured import attribute, brief, escaped, shortened, width_of
 from merkl.report.words import one_line, plural
 
 LARGEST: Final = 2_000  # Boxes: in a larger picture nobody finds anything.
 _MARGIN: Final = 24.0  # All lengths are in pixels.
 _HEADER: Final = 64.0
+_ROW: Final = 20.0  # Of the legend.
+_LEGEND: Final = 560.0  # So wide it may be beside a narrower graph.
 _PADDING: Final = 14.0
 _WIDEST: Final = 240.0  # Of text in a box.
 _NAMED: Final = 12  # Paths that a tooltip lists.
@@ -81,6 +83,7 @@ class _Shape:
     size: Size
     round: bool = False
     placed: bool = False
+    band: str = ""  # Its group's color.
 
 
 def draw_svg(graph: Graph) -> Iterator[str]:
@@ -96,9 +99,10 @@ def draw_svg(graph: Graph) -> Iterator[str]:
             f"a picture of {what} could not be read: {LARGEST:,} boxes is the most",
             hint="name a target: merkl dag TARGET --format svg; or draw it with another program: --format dot",
         )
+    groups = bands_of(graph)
     shapes = [
         *(_source(at, paths) for at, (paths, _) in enumerate(sources)),
-        *(_task(at, node) for at, node in enumerate(graph.nodes)),
+        *(_task(at, node, groups) for at, node in enumerate(graph.nodes)),
     ]
     needs: list[list[int]] = [[] for _ in sources]
     needs += [[len(sources) + need for need in node.needs] for node in graph.nodes]
@@ -124,22 +128,23 @@ def _sources(graph: Graph) -> list[tuple[list[str], tuple[int, ...]]]:
     ]
 
 
-def _task(at: int, node: Drawn) -> _Shape:
+def _task(at: int, node: Drawn, groups: Bands) -> _Shape:
     what = one_line(node.label.removeprefix(node.task).strip())
-    lines = [_shortened(one_line(node.task), 13.0)]
+    lines = [shortened(one_line(node.task), 13.0, _WIDEST)]
     if what:
         others = len([path for path in node.placed if not node.label.endswith(path)])
         more = f"  +{others}" if others else ""
-        lines.append(_shortened(what, 11.5, _WIDEST - _width(more, 11.5)) + more)
-    width = max(_width(line, 13.0 if line is lines[0] else 11.5) for line in lines)
+        lines.append(shortened(what, 11.5, _WIDEST - width_of(more, 11.5)) + more)
+    width = max(width_of(line, 13.0 if line is lines[0] else 11.5) for line in lines)
     about = [
         one_line(node.label),
         f"{'Python' if node.kind == 'python' else 'bash'} task, {node.state}",
+        *([f"in {one_line(named(node.groups))}"] if node.groups else []),
         *_named("places", node.placed),
         *_named("reads", node.files),
         f"key {node.key[:16]}",
     ]
-    size = Size(width + 2 * _PADDING + 4, _TASK_HEIGHTS[len(lines) - 1])
+    size = Size(width + 2 * _PADDING + (12 if node.groups else 4), _TASK_HEIGHTS[len(lines) - 1])
     return _Shape(
         f"n{at}",
         _CLASSES[node.state],
@@ -148,6 +153,7 @@ def _task(at: int, node: Drawn) -> _Shape:
         size,
         node.kind == "python",
         bool(node.placed),
+        color(groups[node.groups]) if node.groups else "",
     )
 
 
@@ -159,8 +165,8 @@ def _source(at: int, paths: Sequence[str]) -> _Shape:
         folder = "" if mixed else os.path.commonpath([os.path.dirname(path) for path in paths])
         text = f"{len(paths)} files{f' in {one_line(folder)}' if folder else ''}"
         about = [text, *_named("", paths)]
-    text = _shortened(text, 11.5)
-    size = Size(_width(text, 11.5) + 2 * _PADDING, _FILE_HEIGHT)
+    text = shortened(text, 11.5, _WIDEST)
+    size = Size(width_of(text, 11.5) + 2 * _PADDING, _FILE_HEIGHT)
     return _Shape(
         f"f{at}", "source" if len(paths) == 1 else "source several", (text,), "\n".join(about), size
     )
@@ -177,13 +183,15 @@ def _named(what: str, paths: Sequence[str]) -> list[str]:
 
 
 def _picture(graph: Graph, shapes: Sequence[_Shape], layout: Layout) -> Iterator[str]:
-    heading = _shortened(one_line(", ".join(graph.targets) or "graph"), 16.0, 600.0)
+    heading = shortened(one_line(", ".join(graph.targets) or "graph"), 16.0, 600.0)
     legend = list(_legend(graph))
-    width = max(layout.width, _width(heading, 17.0), _legend_width(legend)) + 2 * _MARGIN
-    height = layout.height + _HEADER + _MARGIN
+    rows = list(_rows(legend, max(layout.width, _LEGEND)))
+    width = max(layout.width, width_of(heading, 17.0), *map(_legend_width, rows)) + 2 * _MARGIN
+    header = _HEADER + _ROW * (len(rows) - 1)
+    height = layout.height + header + _MARGIN
     yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="merkl" viewBox="0 0 {_n(width)} {_n(height)}" '
-        f'width="{_n(width)}" height="{_n(height)}" role="img" aria-label="{_attribute(heading)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="merkl" viewBox="0 0 {brief(width)} {brief(height)}" '
+        f'width="{brief(width)}" height="{brief(height)}" role="img" aria-label="{attribute(heading)}">'
     )
     yield f"<style>{_STYLE}</style>"
     yield (
@@ -191,12 +199,13 @@ def _picture(graph: Graph, shapes: Sequence[_Shape], layout: Layout) -> Iterator
         'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0.8L8 4L0 7.2z"/></marker></defs>'
     )
     yield '<rect class="page" width="100%" height="100%"/>'
-    yield f'<text class="heading" x="{_n(_MARGIN)}" y="30">{_text(heading)}</text>'
-    yield from _keys(legend)
-    yield f'<g transform="translate({_n(_MARGIN)} {_n(_HEADER)})">'
+    yield f'<text class="heading" x="{brief(_MARGIN)}" y="30">{escaped(heading)}</text>'
+    for at, row in enumerate(rows):
+        yield from _keys(row, 41 + _ROW * at)
+    yield f'<g transform="translate({brief(_MARGIN)} {brief(header)})">'
     for (one, other), points in layout.edges.items():
         ends = f"{shapes[one].name} {shapes[other].name}"
-        said = _text(
+        said = escaped(
             f"{shapes[one].about.partition(chr(10))[0]} → {shapes[other].about.partition(chr(10))[0]}"
         )
         yield (
@@ -211,50 +220,57 @@ def _picture(graph: Graph, shapes: Sequence[_Shape], layout: Layout) -> Iterator
 
 def _curve(points: Sequence[Point]) -> str:
     """From point to point by turns curved, leaving and arriving level, and straight."""
-    parts = [f"M{_n(points[0][0])} {_n(points[0][1])}"]
+    parts = [f"M{brief(points[0][0])} {brief(points[0][1])}"]
     for at in range(0, len(points), 2):
         (x, y), (to_x, to_y) = points[at : at + 2]
         if at:
-            parts.append(f"H{_n(x)}")
+            parts.append(f"H{brief(x)}")
         middle = (x + to_x) / 2
-        parts.append(f"C{_n(middle)} {_n(y)} {_n(middle)} {_n(to_y)} {_n(to_x)} {_n(to_y)}")
+        parts.append(f"C{brief(middle)} {brief(y)} {brief(middle)} {brief(to_y)} {brief(to_x)} {brief(to_y)}")
     return "".join(parts)
 
 
 def _box(shape: _Shape, box: Box) -> str:
     x, y, width, height = box.x, box.y, box.width, box.height
-    parts = [f'<g id="merkl-{shape.name}" class="{shape.look}"><title>{_text(shape.about)}</title>']
+    parts = [f'<g id="merkl-{shape.name}" class="{shape.look}"><title>{escaped(shape.about)}</title>']
     if shape.look.startswith("source"):
         fold = 8.0
         right, bottom = x + width, y + height
-        outline = f"M{_n(x)} {_n(y)}H{_n(right - fold)}L{_n(right)} {_n(y + fold)}V{_n(bottom)}H{_n(x)}z"
+        outline = f"M{brief(x)} {brief(y)}H{brief(right - fold)}L{brief(right)} {brief(y + fold)}V{brief(bottom)}H{brief(x)}z"
         if "several" in shape.look:  # A second sheet looks out from behind.
             parts.append(
-                f'<path class="fold" d="M{_n(x + 3)} {_n(bottom)}v3H{_n(right + 3)}V{_n(y + fold + 3)}h-3z"/>'
+                f'<path class="fold" d="M{brief(x + 3)} {brief(bottom)}v3H{brief(right + 3)}V{brief(y + fold + 3)}h-3z"/>'
             )
         parts.append(f'<path class="box" d="{outline}"/>')
-        parts.append(f'<path class="fold" d="M{_n(right - fold)} {_n(y)}v{_n(fold)}h{_n(fold)}z"/>')
-        parts.append(f'<text x="{_n(x + _PADDING - 4)}" y="{_n(y + 16)}">{_text(shape.lines[0])}</text>')
+        parts.append(
+            f'<path class="fold" d="M{brief(right - fold)} {brief(y)}v{brief(fold)}h{brief(fold)}z"/>'
+        )
+        parts.append(
+            f'<text x="{brief(x + _PADDING - 4)}" y="{brief(y + 16)}">{escaped(shape.lines[0])}</text>'
+        )
     else:
         corner = height / 2 if shape.round else 5.0
         parts.append(_rectangle("box", box, corner))
         inset = min(corner, 13.0)
         parts.append(_rectangle("bar", Box(x + 6, y + inset * 0.6 + 4, 4, height - inset * 1.2 - 8), 2.0))
-        left = _n(x + _PADDING + 4)
+        if shape.band:
+            side = Box(x + width - 10, y + inset * 0.6 + 4, 4, height - inset * 1.2 - 8)
+            parts.append(_rectangle("bar", side, 2.0, f' style="fill: {shape.band}"'))
+        left = brief(x + _PADDING + 4)
         base = y + (19.0 if len(shape.lines) == 2 else 20.0)
-        parts.append(f'<text class="task" x="{left}" y="{_n(base)}">{_text(shape.lines[0])}</text>')
+        parts.append(f'<text class="task" x="{left}" y="{brief(base)}">{escaped(shape.lines[0])}</text>')
         if len(shape.lines) == 2:
             look = "placed" if shape.placed else "quiet"
             parts.append(
-                f'<text class="{look}" x="{left}" y="{_n(base + 17)}">{_text(shape.lines[1])}</text>'
+                f'<text class="{look}" x="{left}" y="{brief(base + 17)}">{escaped(shape.lines[1])}</text>'
             )
     return "".join([*parts, "</g>"])
 
 
-def _rectangle(look: str, box: Box, corner: float) -> str:
+def _rectangle(look: str, box: Box, corner: float, style: str = "") -> str:
     return (
-        f'<rect class="{look}" x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" '
-        f'rx="{_n(corner)}"/>'
+        f'<rect class="{look}" x="{brief(box.x)}" y="{brief(box.y)}" width="{brief(box.width)}" height="{brief(box.height)}" '
+        f'rx="{brief(corner)}"{style}/>'
     )
 
 
@@ -269,72 +285,32 @@ def _legend(graph: Graph) -> Iterator[tuple[str, str]]:
     ):
         yield "square", "bash"
         yield "round", "Python"
+    for band, name in keys(bands_of(graph)):
+        yield band or "none", shortened(one_line(name), 11.5, 200.0)
 
 
 def _legend_width(legend: Sequence[tuple[str, str]]) -> float:
-    return sum(22 + _width(text, 11.5) + 18 for _, text in legend)
+    return sum(22 + width_of(text, 11.5) + 18 for _, text in legend)
 
 
-def _keys(legend: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _rows(legend: Sequence[tuple[str, str]], widest: float) -> Iterator[list[tuple[str, str]]]:
+    """The legend in rows that are not too wide, one at least."""
+    row: list[tuple[str, str]] = []
+    for key in legend:
+        if row and _legend_width([*row, key]) > widest:
+            yield row
+            row = []
+        row.append(key)
+    yield row
+
+
+def _keys(legend: Sequence[tuple[str, str]], y: float) -> Iterator[str]:
     x = _MARGIN
     for look, text in legend:
-        plain = look in ("square", "round")
+        plain = look in ("square", "round", "none")
         corner = 6.0 if look == "round" else 2.5
-        square = _rectangle("box", Box(x, 41, 16, 12), corner)
-        yield f'<g class="{"unneeded" if plain else look}">{square}<text class="quiet" x="{_n(x + 22)}" y="51">{_text(text)}</text></g>'
-        x += 22 + _width(text, 11.5) + 18
-
-
-# ---- text ------------------------------------------------------------------------------------------------------------
-
-_NARROW: Final = frozenset("iljtfrI.,:;'|!()[]{}/\\ -")
-_BROAD: Final = frozenset("mwMW@%—…→")
-
-
-def _width(text: str, size: float) -> float:
-    """About how wide text is, in a wide font; what shows it may have a narrower one."""
-    return sum(_advance(char) for char in text) * size
-
-
-def _advance(char: str) -> float:
-    if char in _NARROW:
-        return 0.41
-    if char in _BROAD:
-        return 0.98
-    if char.isascii():
-        return 0.72 if char.isupper() else 0.635
-    if unicodedata.combining(char):
-        return 0.0
-    return 1.05 if unicodedata.east_asian_width(char) in "WF" else 0.72
-
-
-def _shortened(text: str, size: float, widest: float = _WIDEST) -> str:
-    """Text that is not too wide: its middle is left out, and of the end more is kept, since names of files differ there."""
-    if _width(text, size) <= widest:
-        return text
-    room = widest - _width("…", size)
-    start = _fitting(text, room / 3, size)
-    end = _fitting(text[::-1], room - _width(text[:start], size), size)
-    return f"{text[:start]}…{text[len(text) - end :]}"
-
-
-def _fitting(text: str, room: float, size: float) -> int:
-    """How many characters from the start fit."""
-    for count, char in enumerate(text):
-        room -= _advance(char) * size
-        if room < 0:
-            return count
-    return len(text)
-
-
-def _text(text: str) -> str:
-    # Two characters that XML has no way to write.
-    return escape(text, quote=False).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
-
-
-def _attribute(text: str) -> str:
-    return _text(text).replace('"', "&quot;")
-
-
-def _n(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
+        square = _rectangle("box", Box(x, y, 16, 12), corner) if look != "none" else ""
+        if look.startswith("#"):
+            plain, square = True, _rectangle("bar", Box(x + 6, y - 1, 4, 14), 2.0, f' style="fill: {look}"')
+        yield f'<g class="{"unneeded" if plain else look}">{square}<text class="quiet" x="{brief(x + 22)}" y="{brief(y + 10)}">{escaped(text)}</text></g>'
+        x += 22 + width_of(text, 11.5) + 18

@@ -96,7 +96,7 @@ def summary(done: BuildDone) -> str:
         "ran": done.ran,
         "failed": done.failed,
         "skipped": done.skipped,
-        "interrupted": len([label for label in done.interrupted if label]),
+        "interrupted": len([label for label in done.interrupted if label]) - done.interrupted_failed,
     }
     shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     saved = f" (saved {duration(done.saved)})" if done.saved >= 1 else ""

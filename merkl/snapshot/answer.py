@@ -10,10 +10,10 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 DIRECTORY = "snapshots"  # In a project's ``.merkl``.
 STATE = ".merkl"
 DAY_S = 86_400  # A store notes once a day what is in use; an answer given for longer would let it go.
@@ -124,13 +124,23 @@ def _find(directory: str, name: str) -> tuple[str, bytes]:
             directory = above
 
 
-def _same_environment(variables: dict[bytes, bytes | None], everything: dict[bytes, bytes] | None) -> bool:
+def sum_of(value: bytes | None) -> bytes | None:
+    """What is kept of a variable's value, which may be a secret; None if it is not set."""
+    return None if value is None else checksum(value)
+
+
+def sum_of_all(environment: Mapping[bytes, bytes]) -> bytes:
+    """What is kept of all variables."""
+    return checksum(marshal.dumps(sorted(environment.items()), 2))
+
+
+def _same_environment(variables: dict[bytes, bytes | None], everything: bytes | None) -> bool:
     import posix
 
     found = posix.environ
-    if everything is not None and everything != found:
+    if everything is not None and everything != sum_of_all(found):
         return False
-    return all(found.get(name) == value for name, value in variables.items())
+    return all(sum_of(found.get(name)) == value for name, value in variables.items())
 
 
 def _unchanged(files: list[Looked]) -> bool:

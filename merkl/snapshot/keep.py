@@ -23,6 +23,8 @@ from merkl.snapshot.answer import (
     directory_of,
     full_stamp,
     name_of,
+    sum_of,
+    sum_of_all,
 )
 from merkl.snapshot.asker import SITES
 from merkl.snapshot.recording import Packed, Recording, own, unpacked
@@ -71,8 +73,8 @@ def keep(
     if only_ask:
         return ""
     request = recording.request
-    before = {name: recording.environment.get(name) for name in recording.variables}
-    everything = recording.environment if recording.all_variables else None
+    before = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
+    everything = sum_of_all(recording.environment) if recording.all_variables else None
     data = marshal.dumps((request, time.time(), before, everything, *summary, files, links), 4)
     _write(os.path.join(root, STATE, DIRECTORY), name_of(request), checksum(data) + data)
     return ""

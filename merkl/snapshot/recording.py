@@ -46,9 +46,8 @@ class Recording:
         self.files: dict[str, Packed] = {}  # By following links.
         self.links: dict[str, Packed] = {}  # Without.
         self.kept: set[str] = set()  # Those of merkl's own files that count.
-        self.listed: dict[
-            str, bool
-        ] = {}  # Directories; whether their entries may have been asked for more than names.
+        # Directories; whether their entries may have been asked for more than names.
+        self.listed: dict[str, bool] = {}
         self.changed: set[str] = set()  # What merkl itself wrote, renamed or removed.
         self.variables: set[bytes] = set(UNASKED)
         self.all_variables = False

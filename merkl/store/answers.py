@@ -1,26 +1,41 @@
-"""One key, one small value: what most questions to a store are, in one query.
+"""One key, one small value: what most questions to a store are, in one short query.
 
-It decides when a short look is enough.  It knows no nodes, and what a value's bytes mean is not its business.
+It decides which results can be had so, and when a short look is enough.  It knows no nodes, and what a value's bytes mean
+is not its business.
 
-The invariant: a short look that finds something found what ``by_key`` and ``open`` would have, checked as they check it;
-whatever is not plain and whole, or takes a write to note its use, it leaves to them.
+The invariant: a short look that finds something found what ``by_key`` and ``open`` would have: a name has an answer only
+as long as it names the same record, which the database itself sees to, and bytes are believed only if the answer's seal
+fits them.  Whatever is not plain, whole and made here, or takes a write to note its use, is left to a longer look.
 """
 
 import re
 import sqlite3
 import struct
 import time
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
-from merkl.store.records import DAY_S
+from merkl.store.base import Record
 from merkl.store.rows import SELECT, seal_of
+from merkl.store.schema import number_of
+
+DAY_S: Final = 86_400
+
+SHORT: Final = (
+    "SELECT answer.seal, answer.form, blob.bytes, answer.used_at "
+    "FROM answer JOIN blob ON blob.id = answer.blob WHERE answer.number = ?"
+)
+_ALL: Final = (
+    "SELECT answer.number, answer.seal, answer.form, blob.bytes "
+    "FROM answer LEFT JOIN blob ON blob.id = answer.blob"
+)
+_INSERT: Final = "INSERT OR REPLACE INTO answer (number, seal, form, used_at, blob) VALUES (?, ?, ?, ?, ?)"
 
 _DIGEST_AT: Final = 1 + len('[{"name":"","kind":"value","digest":"')
-_QUERY: Final = (
+_LONG: Final = (
     f"SELECT name.record, blob.bytes, {SELECT} FROM name JOIN record ON record.seal = name.record "
     f"LEFT JOIN blob ON blob.digest = merkl_unhex(substr(record.outputs, {_DIGEST_AT}, 64)) WHERE name.key = ?"
 )
@@ -28,33 +43,49 @@ _ONE_VALUE: Final = re.compile(
     rb'\[\{"name":"","kind":"value","digest":"([0-9a-f]{64})","size":([0-9]+),"executable":false,'
     rb'"serializer":"([a-z0-9.-]+)","filename":""\}\]'
 )
-_SEAL: Final = 2  # The places of what is looked at in a row; what is sealed begins at ``_SEALED``.
+_SEAL: Final = 2  # The places of what is looked at in a long row; what is sealed begins at ``_SEALED``.
 _USED_AT: Final = 3
 _SEALED: Final = 4
 _OUTPUTS: Final = 13
-_INPUTS: Final = 14
+_ORIGIN: Final = -1
 
 
 class Answer(NamedTuple):
-    """The one output of a record, a value, and its bytes: not yet checked."""
+    """The bytes of the one output of a record, a value, and the form they are in: checked."""
 
-    digest: bytes
-    size: int
-    serializer: str
+    form: bytes
     data: bytes
 
-    def checked(self) -> bool:
-        """Whether the bytes are those that were recorded."""
-        return blake3(self.data).digest() == self.digest
+    @property
+    def serializer(self) -> str:
+        """The form as an artifact names it."""
+        return self.form.decode()
 
     def artifact(self) -> Artifact:
         """The output."""
-        return Artifact("value", Digest(self.digest), self.size, serializer=self.serializer)
+        return Artifact("value", Digest.of(self.data), len(self.data), serializer=self.serializer)
 
 
-def answer(connection: sqlite3.Connection, key: Key, inputs: int) -> Answer | None:
-    """What is filed under a key, if that is one small value, made from so many inputs, and its use is noted already."""
-    row = connection.execute(_QUERY, (key,)).fetchone()
+def short_answer(row: tuple[Any, ...], key: Key) -> Answer | None:
+    """What a row of ``SHORT`` says of a key, if it is about that one and whole, and the use of its record is noted already.
+
+    Damage may have given what is in it any type; and some keys may have one number.
+    """
+    seal, form, data, used_at = row
+    try:
+        if blake3(key + form + data).digest() == seal and used_at >= time.time() - DAY_S:
+            return _new(Answer, (form, data))
+    except TypeError:
+        pass  # The bytes are in a file, or there is damage.
+    return None
+
+
+_new: Final = tuple.__new__
+
+
+def long_answer(connection: sqlite3.Connection, key: Key) -> Answer | None:
+    """What is filed under a key, if that is one small value, and its use is noted already: also if it has no short answer."""
+    row = connection.execute(_LONG, (key,)).fetchone()
     if row is None or row[0] != row[_SEAL]:
         return None
     try:
@@ -63,12 +94,41 @@ def answer(connection: sqlite3.Connection, key: Key, inputs: int) -> Answer | No
     except (TypeError, ValueError, struct.error):
         return None
     found, data = _ONE_VALUE.fullmatch(row[_OUTPUTS]), row[1]
-    if (
-        found is None
-        or type(data) is not bytes
-        or row[_USED_AT] < time.time() - DAY_S
-        or row[_INPUTS].count(b'"') != 2 * inputs
-    ):
+    if found is None or type(data) is not bytes or row[_USED_AT] < time.time() - DAY_S:
         return None
-    digest, size, serializer = found.groups()
-    return Answer(bytes.fromhex(digest.decode()), int(size), serializer.decode(), data)
+    if row[_ORIGIN] is not None:
+        return None  # Whether it still counts is not for us to say.
+    digest, _, serializer = found.groups()
+    return Answer(serializer, data) if blake3(data).digest() == bytes.fromhex(digest.decode()) else None
+
+
+def drop_unfit(connection: sqlite3.Connection) -> None:
+    """Remove the answers that nobody would believe."""
+    keys = {number_of(key): key for (key,) in connection.execute("SELECT key FROM name")}
+    gone = [
+        (number,)
+        for number, *row in connection.execute(_ALL)
+        if number not in keys or not _fits(keys[number], *row)
+    ]
+    connection.executemany("DELETE FROM answer WHERE number = ?", gone)
+
+
+def _fits(key: bytes, seal: Any, form: Any, data: Any) -> bool:
+    try:
+        return bool(blake3(key + form + data).digest() == seal)
+    except TypeError:
+        return False
+
+
+def keep_answer(connection: sqlite3.Connection, key: Key, record: Record, now: int) -> None:
+    """Let what a key names have a short answer, if it can; its record was used ``now``."""
+    if len(record.outputs) != 1 or record.origin is not None:
+        return  # Or it is from elsewhere: whether it still counts is asked each time.
+    [(name, made)] = record.outputs.items()
+    if name or made.kind != "value" or made.executable or made.filename:
+        return
+    row = connection.execute("SELECT id, bytes FROM blob WHERE digest = ?", (made.digest,)).fetchone()
+    if row is None or type(row[1]) is not bytes or blake3(row[1]).digest() != made.digest:
+        return
+    form = made.serializer.encode()
+    connection.execute(_INSERT, (number_of(key), blake3(key + form + row[1]).digest(), form, now, row[0]))

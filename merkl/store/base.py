@@ -8,12 +8,13 @@ but a record never promises bytes that were not written; and the first record of
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, Protocol
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.events import Note
 from merkl.nodes import Artifact
+from merkl.trust.signer import Origin
 
 _NOTHING: Final[Mapping[str, Any]] = {}  # One for all: there may be as many records as tasks.
 
@@ -36,6 +37,7 @@ class Record:
     ``outputs`` are in the order of ``Node.outputs``, by name; ``inputs`` are the digests of its direct dependencies in the order of
     ``Node.deps``; ``started_ns`` is since the epoch; ``log`` is the blob of what it printed, None if nothing.
     ``arguments`` and ``dependencies`` are JSON values, kept so that they can be queried; ``metadata`` likewise.
+    ``origin`` says where it came from that was not made here; it is no part of what happened, and two may differ in it.
     """
 
     key: Key
@@ -52,11 +54,24 @@ class Record:
     dependencies: Sequence[Any] = ()
     metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     builder: str = ""
+    origin: Origin | None = field(default=None, compare=False)
 
     @property
     def merkle_hash(self) -> str:
         """The key it was made for, in hexadecimal: ``Future.hash``."""
         return self.key.hex()
+
+    @property
+    def holds_pickles(self) -> bool:
+        """Whether what it made cannot all be read without loading a pickle, which runs what that says."""
+        return any("pickle" in artifact.serializer for artifact in self.outputs.values())
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether to use it may run what somebody wrote down: a pickle, or the calls that a pipeline made."""
+        return self.holds_pickles or any(
+            artifact.serializer.startswith("pipeline/") for artifact in self.outputs.values()
+        )
 
     @property
     def arguments_hash(self) -> str:
@@ -140,6 +155,7 @@ class ContentStore(Protocol):
         """The bytes as they come, at least one piece (which may be empty); nothing if they are not here.
 
         They may be checked only when all have come: whoever takes them keeps nothing before.
+        Whoever finds that there are too many may throw a ``StoreCorrupt`` into the generator, which then looks at what it has.
 
         Raises:
             StoreCorrupt: they do not hash to ``digest``, at the latest instead of ending.

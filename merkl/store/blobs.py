@@ -23,7 +23,7 @@ from merkl.events import Note
 from merkl.stamp import Stamp
 from merkl.store.database import Database
 from merkl.store.faults import store_error
-from merkl.store.streams import FileClock, hash_file, write_all
+from merkl.store.streams import FileClock, hash_file, whole, write_all
 
 SMALL: Final = 100_000  # Bytes.
 _STAMP: Final = struct.Struct("<qqqQQ")
@@ -118,11 +118,7 @@ class Blobs:
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes of a blob at once, as ``fetch``."""
-        reader = self.fetch(digest)
-        if reader is None:
-            return None
-        with reader:
-            return reader.read()
+        return whole(self.fetch(digest))
 
     def part(self, digest: Digest, start: int, size: int, of: Digest) -> bytes | None:
         """``size`` bytes from ``start`` on, if they have the digest ``of``; else the whole is hashed, and bad bytes go."""

@@ -8,9 +8,9 @@ The invariant: an item is handed out only with the bytes that have its own diges
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt
 from merkl.nodes import Artifact, Kind

@@ -16,13 +16,14 @@ from typing import BinaryIO, Final, TypeVar, cast
 from blake3 import blake3
 
 from merkl.digest import Digest, Key
-from merkl.errors import StoreCorrupt
+from merkl.errors import MerklError, StoreCorrupt
 from merkl.events import Note
 from merkl.store.base import Record, Store
 from merkl.store.caches import About, BaseCache, is_small
 from merkl.store.combined import Combined
 from merkl.store.records import needs
 from merkl.store.remote.codec import NotARecord, decode_record, encode_record
+from merkl.store.streams import whole
 
 _PIECE: Final = 1 << 20  # Bytes.
 _IN_MEMORY: Final = 16 << 20  # Bytes of what is looked at before it is handed on.
@@ -48,7 +49,11 @@ class Asked:
                 return question()
             except Exception as error:  # noqa: BLE001 - it is anybody's code, and only a cache.
                 self.failed = True
-                what = f"{type(error).__name__}: {error}".rstrip(": ")
+                what = (
+                    error.headline
+                    if isinstance(error, MerklError)
+                    else f"{type(error).__name__}: {error}".rstrip(": ")
+                )
                 self.note(
                     f"going on without the cache {_name_of(self.cache)}: {what}", "its results are made again"
                 )
@@ -296,11 +301,7 @@ class CacheContents:
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
-        reader = self.fetch(digest)
-        if reader is None:
-            return None
-        with reader:
-            return reader.read()
+        return whole(self.fetch(digest))
 
     def take_notes(self) -> list[Note]:
         """What was noticed since the last call."""

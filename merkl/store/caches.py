@@ -11,9 +11,9 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
+from merkl.dataclass import dataclass
 from merkl.errors import TaskError
 from merkl.nodes import calling_place
 

@@ -9,9 +9,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.store import records
 from merkl.store.base import Record

@@ -8,11 +8,12 @@ The invariant: no good blob is ever removed, and no record whose blobs are good,
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.errors import StoreCorrupt, StoreError
 from merkl.store import records
+from merkl.store.answers import drop_unfit
 from merkl.store.base import Record, Shared
 from merkl.store.faults import Damaged
 from merkl.store.leftovers import blob_files, stray_files
@@ -152,10 +153,14 @@ def _check_records(store: LocalStore, findings: Findings) -> None:
                 good.append(record)
         return good, bad
 
+    def tidy(connection: sqlite3.Connection) -> None:
+        records.remove(connection, bad)
+        drop_unfit(connection)
+
     good, bad = store.database.read(query)
     findings.bad_records = len(bad)
     try:
-        store.database.write(lambda connection: records.remove(connection, bad))
+        store.database.write(tidy)
     except StoreError:
         pass  # They are not believed anyway.
     needed: set[Digest] = set()

@@ -10,10 +10,10 @@ was stored or confirmed, within the last ``grace_s`` seconds.
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Final
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.store import records
 from merkl.store.base import Record
@@ -46,6 +46,19 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Filed:
+    """The records of a store at one moment, and their last uses, by seal; the seals by the keys that they are filed under.
+
+    ``last`` is the number of the newest record.
+    """
+
+    records: Mapping[bytes, Record]
+    used: Mapping[bytes, int]
+    names: Mapping[bytes, bytes]
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A record, as gc sees it: ``blobs`` are all that it needs."""
 
@@ -68,7 +81,8 @@ class Choice:
 
 def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
     """What is to go; ``listed`` are the blobs that live builds read."""
-    candidates, last = candidates_in(store, keep)
+    filed = filed_in(store)
+    candidates = candidates_of(store, filed, keep)
     sizes, used = blobs_of(store)
     roots = rooted(store, keep, listed)
     now = time.time()
@@ -91,7 +105,7 @@ def choose(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> Choice:
         for digest, size in sizes.items()
         if digest not in needed and used[digest] <= (limit if digest in freed else loose_limit)
     }
-    return Choice(going, blobs, last, sum(sizes.values()))
+    return Choice(going, blobs, filed.last, sum(sizes.values()))
 
 
 def rooted(store: LocalStore, keep: Keep, listed: frozenset[Digest]) -> set[Digest]:
@@ -122,36 +136,45 @@ def _leaves(store: LocalStore, digest: Digest) -> list[Digest]:
         return records.leaves(head + reader.read()) if head == MAGIC else []
 
 
-def candidates_in(store: LocalStore, keep: Keep) -> tuple[list[Candidate], int]:
-    """All records, and the number of the newest; one that is damaged needs nothing."""
+def filed_in(store: LocalStore) -> Filed:
+    """All records as they are now; one that is damaged is not among them."""
 
-    def query(
-        connection: sqlite3.Connection,
-    ) -> tuple[list[tuple[bytes, int, Record]], dict[bytes, bytes], int]:
-        rows = [
-            (row[0], row[1], record)
-            for row in connection.execute(f"SELECT {SELECT} FROM record")
-            if (record := record_of(row))
-        ]
+    def query(connection: sqlite3.Connection) -> Filed:
+        found = connection.execute(f"SELECT {SELECT} FROM record")
+        rows = {row[0]: (row[1], record) for row in found if (record := record_of(row))}
         names: dict[bytes, bytes] = dict(connection.execute("SELECT key, record FROM name").fetchall())
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()
-        return rows, names, last
+        return Filed(
+            {seal: record for seal, (_, record) in rows.items()},
+            {seal: used_at for seal, (used_at, _) in rows.items()},
+            names,
+            last,
+        )
 
-    rows, names, last = store.database.read(query)
-    pinned = pinned_by([(seal, record) for seal, _, record in rows], names, keep.keys)
+    return store.database.read(query)
+
+
+def candidates_of(store: LocalStore, filed: Filed, keep: Keep) -> list[Candidate]:
+    """Those records, with what they need."""
+    pinned = pinned_by(filed.records, filed.names, keep.keys)
     return [
-        Candidate(seal, used_at, record.seconds, frozenset(records.needs(record, store.read)), seal in pinned)
-        for seal, used_at, record in rows
-    ], last
+        Candidate(
+            seal,
+            filed.used[seal],
+            record.seconds,
+            frozenset(records.needs(record, store.read)),
+            seal in pinned,
+        )
+        for seal, record in filed.records.items()
+    ]
 
 
 def pinned_by(
-    rows: Sequence[tuple[bytes, Record]], names: Mapping[bytes, bytes], keys: frozenset[Key]
+    known: Mapping[bytes, Record], names: Mapping[bytes, bytes], keys: frozenset[Key]
 ) -> set[bytes]:
     """The seals of the records under ``keys``, and of all from which those were made."""
-    known = dict(rows)
     own: dict[bytes, list[bytes]] = {}
-    for seal, record in rows:
+    for seal, record in known.items():
         own.setdefault(record.key, []).append(seal)
     todo: list[bytes] = list(keys)
     asked = set(todo)

@@ -7,17 +7,24 @@ The invariant: a record of a key in ``kept``, or from which one that stays was m
 itself; and a blob only if no record that stays, no root and no live build needs it.
 """
 
-import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
-from merkl.store.base import Record
 from merkl.store.builds import listed_digests
-from merkl.store.choice import Choice, Keep, blobs_of, candidates_in, made_from, pinned_by, rooted
+from merkl.store.choice import (
+    Choice,
+    Filed,
+    Keep,
+    blobs_of,
+    candidates_of,
+    filed_in,
+    made_from,
+    pinned_by,
+    rooted,
+)
 from merkl.store.collect import Collected, remove_chosen
 from merkl.store.local import LocalStore
-from merkl.store.rows import SELECT, record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,13 @@ def clear(
 
     ``state_dirs`` are as for ``collect``; blobs that were stored or confirmed within ``grace_s`` seconds stay.
     """
-    rows, names = _records(store)
-    going, stayed = _going(rows, names, meant)
+    filed = filed_in(store)
+    going, stayed = _going(filed, meant)
     keep = Keep(digests=meant.digests, trees=meant.trees, grace_s=grace_s)
-    chosen = _chosen(store, keep, going, [digest for each in state_dirs for digest in listed_digests(each)])
-    gone = frozenset(key for key, seal in names.items() if seal in going)
-    keys = frozenset(Key(key) for key in gone) | {rows[seal].key for seal in going}
+    listed = frozenset(digest for each in state_dirs for digest in listed_digests(each))
+    chosen = _chosen(store, keep, filed, going, listed)
+    gone = frozenset(key for key, seal in filed.names.items() if seal in going)
+    keys = frozenset(Key(key) for key in gone) | {filed.records[seal].key for seal in going}
     if dry_run:
         freed = sum(chosen.blobs.values())
         collected = Collected(len(chosen.records), len(chosen.blobs), freed, chosen.total - freed)
@@ -70,45 +78,33 @@ def clear(
     return Cleared(keys, collected, stayed)
 
 
-def _records(store: LocalStore) -> tuple[dict[bytes, Record], dict[bytes, bytes]]:
-    """All records by seal, and the seals by the keys that they are filed under."""
-
-    def query(connection: sqlite3.Connection) -> tuple[dict[bytes, Record], dict[bytes, bytes]]:
-        found = connection.execute(f"SELECT {SELECT} FROM record")
-        rows = {row[0]: record for row in found if (record := record_of(row))}
-        return rows, dict(connection.execute("SELECT key, record FROM name").fetchall())
-
-    return store.database.read(query)
-
-
-def _going(rows: dict[bytes, Record], names: dict[bytes, bytes], meant: Meant) -> tuple[set[bytes], int]:
+def _going(filed: Filed, meant: Meant) -> tuple[set[bytes], int]:
     """The seals of the records that go, and how many stay since others need them."""
+    rows, names = filed.records, filed.names
 
     def of(keys: frozenset[Key]) -> set[bytes]:
-        filed = {names[key] for key in keys if key in names}
-        return {seal for seal in filed if seal in rows} | {
+        named = {names[key] for key in keys if key in names}
+        return {seal for seal in named if seal in rows} | {
             seal for seal, record in rows.items() if record.key in keys or record.content_key in keys
         }
 
     others = of(meant.kept)
     named, behind = of(meant.named) - others, of(meant.behind) - others
-    everything = list(rows.items())
-    outside = [record.key for seal, record in everything if seal not in named | behind]
-    needed = pinned_by(everything, names, frozenset({*meant.kept, *outside}))
+    outside = [record.key for seal, record in rows.items() if seal not in named | behind]
+    needed = pinned_by(rows, names, frozenset({*meant.kept, *outside}))
     for seal in of(meant.named) & others:  # Nor what these were made from.
-        needed |= pinned_by(everything, names, frozenset(Key(key) for key in made_from(rows[seal])))
+        needed |= pinned_by(rows, names, frozenset(Key(key) for key in made_from(rows[seal])))
     staying = (behind - named) & needed
     return named | (behind - staying), len(staying | (of(meant.named | meant.behind) & others))
 
 
-def _chosen(store: LocalStore, keep: Keep, going: set[bytes], listed: list[Digest]) -> Choice:
-    everything, last = candidates_in(store, keep)
+def _chosen(
+    store: LocalStore, keep: Keep, filed: Filed, going: set[bytes], listed: frozenset[Digest]
+) -> Choice:
+    everything = candidates_of(store, filed, keep)
     sizes, _ = blobs_of(store)
-    needed = rooted(store, keep, frozenset(listed)).union(
-        *(each.blobs for each in everything if each.seal not in going)
-    )
+    needed = rooted(store, keep, listed).union(*(each.blobs for each in everything if each.seal not in going))
     gone = [each for each in everything if each.seal in going]
     freed = frozenset[Digest]().union(*(each.blobs for each in gone)) - needed
-    return Choice(
-        gone, {digest: sizes[digest] for digest in freed if digest in sizes}, last, sum(sizes.values())
-    )
+    blobs = {digest: sizes[digest] for digest in freed if digest in sizes}
+    return Choice(gone, blobs, filed.last, sum(sizes.values()))

@@ -12,9 +12,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import StoreError
 from merkl.store import records

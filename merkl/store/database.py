@@ -16,13 +16,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.journal import BESIDE, keep_journal
 from merkl.store.faults import Damaged, database_error, is_busy, read_only, store_error
-from merkl.store.schema import check_version, create_tables
+from merkl.store.schema import bring_up_to_date, create_tables, number_of
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -35,18 +35,19 @@ _OPENING: Final = "opening.lock"
 class _Handle:
     """The connection of one thread.  ``lock`` is held while it is used, so that a fork can wait for its end."""
 
-    __slots__ = ("connection", "lock", "path", "thread")
+    __slots__ = ("connection", "cursor", "lock", "path", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.thread = weakref.ref(threading.current_thread())
         self.connection: sqlite3.Connection | None = None
+        self.cursor: sqlite3.Cursor | None = None  # For queries of one row.
         self.path = ""
 
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
-            self.connection = None
+            self.connection = self.cursor = None
 
 
 class Database:
@@ -64,9 +65,8 @@ class Database:
         self._path = ""  # The current file; another one after damage.
         self.read_only = False
         _databases.add(self)
-        weakref.finalize(
-            self, _close_all, self._handles
-        )  # A store that is dropped, or the end of the process.
+        # A store that is dropped, or the end of the process.
+        weakref.finalize(self, _close_all, self._handles)
 
     def read(self, operation: Operation[T]) -> T:
         """Run ``operation``, which only reads, and return its result."""
@@ -79,6 +79,19 @@ class Database:
                     except (sqlite3.Error, Damaged, UnicodeDecodeError):
                         pass  # It is run again, and this time what is wrong is seen to.
         return self._run(operation)
+
+    def row(self, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The one row of a query, or None: as ``read``, where the way there is what takes the time."""
+        try:
+            handle: _Handle = self._local.handle
+            with handle.lock:
+                if handle.cursor is not None and handle.path == self._path:
+                    found: tuple[Any, ...] | None = handle.cursor.execute(query, parameters).fetchone()
+                    return found
+        except (AttributeError, sqlite3.Error, UnicodeDecodeError):
+            pass  # There is no connection yet, or something is wrong, which is then seen to.
+        operation: Operation[tuple[Any, ...] | None] = lambda c: c.execute(query, parameters).fetchone()  # noqa: E731
+        return self.read(operation)
 
     def write(self, operation: Operation[T], *, durable: bool = False) -> T:
         """Run ``operation`` in one transaction that nobody else can write during.
@@ -178,6 +191,7 @@ class Database:
             try:
                 handle.path = self._path = self._path or self._current() or self._create()
                 handle.connection = self._open(self._path)
+                handle.cursor = handle.connection.cursor()
             except OSError as error:
                 raise store_error(error, self._directory) from error
         return handle.connection
@@ -293,9 +307,14 @@ def _connect(path: str, how: str) -> sqlite3.Connection:
     uri = "file:" + "".join(f"%{byte:02x}" for byte in os.fsencode(path)) + "?" + how
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.create_function("merkl_unhex", 1, _unhex, deterministic=True)  # SQLite has one since 3.41.
+    connection.create_function("merkl_number", 1, number_of, deterministic=True)
     connection.text_factory = bytes  # A damaged text must not fail before it can be checked.
     try:
-        for pragma in ("synchronous = NORMAL", "cell_size_check = ON", "wal_autocheckpoint = 4000"):
+        for pragma in (
+            "synchronous = NORMAL",
+            "cell_size_check = ON",
+            "wal_autocheckpoint = 4000",
+        ):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
@@ -315,7 +334,7 @@ def _checked(path: str, how: str) -> sqlite3.Connection:
     try:
         if how == "mode=rw":
             keep_journal(connection, os.path.dirname(path))
-        check_version(connection, path)
+        bring_up_to_date(connection, path, writable=how == "mode=rw")
     except BaseException:
         connection.close()
         raise

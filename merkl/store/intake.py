@@ -6,6 +6,7 @@ The invariant: a blob is complete before it has its name, and it gets its name, 
 gc removes blobs in one, so it never removes what has just been confirmed.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,14 +15,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from blake3 import blake3
-
 from merkl.digest import Digest
 from merkl.errors import InputMissing, StoreError
 from merkl.filesystem import clone
 from merkl.stamp import Stamp
 from merkl.store.blobs import SMALL, Blobs, pack_stamp
 from merkl.store.faults import store_error
+from merkl.store.sidehash import SideHash
 from merkl.store.streams import hash_file, sink_for, write_all
 
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -57,14 +57,13 @@ class Intake:
         data = b"".join(held)
         if size <= SMALL:
             return self.put_bytes(data, durable)
-        with self._draft() as draft:
-            hasher = blake3(max_threads=blake3.AUTO)
+        with self._draft() as draft, contextlib.closing(SideHash()) as hasher:
             hasher.update(data)
             draft.write(data)
             for chunk in rest:
                 hasher.update(chunk)
                 draft.write(chunk)
-            digest = Digest(hasher.digest())
+            digest = hasher.digest()
             self._name(digest, draft.path, draft.fd, durable)
         return digest
 

@@ -18,12 +18,16 @@ from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Shared, Store
+from merkl.store.coming import Coming
 from merkl.store.fileobjects import FileObjects
-from merkl.store.records import leaves
+from merkl.store.records import leaves, sizes_in
 from merkl.store.streams import pieces_of
 from merkl.store.together import Together
 
 _WIDTH: Final = 8  # Contents fetched at once.
+_UNRECORDED: Final = (
+    1 << 30
+)  # Bytes at most of a content of which no record says how large it is: a log, a list of files.
 _FEW: Final = 16  # Parts of one content that are fetched one by one; then all of it comes.
 T = TypeVar("T")
 
@@ -50,6 +54,7 @@ class Layered(FileObjects):
         self._lock = threading.Lock()
         self._together = Together(_WIDTH)
         self._parts: Counter[Digest] = Counter()  # How many were asked for of a content that is only below.
+        self._sizes: dict[Digest, int] = {}  # Of contents below, in bytes, as records and directories say.
         self._notes: list[Note] = []
         self.came: Callable[[int], object] = lambda _: None  # Told of bytes from below, in any thread.
 
@@ -70,6 +75,7 @@ class Layered(FileObjects):
         with self._lock:
             first, self._given_up = not self._given_up, True
         if first:
+            error.told = True
             self._note(Note(f"going on without the remote: {error.headline}", error.hint))
 
     def _note(self, note: Note) -> None:
@@ -85,6 +91,7 @@ class Layered(FileObjects):
         nothing: dict[Key, Record] = {}
         below = self._below(lambda: self.lower.by_key(missing), nothing) if missing else nothing
         used = {key: record for key, record in below.items() if self._accepts(record)}
+        self._expect(artifact for record in used.values() for artifact in record.outputs.values())
         return found | dict(zip(used, self._file_answers(used), strict=True))
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
@@ -99,7 +106,13 @@ class Layered(FileObjects):
         used = {
             key: [record for record in records if self._accepts(record)] for key, records in below.items()
         }
+        every = itertools.chain.from_iterable(used.values())
+        self._expect(artifact for record in every for artifact in record.outputs.values())
         return {key: [self._file(record) for record in records] for key, records in used.items() if records}
+
+    def _expect(self, artifacts: Iterable[Artifact]) -> None:
+        """Remember how large contents are to be: no more is taken of them."""
+        self._sizes.update((each.digest, each.size) for each in artifacts if each.kind != "dir")
 
     def _file(self, record: Record) -> Record:
         try:
@@ -183,9 +196,12 @@ class Layered(FileObjects):
         What is nowhere, or damaged, is left out: reading it says so.
         """
         asked = list(artifacts)
+        self._expect(asked)
         fetched = self._bring({artifact.digest for artifact in asked})
         trees = [self.upper.read(artifact.digest) for artifact in asked if artifact.kind == "dir"]
-        return fetched + self._bring({leaf for tree in trees if tree is not None for leaf in leaves(tree)})
+        inside = {leaf: size for tree in trees if tree is not None for leaf, size in sizes_in(tree).items()}
+        self._sizes |= inside
+        return fetched + self._bring(set(inside))
 
     def _bring(self, digests: set[Digest]) -> int:
         missing = digests - self.upper.has(digests)
@@ -210,7 +226,7 @@ class Layered(FileObjects):
         """Bring one content; how many bytes came."""
         if self._given_up:
             return 0
-        coming = _Coming(self.lower.pieces(digest), self.came)
+        coming = Coming(digest, self.lower.pieces(digest), self.came, self._sizes.get(digest, _UNRECORDED))
         try:
             first = next(coming, None)
             if first is not None:
@@ -323,26 +339,3 @@ class Layered(FileObjects):
         self._together.close()
         self.upper.close()
         self.lower.close()
-
-
-class _Coming:
-    """Pieces on their way: how many ``bytes`` came, and with what ``failure`` it ended."""
-
-    def __init__(self, pieces: Iterator[bytes], came: Callable[[int], object]) -> None:
-        self.bytes = 0
-        self.failure: StoreError | None = None
-        self._came = came
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            piece = next(self._pieces)
-        except StoreError as error:
-            self.failure = error
-            raise
-        self.bytes += len(piece)
-        self._came(len(piece))
-        return piece

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 from merkl.digest import Digest, Key
@@ -25,7 +25,7 @@ from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store import records
-from merkl.store.answers import Answer, answer
+from merkl.store.answers import SHORT, Answer, keep_answer, long_answer, short_answer
 from merkl.store.base import Record
 from merkl.store.blobs import Blobs
 from merkl.store.database import Database
@@ -35,6 +35,7 @@ from merkl.store.intake import Intake, store_small
 from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
 from merkl.store.locks import RunLocks
+from merkl.store.schema import numbers_of
 from merkl.store.streams import pieces_of
 
 _RECENT_S: Final = 600  # A use within so many seconds is not noted again.
@@ -43,15 +44,20 @@ _RECENT_S: Final = 600  # A use within so many seconds is not noted again.
 class LocalStore(FileObjects):
     """A ``Store`` in ``directory``, which is made if it is not there.
 
+    ``accepts`` says whether a record may be used that came from elsewhere; one that may not is as if it were not here.
+
     Raises:
         StoreError: the directory cannot be made or read.
         SchemaTooNew: on first use, if a newer merkl wrote it.
     """
 
-    def __init__(self, directory: str | bytes) -> None:
+    def __init__(self, directory: str | bytes, *, accepts: Callable[[Record], bool] = lambda _: True) -> None:
+        self._accepts = accepts
         self.directory = os.path.abspath(os.fsdecode(directory))
         try:
-            os.makedirs(self.directory, exist_ok=True)
+            os.makedirs(
+                self.directory, mode=0o755, exist_ok=True
+            )  # Not for others to write, whatever the umask.
         except OSError as error:
             raise store_error(error, self.directory) from error
         self._mutex = threading.Lock()
@@ -68,22 +74,33 @@ class LocalStore(FileObjects):
     def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records filed under those keys."""
         found, old, bad = self.database.read(lambda connection: records.by_key(connection, keys))
-        if not self._are_used(old):
+        if not self._are_used(old, found):
             found, _, bad = self.database.read(lambda connection: records.by_key(connection, keys))
         self._remove_bad(bad)
+        for key in [key for key, record in found.items() if not self._counts(record)]:
+            del found[key]
         return found
 
-    def answer(self, key: Key, inputs: int) -> Answer | None:
+    def _counts(self, record: Record) -> bool:
+        return record.origin is None or self._accepts(record)
+
+    def answer(self, key: Key) -> Answer | None:
         """What is filed under a key, if that is one small value; None also if only a longer look can tell."""
-        return self.database.read(lambda connection: answer(connection, key, inputs))
+        row = self.database.row(SHORT, numbers_of(key))
+        if row is not None and (found := short_answer(row, key)) is not None:
+            return found
+        return self.database.read(lambda connection: long_answer(connection, key))
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """All records filed under those content keys, oldest first."""
         found, old, bad = self.database.read(lambda connection: records.by_content_key(connection, keys))
-        if not self._are_used(old):
+        if not self._are_used(old, {}):
             found, _, bad = self.database.read(lambda connection: records.by_content_key(connection, keys))
         self._remove_bad(bad)
-        return found
+        if all(self._counts(record) for several in found.values() for record in several):
+            return found
+        counting = {key: list(filter(self._counts, several)) for key, several in found.items()}
+        return {key: several for key, several in counting.items() if several}
 
     def file(self, record: Record, *, under_key: bool = True) -> Record:
         """File a record whose blobs are here; the one that counts is returned."""
@@ -97,7 +114,7 @@ class LocalStore(FileObjects):
             for digest, data in blobs.items():
                 store_small(connection, digest, data, now)
             return [
-                records.file_record(connection, record, under_key, now, self.blobs.read_file)[0]
+                records.file_record(connection, record, under_key, now, self.blobs.read_file, self._counts)[0]
                 for record, under_key in results
             ]
 
@@ -109,8 +126,8 @@ class LocalStore(FileObjects):
 
         def transaction(connection: sqlite3.Connection) -> None:
             large = self.blobs.read_file
-            _, seal = records.file_record(connection, record, False, now, large)
-            records.add_name(connection, key, seal, large)
+            kept, seal = records.file_record(connection, record, False, now, large, self._counts)
+            records.add_name(connection, key, kept, seal, now, large, self._counts)
 
         self.database.write(transaction)
 
@@ -280,7 +297,7 @@ class LocalStore(FileObjects):
         self._locks.close()
         self.database.close()
 
-    def _are_used(self, old: list[bytes]) -> bool:
+    def _are_used(self, old: Mapping[bytes, Sequence[Key]], found: Mapping[Key, Record]) -> bool:
         """Note at once that records are used, so that gc leaves them and their blobs; False if it has just removed some."""
         if not old:
             return True
@@ -288,8 +305,12 @@ class LocalStore(FileObjects):
 
         def transaction(connection: sqlite3.Connection) -> bool:
             update = "UPDATE record SET used_at = ? WHERE seal = ?"
-            done = connection.executemany(update, [(now, seal) for seal in set(old)])
-            return done.rowcount == len(set(old))
+            done = connection.executemany(update, [(now, seal) for seal in old])
+            if done.rowcount != len(old):
+                return False
+            for key in (key for keys in old.values() for key in keys):
+                keep_answer(connection, key, found[key], now)
+            return True
 
         try:
             return self.database.write(transaction)

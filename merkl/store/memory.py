@@ -17,7 +17,7 @@ from merkl.store.base import Discovered, Record
 from merkl.store.blobs import lost
 from merkl.store.fileobjects import FileObjects
 from merkl.store.records import leaves
-from merkl.store.streams import pieces_of
+from merkl.store.streams import pieces_of, whole
 
 
 class MemoryStore(FileObjects):
@@ -187,8 +187,7 @@ class MemoryStore(FileObjects):
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
-        reader = self.fetch(digest)
-        return None if reader is None else reader.read()
+        return whole(self.fetch(digest))
 
     def size(self, digest: Digest) -> int | None:
         """How many bytes a blob has, or None."""

@@ -14,9 +14,9 @@ The invariant: nothing of the question's text gets into the SQL: names and value
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.errors import UsageError, did_you_mean
 
 _MOST: Final = 400  # Words of one question: SQLite nests a thousand expressions.
@@ -37,6 +37,7 @@ _WORD: Final = re.compile(
     r"\s*(?:(?P<number>-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.]))|(?P<text>'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")"
     r"|(?P<name>[^\W\d]\w*(?:\.\w+)*)|(?P<sign><=|>=|!=|<>|==|=|<|>|\(|\)))"
 )
+_INDEX: Final = re.compile("[0-9]{1,9}")  # Of a list.
 _KEYWORDS: Final = ("and", "or", "not", "like", "true", "false", "null")
 
 
@@ -192,13 +193,13 @@ class _Reader:
         sign = {"==": "=", "<>": "!="}.get(self.word.text.lower(), self.word.text.lower())
         self._take()
         right = self.value()
+        left, right = _dated(left, right), _dated(right, left)
         if "field" not in (left.kind, right.kind):
             raise self.wrong("nothing of a record is compared here", start)
         if "null" in (left.kind, right.kind):
             return self._with_null(left if right.kind == "null" else right, sign, at)
         if sign == "like":
-            made = _guarded(left, right, "LIKE", "text")
-            return Sql(f"(NOT {made.text})", made.values) if negated else made
+            return _guarded(left, right, "NOT LIKE" if negated else "LIKE", "text")
         if sign == "!=":
             same = _guarded(left, right, "=")
             known = " AND ".join(f"{each.sql.text} IS NOT NULL" for each in (left, right))
@@ -235,18 +236,32 @@ class _Reader:
     def _field(self, word: _Word) -> Sql:
         first, _, rest = word.text.partition(".")
         if rest and first in _INSIDE:
-            path = "$" + "".join(f'."{name}"' for name in rest.split("."))
+            names = rest.split(".")
             column = f"CAST(record.{_INSIDE[first]} AS TEXT)"
-            return Sql(f"json_extract(CASE WHEN json_valid({column}) THEN {column} END, ?)", (path,))
+            found = f"json_extract(CASE WHEN json_valid({column}) THEN {column} END, ?)"
+            path = "$" + "".join(f'."{name}"' for name in names)
+            if not any(map(_INDEX.fullmatch, names)):
+                return Sql(found, (path,))
+            inside = "$" + "".join(f"[{name}]" if _INDEX.fullmatch(name) else f'."{name}"' for name in names)
+            return Sql(f"coalesce({found}, {found})", (path, inside))
         if word.text in _PLAIN:
             return Sql(_PLAIN[word.text])
-        known = [*_PLAIN, *(f"{name}.NAME" for name in _INSIDE)]
-        quoted = f"; a text stands in quotation marks: '{word.text}'"
+        known = [f"{name}.{rest}" for name in _INSIDE] if rest else [*_PLAIN]
+        fields = [*_PLAIN, *(f"{name}.NAME" for name in _INSIDE)]
+        hint = did_you_mean(word.text, known, f"fields are {', '.join(fields)}.")
         raise self.wrong(
             f"there is no field {word.text!r}",
             word.at,
-            did_you_mean(word.text, known, f"fields are {', '.join(known)}") + quoted,
+            f"{hint} A text stands in quotation marks: '{word.text}'",
         )
+
+
+def _dated(value: _Value, beside: _Value) -> _Value:
+    """A text that is compared with ``started``, as that is written: ``2030-01-01T12:00Z`` has a space instead."""
+    if value.kind != "text" or beside.sql.text != _PLAIN["started"]:
+        return value
+    text = re.sub(r"(?<=\d)T(?=\d|$)", " ", value.sql.values[0]).removesuffix("Z")
+    return _Value(Sql("?", (text,)), "text")
 
 
 def _guarded(left: _Value, right: _Value, sign: str, must: str = "") -> Sql:

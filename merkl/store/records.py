@@ -14,15 +14,18 @@ from typing import Final
 
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
+from merkl.store.answers import DAY_S, keep_answer
 from merkl.store.base import Record
 from merkl.store.rows import INSERT, SELECT, Row, record_of, row_of
+from merkl.store.schema import number_of
 from merkl.tree import Tree
 
-DAY_S: Final = 86_400
 _CHUNK: Final = 500  # Parameters of one query.
+_NAME: Final = "INSERT OR IGNORE INTO name (key, record, answer) VALUES (?, ?, ?)"
 
 ReadLarge = Callable[[Digest], bytes | None]  # How to read a blob that lies in a file.
 ReadTree = Callable[[Digest], bytes | None]  # How to read any blob.
+Counts = Callable[[Record], bool]  # Whether a record that came from elsewhere still counts.
 
 
 def _chunks(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -32,10 +35,11 @@ def _chunks(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 def by_key(
     connection: sqlite3.Connection, keys: Sequence[Key]
-) -> tuple[dict[Key, Record], list[bytes], list[bytes]]:
-    """The records under those keys; the seals of those whose use is to be noted; the seals of those to remove."""
+) -> tuple[dict[Key, Record], dict[bytes, list[Key]], list[bytes]]:
+    """The records under those keys; the seals of those whose use is to be noted, with the keys that they were asked by; the
+    seals of those to remove."""
     found: dict[Key, Record] = {}
-    old: list[bytes] = []
+    old: dict[bytes, list[Key]] = {}
     bad: list[bytes] = []
     asked = {key: key for key in keys}
     yesterday = int(time.time()) - DAY_S
@@ -54,16 +58,16 @@ def by_key(
                 continue
             found[name] = record
             if row[1] < yesterday:
-                old.append(seal)
+                old.setdefault(seal, []).append(name)
     return found, old, bad
 
 
 def by_content_key(
     connection: sqlite3.Connection, keys: Sequence[Key]
-) -> tuple[dict[Key, list[Record]], list[bytes], list[bytes]]:
+) -> tuple[dict[Key, list[Record]], dict[bytes, list[Key]], list[bytes]]:
     """As ``by_key``, with every record of a content key, oldest first."""
     found: dict[Key, list[Record]] = {}
-    old: list[bytes] = []
+    old: dict[bytes, list[Key]] = {}
     bad: list[bytes] = []
     asked = frozenset(keys)
     yesterday = int(time.time()) - DAY_S
@@ -78,14 +82,22 @@ def by_content_key(
                 continue
             found.setdefault(record.content_key, []).append(record)
             if row[1] < yesterday:
-                old.append(row[0])
+                old[row[0]] = []
     return found, old, bad
 
 
 def file_record(
-    connection: sqlite3.Connection, record: Record, under_key: bool, now: int, large: ReadLarge
+    connection: sqlite3.Connection,
+    record: Record,
+    under_key: bool,
+    now: int,
+    large: ReadLarge,
+    counts: Counts,
 ) -> tuple[Record, bytes]:
-    """File ``record`` unless one of the same identity is there and whole; the one that is there now, and its seal."""
+    """File ``record`` unless one of the same identity is there, whole, and counts; the one that is there now, and its seal.
+
+    One that was made here takes the place of one from elsewhere that says the same.
+    """
     row = row_of(record, now)
     kept, seal = record, row[0]
     if not connection.execute(INSERT, row).rowcount:
@@ -93,14 +105,20 @@ def file_record(
             f"SELECT {SELECT} FROM record WHERE content_key = ? AND found = ?", (row[2], row[3])
         ).fetchone()
         known = record_of(first) if first and first[2:4] == row[2:4] else None
-        if known and (known.outputs == record.outputs or is_whole(connection, known, large)):
+        if known and counts(known) and _stays(connection, known, record, large):
             kept, seal = known, first[0]
             connection.execute("UPDATE record SET used_at = ? WHERE seal = ?", (now, seal))
         else:
             _replace(connection, first and first[0], row)
     if under_key:
-        add_name(connection, record.key, seal, large)
+        add_name(connection, record.key, kept, seal, now, large, counts)
     return kept, seal
+
+
+def _stays(connection: sqlite3.Connection, known: Record, record: Record, large: ReadLarge) -> bool:
+    if known.outputs == record.outputs:
+        return known.origin is None or record.origin is not None
+    return is_whole(connection, known, large)
 
 
 def _replace(connection: sqlite3.Connection, old: bytes | None, row: Row) -> None:
@@ -110,17 +128,25 @@ def _replace(connection: sqlite3.Connection, old: bytes | None, row: Row) -> Non
         connection.execute("UPDATE name SET record = ? WHERE record = ?", (row[0], old))
 
 
-def add_name(connection: sqlite3.Connection, key: Key, seal: bytes, large: ReadLarge) -> None:
-    """Let ``key`` name the record; the first name of a key stays, unless it leads to nothing that is whole."""
-    if connection.execute("INSERT OR IGNORE INTO name VALUES (?, ?)", (key, seal)).rowcount:
-        return
-    (other,) = connection.execute("SELECT record FROM name WHERE key = ?", (key,)).fetchone()
-    if other == seal:
-        return
-    first = connection.execute(f"SELECT {SELECT} FROM record WHERE seal = ?", (other,)).fetchone()
-    known = record_of(first) if first and first[0] == other else None
-    if not known or not is_whole(connection, known, large):
-        connection.execute("UPDATE name SET record = ? WHERE key = ?", (seal, key))
+def add_name(
+    connection: sqlite3.Connection,
+    key: Key,
+    record: Record,
+    seal: bytes,
+    now: int,
+    large: ReadLarge,
+    counts: Counts,
+) -> None:
+    """Let ``key`` name the record; the first name of a key stays, unless it leads to nothing that counts and is whole."""
+    if not connection.execute(_NAME, (key, seal, number_of(key))).rowcount:
+        (other,) = connection.execute("SELECT record FROM name WHERE key = ?", (key,)).fetchone()
+        if other != seal:
+            first = connection.execute(f"SELECT {SELECT} FROM record WHERE seal = ?", (other,)).fetchone()
+            known = record_of(first) if first and first[0] == other else None
+            if known and counts(known) and is_whole(connection, known, large):
+                return
+            connection.execute("UPDATE name SET record = ? WHERE key = ?", (seal, key))
+    keep_answer(connection, key, record, now)
 
 
 def is_whole(connection: sqlite3.Connection, record: Record, large: ReadLarge) -> bool:
@@ -164,6 +190,15 @@ def leaves(tree: bytes) -> list[Digest]:
         return [entry.digest for entry in Tree.decode(tree).entries if entry.kind == "file" and entry.digest]
     except ValueError:
         return []
+
+
+def sizes_in(tree: bytes) -> dict[Digest, int]:
+    """The files that an encoded directory names, with their sizes in bytes; none if it is no such encoding."""
+    try:
+        entries = Tree.decode(tree).entries
+    except ValueError:
+        return {}
+    return {entry.digest: entry.size for entry in entries if entry.kind == "file" and entry.digest}
 
 
 def forget(connection: sqlite3.Connection, keys: Sequence[Key]) -> int:

@@ -5,6 +5,7 @@ It decides how a row shows that it is as it was written.  It runs no query.
 The invariant: a row is believed only if its seal, a digest of all its other columns, fits.
 """
 
+import functools
 import json
 import math
 import struct
@@ -17,12 +18,13 @@ from blake3 import blake3
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
 from merkl.store.base import Discovered, Record
+from merkl.trust.signer import Origin
 
 V = TypeVar("V")
 
 _FIELDS: Final = (
     "content_key, found, key, task, builder, exit_code, started_ns, seconds, log, "
-    "outputs, inputs, discovered, arguments, dependencies, metadata"
+    "outputs, inputs, discovered, arguments, dependencies, metadata, origin"
 )
 _TEXTS: Final = (
     "task",
@@ -33,6 +35,7 @@ _TEXTS: Final = (
     "arguments",
     "dependencies",
     "metadata",
+    "origin",
 )
 # What is in no seal may have any type after damage.
 _COLUMNS: Final = ", ".join(f"record.{name}" for name in _FIELDS.split(", "))
@@ -90,15 +93,16 @@ def row_of(record: Record, now: int) -> Row:
         _text_of(record.arguments),
         _text_of(record.dependencies),
         _text_of(record.metadata),
+        None if record.origin is None else str(record.origin).encode(),
     )
     return (seal_of(fields), now, *fields)
 
 
 def seal_of(fields: Sequence[Any]) -> bytes:
     """The digest of all columns but the first two of ``SELECT``."""
-    content_key, found, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
+    content_key, found, key, task, builder, exit_code, started_ns, seconds, log, *texts, origin = fields
     numbers = _NUMBERS.pack(exit_code, started_ns, seconds)
-    texts = [text or b"" for text in texts]
+    texts = [text or b"" for text in texts] + ([] if origin is None else [origin])
     # Fixed widths first, then texts without NUL.
     head = content_key + key + (found or _NOTHING) + (log or _NOTHING) + numbers
     return blake3(b"\0".join((head, task, builder, *texts))).digest()
@@ -148,7 +152,7 @@ def record_of(row: Sequence[Any], known: Mapping[Key, Key] = {}) -> Record | Non
     except (TypeError, ValueError, struct.error):
         return None
     content_key, _, key, task, builder, exit_code, started_ns, seconds, log, *texts = fields
-    outputs, inputs, discovered, arguments, dependencies, metadata = texts
+    outputs, inputs, discovered, arguments, dependencies, metadata, origin = texts
     nothing, none = _NOTHING_BY_NAME, _NO_ITEMS  # Most records have much of that.
     return Record(
         key=known.get(key) or _new(Key, key),  # The seal has vouched for their lengths.
@@ -165,7 +169,13 @@ def record_of(row: Sequence[Any], known: Mapping[Key, Key] = {}) -> Record | Non
         dependencies=none if dependencies == b"[]" else _LazySequence(dependencies, _same),
         metadata=nothing if metadata == b"{}" else _LazyMapping(metadata, _object),
         builder=intern(builder.decode()),
+        origin=None if origin is None else _origin_of(origin),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _origin_of(text: bytes) -> Origin:
+    return Origin.parse(text.decode())
 
 
 _new: Final = bytes.__new__

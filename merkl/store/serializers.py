@@ -214,8 +214,15 @@ def by_name(label: str) -> Serializer:
     name = name.partition("#")[0]
     latest = _latest.get(name)
     # The code of one without a version may have been edited since: it is its author's to read what it wrote before.
-    if latest is not None and not version and "@" not in latest[0]:
-        return latest[1]
+    if (
+        latest is not None
+        and not version
+        and "@" not in latest[0]
+        and is_pickled(latest[0]) <= is_pickled(label)
+    ):
+        return latest[
+            1
+        ]  # What does not say that it is a pickle was let in without that being asked, and is not read as one.
     if name == label:
         hint = "upgrade merkl, or import the module that defines this serializer"
     else:

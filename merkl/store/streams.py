@@ -49,6 +49,14 @@ def pieces_of(reader: BinaryIO | None) -> Iterator[bytes]:
     yield b""
 
 
+def whole(reader: BinaryIO | None) -> bytes | None:
+    """All that a reader has, which is closed; None if there is none."""
+    if reader is None:
+        return None
+    with reader:
+        return reader.read()
+
+
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write every byte at the descriptor's place."""
     rest = memoryview(data)

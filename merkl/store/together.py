@@ -3,6 +3,8 @@
 It decides how many are under way: enough to hide the round trips, few enough to stop soon after a failure.
 """
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -14,12 +16,44 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Together:
+class Pool:
     """Up to ``width`` calls at once, in threads that are made when they are first needed."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+
+    def submit(self, act: Callable[[], B]) -> "Future[B]":
+        """Act when there is a thread free."""
+        return self._threads().submit(act)
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the threads; without ``wait`` they end by themselves.  Idempotent."""
+        self._expect_own()
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait, cancel_futures=True)
+
+    def _expect_own(self) -> None:
+        """In a process that was forked there are none of the threads."""
+        if self._owner != os.getpid():
+            self._owner, self._lock, self._pool = os.getpid(), threading.Lock(), None
+
+    def _threads(self) -> "ThreadPoolExecutor":
+        self._expect_own()
+        with self._lock:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(self.width, thread_name_prefix="merkl-remote")
+            return self._pool
+
+
+class Together(Pool):
+    """Many calls, and what they return in order."""
 
     def map(self, act: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
         """``act`` on each item, results in order.  A failure is raised in its turn, and what has not begun is not begun.
@@ -47,16 +81,3 @@ class Together:
         finally:
             for each in waiting:
                 each.cancel()
-
-    def close(self) -> None:
-        """End the threads.  Idempotent."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-
-    def _threads(self) -> "ThreadPoolExecutor":
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(self.width, thread_name_prefix="merkl-remote")
-        return self._pool

@@ -13,9 +13,9 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, StoreError
 from merkl.events import Note

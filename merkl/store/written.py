@@ -1,29 +1,33 @@
 """The form of a plain value in a file that a command will read, as the file's extension asks for.
 
-It decides what is written, and for which values; nothing is read back.  Its names are in keys, like those of
-serializers.
+It decides what is written, for which values, and what ``merkl.read`` gives of a file with that extension.  Its names are in
+keys, like those of serializers.
 
 The invariant: one value has one text, everywhere.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
+from merkl.dataclass import dataclass
 from merkl.errors import SerializationError
-from merkl.store.forms import ArrayForm, ParquetForm
+from merkl.store.forms import ArrayForm, JsonForm, ParquetForm, Serializer, TextForm
 from merkl.store.pickles import PickleForm
 
 
 @dataclass(frozen=True, slots=True)
 class FileForm:
-    """What a file with ``extension`` holds; ``takes`` says in words which values."""
+    """What a file with ``extension`` holds; ``takes`` says in words which values.
+
+    ``read`` is the form that such a file is read in; None: its bytes, as of a pickle, which is not loaded.
+    """
 
     name: str
     extension: str
     takes: str
     write: Callable[[Any, BinaryIO], bool]  # False, with nothing written, for a value it does not take.
+    read: Serializer | None = None
 
     def dump(self, value: Any, file: BinaryIO) -> None:
         """Write the value.
@@ -147,11 +151,14 @@ _FORMS: Final = {
             ".json",
             "numbers, text, None, and lists, tuples and dicts of them, without NaN",
             _json,
+            JsonForm(),
         ),
-        FileForm("file-text", ".txt", "text, bytes and numbers", _text),
-        FileForm("file-csv", ".csv", "a list of rows, or text", _csv),
-        FileForm("file-npy", ".npy", "numpy arrays of plain elements", _npy),
-        FileForm("file-parquet", ".parquet", "frames, and pyarrow tables of flat columns", _parquet),
+        FileForm("file-text", ".txt", "text, bytes and numbers", _text, TextForm()),
+        FileForm("file-csv", ".csv", "a list of rows, or text", _csv, TextForm()),
+        FileForm("file-npy", ".npy", "numpy arrays of plain elements", _npy, ArrayForm()),
+        FileForm(
+            "file-parquet", ".parquet", "frames, and pyarrow tables of flat columns", _parquet, ParquetForm()
+        ),
         FileForm("file-pickle", ".pickle", "whatever pickle takes", _pickle),
         FileForm("file-pickle", ".pkl", "whatever pickle takes", _pickle),
     )

@@ -6,8 +6,9 @@ The invariant: what a task made, used and removed again is no access; nor is rea
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+
+from merkl.dataclass import dataclass, field
 
 Deed: TypeAlias = Literal[
     "read", "ran", "wrote", "made", "removed", "listed", "sought", "examined", "connected", "variable"
@@ -86,7 +87,6 @@ def _told(file: _File) -> Iterator[Access]:
     if "removed" in file.deeds and not file.gone:
         strong = [access for access in strong if access.deed != "removed"]
     if "ran" in file.deeds:
-        strong = [
-            access for access in strong if access.deed != "read"
-        ]  # An interpreter reads the script it runs.
+        # An interpreter reads the script it runs.
+        strong = [access for access in strong if access.deed != "read"]
     yield from strong or file.deeds.values()

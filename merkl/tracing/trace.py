@@ -8,9 +8,9 @@ The invariant: an access is told only of a call that did it; one that failed bec
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
+from merkl.dataclass import dataclass, field
 from merkl.tracing.accesses import Access, Deed
 
 _LINE: Final = re.compile(rb"(\d+) +(.*)", re.DOTALL)

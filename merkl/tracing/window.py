@@ -11,10 +11,10 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final, ParamSpec, TypeVar
 
+from merkl.dataclass import dataclass
 from merkl.tracing.accesses import Access, Deed
 from merkl.tracing.strace import Strace
 

@@ -6,9 +6,9 @@ program's own modules are never reloaded.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from merkl.config import find_root
+from merkl.dataclass import dataclass
 from merkl.errors import MerklfileError
 from merkl.nodes import PathLike
 from merkl.watching.choice import source_for

@@ -10,11 +10,12 @@ The invariant: it errs towards changed.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import assert_never
 
 from merkl.config import STATE_DIR
-from merkl.engine.project import has_files
+from merkl.dataclass import dataclass, field
+from merkl.engine.state import has_files
 from merkl.errors import MerklError
 from merkl.nodes import Artifact
 from merkl.stamp import Absent, Stamp, read_stamp

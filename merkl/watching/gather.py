@@ -11,14 +11,16 @@ the round began is doubtful.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from merkl.config import CONFIG_FILE, MERKLFILE, MERKLFILE_YAML, is_yaml
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.engine.joint import futures_of, once
 from merkl.engine.judge import Judge
-from merkl.engine.project import Placement, Project
+from merkl.engine.placement import Placement
+from merkl.engine.project import Project
 from merkl.engine.sidecars import LoadedCall
 from merkl.engine.step import State
 from merkl.errors import InputChanged, MerklError
@@ -62,8 +64,13 @@ def gather(around: Round, *, well: bool, everything: bool) -> Matters:
     if merklfile is not None:
         files.update((path, Input(digest)) for path, digest in merklfile.values.items())
     files.update(_code(project, merklfile))
-    for path in project.tool_files():
+    for path in project.tools.files():
         files[normalise(path, project.root, project.root)] = _input_now(project.index, path)
+    if project.pipelines is not None:
+        opened = project.pipelines.opened.items()
+        files.update(
+            (path, Empty() if digest is None else Input(Digest.parse(digest))) for path, digest in opened
+        )
     nodes = list(walk([*around.roots, *(future.node for future in around.evaluated)]))
     for node in nodes:
         for source in node.sources:
@@ -128,9 +135,8 @@ def _code(project: Project, merklfile: Merklfile | None) -> Iterator[tuple[str, 
         where = normalise(path, project.root, project.root)
         if where.startswith(_OURS):
             continue  # merkl has tasks of its own.
-        now = _input_now(
-            project.index, where
-        )  # Before it is read: an edit in between shows as another digest.
+        # Before it is read: an edit in between shows as another digest.
+        now = _input_now(project.index, where)
         same = isinstance(now, Input) and _text_at(path) == text
         yield where, now if same else Input(Digest.of(text.encode("utf-8", "surrogatepass")))
 

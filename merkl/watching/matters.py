@@ -8,9 +8,9 @@ The invariant: it says what was *used*, not what is there now; so a change that 
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.stamp import Stamp
 from merkl.workspace.paths import absolute, reserved, temporary

@@ -7,9 +7,9 @@ that something was missed.
 """
 
 from collections.abc import Set
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from merkl.dataclass import dataclass, field
 from merkl.events import Note
 
 POLL_S: Final = 1.0  # How often is looked where nothing brings news.

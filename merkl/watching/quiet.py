@@ -5,10 +5,10 @@ It decides nothing.
 
 import contextlib
 import sys
-from dataclasses import dataclass
 
 from merkl.config import load_config
-from merkl.engine.build import Quiet
+from merkl.dataclass import dataclass
+from merkl.engine.evaluating import Quiet
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen, open_merklfile, open_project, selected
 from merkl.errors import MerklError

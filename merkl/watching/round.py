@@ -16,15 +16,16 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from merkl import events
+from merkl.dataclass import dataclass
 from merkl.engine.build import build
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen
-from merkl.errors import Interrupted, MerklError
-from merkl.events import Event, Reporter
+from merkl.errors import MerklError
+from merkl.events import Event, Forwarding, Reporter
 from merkl.merklfile.registry import Merklfile
 from merkl.nodes import Future
 from merkl.watching.gather import Round, gather
@@ -86,11 +87,11 @@ class Door(Protocol):
         """Show what ended the round."""
 
 
-class _Tally:
+class _Tally(Forwarding):
     """A reporter that counts, and passes every event on."""
 
     def __init__(self, inner: Reporter) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.ran: list[str] = []
         self.failed: list[events.Failed] = []
         self.cached = 0
@@ -109,23 +110,7 @@ class _Tally:
                 self.placed += 1
             case _:
                 pass
-        self._inner.report(event)
-
-    def tick(self) -> None:
-        """See ``Reporter``."""
-        self._inner.tick()
-
-    def pause(self) -> None:
-        """See ``Reporter``."""
-        self._inner.pause()
-
-    def resume(self) -> None:
-        """See ``Reporter``."""
-        self._inner.resume()
-
-    def close(self) -> None:
-        """See ``Reporter``."""
-        self._inner.close()
+        super().report(event)
 
 
 def run_round(door: Door, plan: Callable[[Planned], None] | None = None) -> Ended:
@@ -177,7 +162,7 @@ def _built(door: Door, around: Round, plan: Callable[[Planned], None] | None) ->
             done, around.judge = build(project, chosen.selection, reporter)
         finally:
             reporter.close()
-    except (KeyboardInterrupt, Interrupted):
+    except KeyboardInterrupt:
         return Ended(interrupted=True), True
     except Exception as error:  # noqa: BLE001  # The edge of this process: what is no MerklError is shown as a bug.
         door.tell(error)

@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from merkl.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ import operator
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from blake3 import blake3
 
+from merkl.dataclass import dataclass
 from merkl.workspace.database import Database
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

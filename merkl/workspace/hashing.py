@@ -10,12 +10,12 @@ import functools
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import xxhash
 from blake3 import blake3
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputMissing
 from merkl.holes import has_holes, let_go

@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO, Final
 
-from merkl.errors import WorkspaceError
+from merkl.dataclass import dataclass
+from merkl.errors import UsageError, WorkspaceError
 from merkl.workspace.sidecar import LARGEST, SUFFIX
 
 # What git may need again in the middle of a merge, a rebase, or after a reset.
@@ -39,19 +39,33 @@ class Kept:
     data: bytes
 
 
-def kept_sidecars(root: str) -> list[Kept]:
+def kept_sidecars(root: str, branches: Sequence[str] = ()) -> list[Kept]:
     """Every sidecar below a project's root that git keeps, each content once; nothing if it is in no repository.
+
+    With ``branches``, or other names of commits, only what these have.
 
     Raises:
         WorkspaceError: it is in one, and git does not answer.
+        UsageError: there are ``branches``, and not all of them are there.
     """
     if not _in_repository(root):
+        if branches:
+            raise UsageError(
+                f"{branches[0]} is no branch: the project is in no git repository",
+                hint="without --branch, what the sidecars here name is kept",
+            )
         return []
+    for branch in branches:
+        _git(
+            root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{branch}^{{commit}}", what=branch
+        )
     prefix = _git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")
     width = 32 if _git(root, "rev-parse", "--show-object-format").strip() == b"sha256" else 20
-    found = _staged(root)
+    found = {} if branches else _staged(root)
     with _Objects(root, width) as objects:
-        found |= objects.sidecars_below(_tips(root), [part for part in prefix.split(b"/") if part])
+        found |= objects.sidecars_below(
+            list(branches) or _tips(root), [part for part in prefix.split(b"/") if part]
+        )
         return [Kept(found[name], data) for name, data in objects.read(list(found), b"blob")]
 
 
@@ -173,10 +187,15 @@ def _program() -> str:
     return git
 
 
-def _git(root: str, *words: str) -> bytes:
+def _git(root: str, *words: str, what: str = "") -> bytes:
+    """What git answers; an error names ``what`` as a commit that is not there."""
     done = subprocess.run(
         [_program(), *words], cwd=root, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
+    if done.returncode and what:
+        raise UsageError(
+            f"git knows no commit {what}", hint="`git branch --all` lists the branches, after `git fetch`"
+        )
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise _silent(f"git {words[0]}: {said[0] if said else f'exit {done.returncode}'}")

@@ -9,9 +9,9 @@ The invariant: ``Rules`` are those in force in one directory, and never change.
 
 import os
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.errors import ConfigError
 from merkl.workspace.patterns import MeaninglessPattern, Patterns, read_patterns
 

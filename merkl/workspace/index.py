@@ -12,12 +12,12 @@ import stat
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import xxhash
 from blake3 import blake3
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputMissing, TaskFailed
 from merkl.events import Note
@@ -38,9 +38,8 @@ _ENTRY: Final = struct.Struct(f"<{_STAMP.size}s?16s32s8s")  # stamp, settled, fa
 _UNKNOWN_FAST: Final = bytes(16)
 _FEW: Final = 16  # So many files are looked up one by one before the whole table is read.
 _CLOCK_FRESH_NS: Final = 5_000_000  # The clock is not asked again sooner.
-_WRITE_NS: Final = (
-    10  # A write call stamps the file when it begins; per byte, this is as long as it may then take.
-)
+# A write call stamps the file when it begins; per byte, this is as long as it may then take.
+_WRITE_NS: Final = 10
 _LONGEST_WRITE: Final = 1 << 31  # bytes
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
 _AHEAD_NS: Final = 60_000_000_000  # Clocks of two machines differ by less; more means that one was set back.

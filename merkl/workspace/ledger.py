@@ -8,9 +8,9 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.events import Note
 from merkl.nodes import Kind, Part

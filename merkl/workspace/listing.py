@@ -17,9 +17,9 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from merkl.dataclass import dataclass
 from merkl.errors import UsageError
 from merkl.workspace.ignore import GITIGNORE, MERKLIGNORE, Rules, rules_above
 from merkl.workspace.paths import absolute, normalise, reserved, temporary

@@ -11,9 +11,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import PlacementError
 from merkl.stamp import Stamp

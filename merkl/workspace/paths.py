@@ -45,9 +45,8 @@ def normalise(path: PathLike, base: str, root: str) -> str:
     if base == root and text[0] not in "/." and text[-1] != "/" and "//" not in text and "/." not in text:
         return text  # As all that follows would say, in a twentieth of the time.
     whole = os.path.normpath(os.path.join(base, text))
-    if whole.startswith(
-        "//"
-    ):  # POSIX lets two leading slashes mean something else; on our systems they do not.
+    # POSIX lets two leading slashes mean something else; on our systems they do not.
+    if whole.startswith("//"):
         whole = whole[1:]
     for top in (root, _real(root)):
         if whole == top:

@@ -8,8 +8,9 @@ out an ignored one and never asks about what is in it; a library that lets ``!a`
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from merkl.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.errors import PlacementError, SidecarConflict, SidecarError
 from merkl.nodes import Kind

@@ -9,9 +9,9 @@ The invariant: what ``read_tree`` accepts for saving, ``restore_tree`` makes aga
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputMissing, MerklError, PlacementError, TaskFailed
 from merkl.tree import Tree, TreeEntry, leads_to

@@ -10,8 +10,9 @@ import click
 import pexpect
 import pytest
 
-from merkl.cli.complete import Answer, complete
+from merkl.cli.complete import complete
 from merkl.cli.main import cli
+from merkl.cli.offer import Answer
 from merkl.cli.spellings import COMMANDS, SPELT, Option, options_after, shown_after
 
 SHELLS = ("bash", "zsh", "fish")
@@ -131,7 +132,7 @@ def test_the_project_is_the_one_that_the_options_say(built, tmp_path, monkeypatc
 
 def test_options_are_those_that_the_command_shows(built):
     assert offered("gc", "--m") == {"--max-size"}
-    assert offered("gc", "--re") == set()
+    assert offered("gc", "--reh") == set()
     assert offered("build", "--re") == {"--rehash", "--require-remote"}
     assert {"-j", "--jobs"} <= offered("build", "-")
     assert offered("--color", "a") == {"auto", "always"}

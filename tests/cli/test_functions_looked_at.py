@@ -190,9 +190,68 @@ def test_groups_are_drawn_one_inside_the_other_also_by_the_old_name(steps):
     assert "→ value" in steps("dag", "steps.many", "3", "--files").out
 
 
+def test_groups_are_the_same_when_the_pipeline_is_only_remembered(steps):
+    (steps.root / "outer.py").write_text(
+        "from merkl import pipeline\nfrom steps import all_left, lefts, right\n"
+        "@pipeline\ndef outer(n: int):\n    return right([lefts(n), *all_left([7]), lefts(n + 1)])\n"
+    )
+
+    def groups():
+        nodes = json.loads(steps("dag", "outer.outer", "3", "--json").out)["nodes"]
+        return {node["label"]: node["groups"] for node in nodes}
+
+    before = groups()
+    run(steps, "outer.outer", "3")
+
+    assert groups() == before
+    inner = {tuple(each[1:]) for each in before.values()}
+    assert inner == {(), ("lefts",), ("lefts #2",), ("batch all_left",)}
+
+
 def test_an_option_of_nobody_is_refused_where_functions_may_be_named_too(steps):
     assert steps("dag", "--fromat", "dot").err == "no option named --fromat\n  hint: did you mean --format?\n"
     assert "has no option --m\n" in steps("dag", "steps.many", "--m", "3").err
+
+
+# ---- why, show, log ----------------------------------------------------------------------------------------------------
+
+
+def test_why_show_and_log_take_functions(steps):
+    (steps.root / "printing.py").write_text(
+        "from merkl import task\n@task\ndef say(what):\n    print('said', what)\n    return what\n"
+    )
+
+    assert steps("why", "printing.say", "a").out == "would run  say what='a'\n  it never ran before\n"
+    run(steps, "printing.say", "a")
+    assert steps("why", "printing.say", "a").out == "nothing would run: 1 task, all cached\n"
+    assert steps("log", "printing.say", "a").out == "said a\n"
+    assert steps("show", "printing.say", "a").out.startswith(
+        "say what='a'\n  task     say (python), printing.py:2\n"
+    )
+    assert steps("show", "printing.say").err.endswith("  hint: merkl show printing.say WHAT\n")
+
+
+def test_a_file_that_is_called_like_a_module_is_a_path(steps):
+    steps.merklfile("from merkl import *\n@target(default=True)\ndef t():\n    base(3) > 'steps.txt'\n"
+                    "@task\ndef base(n):\n    return n\n")  # fmt: skip
+    assert steps("build", "-q", "-j1").code == 0
+
+    assert steps("show", "steps.txt").out.startswith("base steps.txt\n")
+    assert steps("show", "steps.trian").err.startswith("no function 'trian' in steps\n")
+
+
+def test_targets_and_functions_of_one_module_are_asked_for_together(steps):
+    (steps.root / "both.py").write_text(
+        "from merkl import target, task\n@task\ndef one(n: int):\n    return n\n"
+        "@target\ndef t(n: int = 4):\n    return one(n)\n"
+    )
+    assert steps("dag", "both.one", "3", "both.t", "both.t", "n=5").out == (
+        "one n=3  [would run]\none n=4  [would run]\none n=5  [would run]\n"
+    )
+    steps.merklfile("import both\n@both.target(default=True)\ndef all():\n    return both.t(6)\n")
+    assert (
+        steps("dag", "all", "Merklfile.all", "both.t").out == "one n=6  [would run]\none n=4  [would run]\n"
+    )
 
 
 # ---- debug -------------------------------------------------------------------------------------------------------------
@@ -204,6 +263,15 @@ def test_debug_shows_the_parts_of_the_code_and_where_they_are(steps):
     assert done.startswith("steps.base(n: int)\n  declared  steps.py:5\n  code      ")
     assert "helpers.py:1" in done and "steps.py:5" in done
     assert done.endswith("  with arguments it shows a call: merkl debug steps.base N\n")
+
+
+def test_hints_that_are_not_evaluated_are_shown_as_they_are_written(steps):
+    (steps.root / "future.py").write_text(
+        "from __future__ import annotations\nfrom merkl import task\n"
+        "@task\ndef one(x: int | None) -> list[int]:\n    return [x]\ndef f():\n    return one()\n"
+    )
+    assert steps("debug", "future.one").out.startswith("future.one(x: int | None) -> list[int]\n")
+    assert "  signature: one(x: int | None)\n" in steps("run", "future.f").err
 
 
 def test_debug_of_a_call_shows_what_it_is_and_the_record_of_what_ran(steps):
@@ -248,4 +316,23 @@ def test_tab_offers_functions_where_they_may_be_named(steps):
     assert offered("dag", "steps.ri") == {"steps.right", "steps.rights"}
     assert offered("clear", "t") == {"t"}
     assert complete(["run", "steps.base", "x"]).kind == "files"
+
+
+def test_tab_offers_the_parameters_of_a_function_and_their_values(steps):
+    (steps.root / "typed.py").write_text(
+        "raise SystemExit  # It is not run.\n"
+        'def f(data: FileRef, mode: \'Literal["fast", "slow"] | None\' = None, *, loud=False, out_dir: Path = 1): ...\n'
+    )
+
+    def offered(*words):
+        return {each.text for each in complete(words).words}
+
+    assert {"--data", "--mode", "--loud", "--out-dir", "--order"} <= offered("run", "typed.f", "--")
+    assert offered("run", "typed.f", "--no-l") == {"--no-loud"}
+    assert offered("run", "typed.py:f", "--mode", "") == {"fast", "slow", "none"}
+    assert offered("debug", "typed.f", "mode=s") == {"mode=slow"}
+    assert offered("run", "typed.f", "--loud=t") == {"--loud=true"}
+    assert complete(["run", "typed.f", "--out-dir", ""]).kind == "files"
+    assert complete(["run", "typed.f", "--loud", ""]).kind == "files"
+    assert offered("run", "typed.nothing", "--or") == {"--order"}
     assert offered("run", "--no-c") == {"--no-cache"}

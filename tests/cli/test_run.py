@@ -155,7 +155,8 @@ def test_without_a_cache_everything_runs_and_nothing_is_left(steps):
     assert result(done)["second"] == 12
     steps("run", "--no-cache", "steps.both", "4")
     assert names_that_ran(steps("run", "--json", "steps.both", "4")) == ["double", "double"]
-    assert not (steps.root / ".merkl/uncached").exists()
+    assert not list((steps.root / ".merkl/run").glob("*-store"))
+    assert not list((steps.root / ".merkl/builds").iterdir())
 
 
 def test_cleared_first_it_runs_again_and_is_cached_then(steps):
@@ -350,3 +351,64 @@ def test_whoever_listens_to_the_logger_hears_what_happens_and_the_terminal_does_
     assert ("INFO", "double x=4: runs: no result of it is known") in heard
     assert ("DEBUG", "double x=4: cached") in heard
     assert root == []
+
+
+def test_a_parameter_that_is_set_behind_the_functions_name_is_set_before_its_module_is_read(merkl):
+    (merkl.root / "params.yaml").write_text("rate: 0.5\n")
+    (merkl.root / "m.py").write_text(
+        "from merkl import params\nRATE = params('params.yaml').rate\ndef f():\n    return RATE\n"
+    )
+
+    assert merkl("run", "m.f", "--set", "rate=0.7").out == "0.7\n"
+    assert merkl("run", "m.f", "--set=rat=1").err.startswith("--set rat: no parameter of that name")
+
+
+def test_what_threads_of_a_function_call_and_place_belongs_to_it(steps):
+    (steps.root / "threads.py").write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from threading import Thread\n"
+        "import merkl\n"
+        "@merkl.task\ndef one(n):\n"
+        "    said = []\n"
+        "    def inside():\n"
+        "        merkl.metadata(n=n)\n"
+        "        try:\n            one(0).eval()\n"
+        "        except Exception as error:\n            said.append(type(error).__name__)\n"
+        "    thread = Thread(target=inside)\n    thread.start()\n    thread.join()\n"
+        "    return [n, *said]\n"
+        "def placed(n):\n    return one(n) > f'{n}.json'\n"
+        "@merkl.pipeline\ndef all():\n"
+        "    with ThreadPoolExecutor(2) as pool:\n        return list(pool.map(placed, [1, 2]))\n"
+    )
+
+    assert steps("run", "-q", "-j1", "threads.all").code == 0
+    assert [json.loads((steps.root / f"{n}.json").read_text())[0] for n in (1, 2)] == [1, 2]
+    (there,) = {path.name for path in steps.root.rglob(".merkl")}
+    assert there == ".merkl"
+    found = steps("cache", "ls", "--where", "metadata.n = 2", "--json")
+    assert json.loads(found.out)["metadata"] == {"n": 2}
+    assert json.loads((steps.root / "1.json").read_text())[1:] == ["FutureAccessError"]
+
+
+def test_results_inside_of_results_have_lines_of_their_own(steps):
+    (steps.root / "nested.py").write_text(
+        "from steps import double\ndef f():\n    return {'a': 1, 'b': [double(2)]}\n"
+    )
+    assert steps("run", "-q", "-j1", "nested.f").out == "a: 1\nb:\n  0: 4\n"
+
+
+def test_clear_says_what_of_a_call_stays(steps):
+    (steps.root / "more.py").write_text("from steps import double\ndef f():\n    return double(3)\n")
+    steps("run", "-q", "-j1", "more.f")
+    steps("run", "-q", "-j1", "steps.py:double", "3")
+
+    again = steps("run", "-j1", "steps.double", "3", "--clear")
+    assert again.err == (
+        "note: --clear: 1 result that others need stays: more.f()\n  hint: -B runs them again\n"
+    )
+    cleared = steps("clear", "steps.double", "3").out
+    assert cleared == "removed 0 results and 0 blobs, 0 bytes; 1 result that others need stays: more.f()\n"
+    assert steps("clear", "more.f", "steps.double", "3").out.startswith("forgot double x=3\nremoved 1 result")
+    steps("run", "-q", "-j1", "steps.double", "3")
+    shown = steps("run", "steps.double", "3", "--clear", "-n")
+    assert shown.err == "note: --clear would first forget 1 result\n"

@@ -170,8 +170,8 @@ def test_what_is_not_given_has_its_default_and_names_may_stand_for_places(steps)
 
 ERRORS = [
     ([], "steps.train needs data and epochs\n  declared: {place}\n  hint: merkl run steps.train DATA EPOCHS"),
-    (["data.csv"], "steps.train needs epochs\n  declared: {place}\n  hint: merkl run steps.train EPOCHS"),
-    (["nowhere.csv", "1"], "the input nowhere.csv does not exist"),
+    (["data.csv"], "steps.train needs epochs\n  declared: {place}\n  hint: merkl run steps.train data.csv EPOCHS"),
+    (["nowhere.csv", "1"], "the input nowhere.csv does not exist\n  argument: data of steps.train"),
     (["data.csv", "many"], "steps.train: epochs takes a whole number, not 'many'\n  declared: {place}"),
     (["data.csv", "1", "--rate", "fast"], "steps.train: rate takes a number, not 'fast'\n  declared: {place}"),
     (["data.csv", "1", "--loss", "L3"], "steps.train: loss takes one of L1, L2, not 'L3'\n  declared: {place}"),
@@ -242,5 +242,46 @@ def test_a_hint_that_no_word_can_be_is_said_to_be_one(merkl):
     (merkl.root / "m.py").write_text("class Model: ...\ndef f(model: Model, n: 'Nowhere' = 1):\n    pass\n")
 
     assert merkl("run", "m.f", "x").err == (
-        "m.f: model takes a Model, which cannot be written on the command line, not 'x'\n  declared: m.py:2\n"
+        "m.f: model takes a value of type Model, which cannot be written on the command line, not 'x'\n"
+        "  declared: m.py:2\n  hint: write a function that makes it of plain parameters\n"
     )
+
+
+def test_a_value_beside_a_flag_and_one_word_more_are_explained(merkl):
+    (merkl.root / "m.py").write_text("def f(n: int, loud: bool = False):\n    return n\n")
+
+    more = "m.f takes 1 argument without a name, and {!r} is one more\n  declared: m.py:1\n  hint: {}\n"
+    assert merkl("run", "m.f", "1", "--loud", "true").err == more.format(
+        "true", "the value of a flag stands behind =, as in --loud=true"
+    )
+    assert merkl("run", "m.f", "1", "n=2").err == more.format("1", "n is given by name")
+    assert merkl("run", "m.f", "1", "--no-loud=on").err == (
+        "--no-loud takes no value\n  declared: m.py:1\n  hint: --loud=on\n"
+    )
+
+
+def test_times_and_identifiers_are_words_too(merkl):
+    (merkl.root / "m.py").write_text(
+        "import datetime, uuid\n"
+        "def f(at: datetime.time, of: uuid.UUID, since: datetime.datetime = datetime.datetime(2020, 1, 2), raw: bytes = b'x'):\n"
+        "    return [str(at), of.hex, str(since), raw]\n"
+    )
+    zeros = "0" * 32
+
+    assert merkl("run", "m.f", "23:59", zeros).out == (
+        f"['23:59:00', '{zeros}', '2020-01-02 00:00:00', b'x']\n"
+    )
+    assert "not '25:00'" in merkl("run", "m.f", "25:00", zeros).err
+    shown = merkl("run", "m.f", "--help").out
+    assert "[default: 2020-01-02T00:00:00]" in shown and "[default: x]" in shown
+
+
+def test_a_batch_takes_items_of_the_type_of_its_single_task(merkl):
+    (merkl.root / "m.py").write_text(
+        "from merkl import batch, task\n"
+        "@task\ndef double(n: int):\n    return 2 * n\n"
+        "@batch(double)\ndef doubles(ns):\n    return [2 * n for n in ns]\n"
+    )
+
+    assert merkl("run", "-q", "-j1", "m.doubles", "1", "2").out == "0: 2\n1: 4\n"
+    assert "each a whole number" in merkl("run", "m.doubles", "1,x").err

@@ -67,6 +67,18 @@ def test_stale_outputs_are_those_that_no_target_places_now(poem):
     assert poem.files() == ["Merklfile.py", "build/LOUD.txt", "build/lines.txt", "poem.txt"]
 
 
+def test_clean_stale_leaves_what_run_placed_while_its_module_is_there(poem):
+    steps = poem.root / "steps.py"
+    steps.write_text(
+        "from merkl import task\n@task\ndef one():\n    return 1\ndef all():\n    one() > 'one.txt'\n"
+    )
+    poem("run", "-q", "steps.all")
+
+    assert poem("clean", "--stale", "-n").out == "nothing to remove\n"
+    steps.unlink()
+    assert poem("clean", "--stale").out == "removed one.txt\n"
+
+
 def test_what_a_target_with_required_parameters_placed_is_not_stale(merkl):
     merkl.merklfile(
         """

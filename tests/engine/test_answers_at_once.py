@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from merkl import FileRef, Future, task
+from merkl import FileRef, Future, batch, task
 from merkl.config import load_config
-from merkl.engine.build import Quiet, evaluate
+from merkl.engine.evaluating import Quiet, evaluate
 from merkl.engine.project import Project
 from merkl.events import Event, Started
 from merkl.nodes import using
+from merkl.store.check import check
+from merkl.store.choice import Keep
+from merkl.store.collect import collect
 
 
 @task(version="1", outs=1)
@@ -77,6 +80,13 @@ class Place:
         with sqlite3.connect(self.path / ".merkl/store/store-1.db") as connection:
             connection.execute(statement, values)
         connection.close()
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """What another process would read."""
+        with sqlite3.connect(self.path / ".merkl/store/store-1.db") as connection:
+            found = connection.execute(query, values).fetchall()
+        connection.close()
+        return found
 
 
 @pytest.fixture
@@ -149,6 +159,7 @@ def lost_value(place: Place) -> None:
 
 def damaged_record(place: Place) -> None:
     place.sql("UPDATE record SET outputs = replace(outputs, 'json', 'text')")
+    place.sql("DELETE FROM answer")
 
 
 def misled_name(place: Place) -> None:
@@ -161,10 +172,15 @@ def lost_name(place: Place) -> None:
 
 def no_text_any_more(place: Place) -> None:
     place.sql("UPDATE record SET outputs = 3, inputs = 4")
+    place.sql("DELETE FROM answer")
 
 
-def other_inputs(place: Place) -> None:
-    place.sql("UPDATE record SET inputs = '[1]'")
+def other_bytes(place: Place) -> None:
+    place.sql("UPDATE answer SET blob = (SELECT max(id) FROM blob WHERE id <> answer.blob)")
+
+
+def no_number_any_more(place: Place) -> None:
+    place.sql("UPDATE blob SET bytes = 3")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +192,7 @@ def other_inputs(place: Place) -> None:
         (misled_name, 1),
         (lost_name, 1),
         (no_text_any_more, 2),
-        (other_inputs, 2),
+        (no_number_any_more, 2),
     ],
 )
 def test_what_is_damaged_or_lost_is_left_to_a_build(
@@ -194,8 +210,76 @@ def test_a_use_is_noted_once_a_day(place: Place) -> None:
     future = place.call(1)
     future.eval()
     place.sql("UPDATE record SET used_at = ?", int(time.time()) - 100_000)
+    place.sql("UPDATE answer SET used_at = ?", int(time.time()) - 100_000)
     assert place.built(future)
+    assert place.rows("SELECT count(*) FROM answer WHERE used_at < ?", int(time.time()) - 50_000) == [(0,)]
     assert not place.built(future) and place.runs() == 1
+
+
+def altered_answer(place: Place) -> None:
+    place.sql("UPDATE answer SET form = CAST('text' AS BLOB)")
+
+
+def altered_seal(place: Place) -> None:
+    place.sql("UPDATE answer SET seal = 5, used_at = 'x'")
+
+
+def lost_answer(place: Place) -> None:
+    place.sql("DELETE FROM answer")
+
+
+@pytest.mark.parametrize("fault", [altered_answer, altered_seal, other_bytes, lost_answer])
+def test_a_short_answer_that_is_damaged_or_lost_costs_a_longer_look(
+    place: Place, fault: Callable[[Place], None]
+) -> None:
+    future, other = place.call(1), place.call(2)
+    future.eval()
+    other.eval()
+    fault(place)
+    assert not place.built(future) and future.eval() == {"n": 1} and other.eval() == {"n": 2}
+    assert place.runs() == 2
+
+
+def test_no_answer_outlives_its_name(place: Place) -> None:
+    first, second, third = (place.call(n) for n in range(3))
+    for future in (first, second, third):
+        future.eval()
+    first.clear_cache()
+    assert place.rows("SELECT count(*) FROM answer") == [(2,)]
+    place.sql("UPDATE name SET record = zeroblob(32) WHERE key = ?", bytes(second.node.key))
+    assert place.rows("SELECT count(*) FROM answer") == [(1,)]
+    assert place.built(second) and not place.built(third)
+    collect(place.project.store, Keep(older_than_days=-1, grace_s=-1))
+    assert place.rows("SELECT count(*) FROM answer") == place.rows("SELECT count(*) FROM name") == [(0,)]
+
+
+def test_fsck_removes_answers_that_do_not_fit(place: Place) -> None:
+    for n in range(3):
+        place.call(n).eval()
+    place.sql("UPDATE answer SET form = x'00' WHERE number = (SELECT min(number) FROM answer)")
+    place.sql(
+        "INSERT INTO answer SELECT 5, seal, form, used_at, blob FROM answer ORDER BY number DESC LIMIT 1"
+    )
+    assert check(place.project.store).is_clean
+    assert place.rows("SELECT count(*) FROM answer WHERE number <> 5") == [(2,)]
+    assert place.rows("SELECT count(*) FROM answer") == [(2,)]
+
+
+def test_a_store_of_an_earlier_merkl_is_answered_from(place: Place) -> None:
+    future = place.call(1)
+    future.eval()
+    place.sql("DROP TRIGGER unnamed")
+    place.sql("DROP TRIGGER renamed")
+    place.sql("DROP TABLE answer")
+    place.sql("ALTER TABLE record DROP COLUMN origin")
+    place.sql("ALTER TABLE name DROP COLUMN answer")
+    place.sql("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    place.sql("PRAGMA user_version = 1")
+    assert not place.built(future) and place.runs() == 1
+    assert place.built(place.call(2)) and not place.built(place.call(2))
+    assert place.rows("SELECT count(*) FROM answer") == [(1,)]
+    place.call(2).clear_cache()
+    assert place.rows("SELECT count(*) FROM answer") == [(0,)]
 
 
 def test_a_future_that_is_to_be_placed_or_needs_one_is_built(place: Place) -> None:
@@ -284,8 +368,15 @@ class Broken(Quiet):
 
 
 def test_an_error_that_nobody_expected_leaves_nothing_locked(place: Place, tmp_path: Path) -> None:
-    future = counted(1, str(tmp_path / "log"))
-    with pytest.raises(ZeroDivisionError):
-        evaluate(place.project, [future], make_reporter=Broken)
+    @task(version="1")
+    def twice(n: int) -> int:
+        return 2 * n
 
-    assert evaluate(place.project, [future]) == [{"n": 1}]
+    @batch(twice)
+    def all_twice(ns: list[int]) -> list[int]:
+        return [2 * n for n in ns]
+
+    for futures, values in ([counted(1, str(tmp_path / "log"))], [{"n": 1}]), (all_twice([1, 2]), [2, 4]):
+        with pytest.raises(ZeroDivisionError):
+            evaluate(place.project, futures, make_reporter=Broken)
+        assert evaluate(place.project, futures) == values

@@ -1,5 +1,8 @@
 """Brief Python tasks, some of which are sent ahead to a worker that is busy with others: nothing else changes by that."""
 
+import subprocess
+import sys
+
 import pytest
 
 TASKS = """
@@ -54,3 +57,37 @@ def test_after_a_failure_what_was_sent_ahead_is_left_to_the_next_build(brief):
     again = brief()
     assert sorted({*ran, *again}) == list(range(80))
     assert set(ran) & set(again) <= {40}
+
+
+def test_of_two_builds_at_once_each_task_is_run_by_one(inside):
+    trace = inside.path.parent / "trace"
+    inside.merklfile(TASKS.replace("TRACE", repr(str(trace))))
+    command = [sys.executable, "-m", "merkl", "build", "-j2", "-q"]
+    builds = [subprocess.Popen(command, cwd=inside.path) for _ in range(2)]
+    assert [build.wait() for build in builds] == [0, 0]
+    assert sorted(map(int, trace.read_text().split())) == list(range(80))
+
+
+def test_brief_calls_that_turn_out_to_be_alike_run_once_and_nobody_is_said_to_wait(inside):
+    inside.merklfile("""
+    @task
+    def half(n):
+        return n // 8
+
+    @task
+    def step(n, before):
+        return n
+
+    @task
+    def end(steps):
+        return sum(steps)
+
+    @target(default=True)
+    def all():
+        halves = [half(n) for n in range(40)]
+        first = end([step(-n, halves) for n in range(20)])
+        end([step(each, first) for each in halves]) > "end.json"
+    """)
+    events = inside.events("-j2")
+    assert inside.read("end.json").strip() == str(sum(n // 8 for n in range(40)))
+    assert "waiting" not in {event["event"] for event in events}

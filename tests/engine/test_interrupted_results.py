@@ -225,16 +225,72 @@ ERRORS = (
 
 
 @pytest.mark.parametrize(
-    ("how", "word"), [("raise ValueError('no model yet')", "no model yet"), ("raise SystemExit(1)", "interrupted: fails")]
+    ("how", "word", "counts"),
+    [
+        ("raise ValueError('no model yet')", "no model yet", "2 tasks: 1 failed, 1 skipped"),
+        ("raise SystemExit(1)", "interrupted: fails", "2 tasks: 1 skipped, 1 interrupted"),
+    ],
 )  # fmt: skip
 def test_a_task_that_answers_ctrl_c_with_an_error_ends_the_build_and_is_not_repeated(
-    pressed: Any, how: str, word: str
+    pressed: Any, how: str, word: str, counts: str
 ) -> None:
     pressed.merklfile(ERRORS.format(how=how))
     done = pressed.merkl("build", "-k", "-j1", code=130)
     assert word in done.stdout + done.stderr and "interrupted: fails" in done.stderr
-    assert "attempt" not in done.stdout + done.stderr
+    assert "attempt" not in done.stdout + done.stderr and counts in done.stdout + done.stderr
+    assert "inline.py" not in done.stdout + done.stderr
     assert not (pressed.path / "other.txt").exists()
+
+
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_what_a_task_with_a_handler_of_its_own_returned_after_ctrl_c_is_not_kept(
+    pressed: Any, jobs: str
+) -> None:
+    pressed.merklfile(
+        PRESSED
+        + """
+    @task
+    def handles():
+        came = []
+        before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+        if os.path.exists("press"):
+            os.kill(int(os.environ["BUILDER"]), signal.SIGINT)
+            while not came:
+                time.sleep(0.01)
+        signal.signal(signal.SIGINT, before)
+        return len(came)
+
+    @target(default=True)
+    def all():
+        handles() > "came.json"
+    """
+    )
+    assert pressed.build(jobs) == ["handles"] and pressed.read("came.json") == "1\n"
+    (pressed.path / "press").unlink()
+    assert pressed.build(jobs) == ["handles"] and pressed.read("came.json") == "0\n"
+
+
+def test_a_second_ctrl_c_ends_a_loop_around_keyboard_interrupt_that_runs_in_merkl_itself(
+    pressed: Any,
+) -> None:
+    pressed.merklfile(
+        PRESSED
+        + """
+    @task
+    def stubborn():
+        while True:
+            try:
+                train_until_pressed()
+            except KeyboardInterrupt:
+                print("not yet")
+
+    @target(default=True)
+    def all():
+        stubborn() > "never.txt"
+    """
+    )
+    assert "interrupted: stubborn" in pressed.merkl("build", "-j1", code=130).stderr
+    assert not (pressed.path / "never.txt").exists()
 
 
 def test_a_pipeline_goes_on_after_its_yield(pressed: Any) -> None:

@@ -13,7 +13,8 @@ from random_projects import Edit, State, Task, disturb, edited, placed, rounds, 
 
 from merkl import events
 from merkl.config import load_config
-from merkl.engine.build import Quiet, build
+from merkl.engine.build import build
+from merkl.engine.evaluating import Quiet
 from merkl.engine.request import open_merklfile, open_project, selected
 from merkl.merklfile import loader
 from merkl.nodes import walk

@@ -56,6 +56,7 @@ class Team:
         self.root = root
         self.share = root / "share"
         self.share.mkdir()
+        self.home_of: dict[str, str] = {}  # By clone, of those that belong to another user.
 
     def clone(self, name: str, merklfile: str, **settings: object) -> Path:
         """A clone called ``name`` that has nothing but the Merklfile and its settings."""
@@ -66,10 +67,27 @@ class Team:
         (path / "source.txt").write_text("source\n")
         return path
 
+    def of_another(self, clone: Path) -> Path:
+        """Let a clone belong to another user."""
+        home = self.root / f"home of {clone.name}"
+        home.mkdir()
+        self.home_of[clone.name] = str(home)
+        return clone
+
+    def key(self, clone: Path) -> str:
+        """The public key of the user whom a clone belongs to."""
+        return str(json.loads(self.merkl(clone, "key", "show", "--json"))["key"])
+
+    def merkl(self, clone: Path, *words: str, code: int | None = 0) -> str:
+        """What merkl prints, run in a clone by the user whom the clone belongs to."""
+        home = self.home_of.get(clone.name, os.environ["HOME"])
+        done = self.inside.merkl(*words, cwd=clone, code=code, env={**os.environ, "HOME": home})
+        return str(done.stdout)
+
     def events(self, clone: Path, *words: str, code: int | None = 0) -> list[dict[str, Any]]:
         """The events of a build in a clone."""
-        done = self.inside.merkl("build", "--json", *words, cwd=clone, code=code)
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        out = self.merkl(clone, "build", "--json", *words, code=code)
+        return [json.loads(line) for line in out.splitlines()]
 
     def ran(self, clone: Path, *words: str, code: int | None = 0) -> list[str]:
         """What a build in a clone ran, sorted."""
@@ -207,15 +225,19 @@ def test_pickles_of_others_are_not_used_unless_that_is_allowed(team: Team) -> No
         def all():
             count(values()) > "build/count.json"
     """
-    one, two = team.clone("one", text), team.clone("two", text)
-    three = team.clone("three", text, pickles=True)
+    one, two = team.clone("one", text), team.of_another(team.clone("two", text))
+    three = team.of_another(team.clone("three", text))
     assert team.ran(one, "--push") == ["count", "values"]
+    team.merkl(two, "key", "trust", team.key(one))
+    team.merkl(three, "key", "trust", team.key(one), "--allow", "files,pickle")
     (two / "Merklfile.py").write_text(
         (two / "Merklfile.py").read_text().replace("len(values)", "len(values) + 0")
     )
     (three / "Merklfile.py").write_text((two / "Merklfile.py").read_text())
 
-    assert team.ran(two) == ["count", "values"]
+    (note,) = team.notes(two)
+    assert note.endswith(f"for files only: `merkl key trust {team.key(one)} --allow files,pickle`"), note
+    assert team.ran(two) == []
     assert team.ran(three) == ["count"]
 
 
@@ -233,9 +255,11 @@ def test_a_pickle_with_a_trap_is_never_read(team: Team, tmp_path: Path) -> None:
         def all():
             count(values()) > "build/count.json"
     """
-    one, two = team.clone("one", text), team.clone("two", text)
-    careless = team.clone("careless", text, pickles=True)
+    one, two = team.clone("one", text), team.of_another(team.clone("two", text))
+    careless = team.of_another(team.clone("careless", text))
     team.ran(one, "--push")
+    team.merkl(two, "key", "trust", team.key(one))
+    team.merkl(careless, "key", "trust", team.key(one), "--allow", "files,pickle")
     canary = tmp_path / "canary"
     set_trap(team, "values", b"cos\nsystem\n(S'touch " + os.fsencode(canary) + b"'\ntR.")
 
@@ -249,7 +273,7 @@ def test_a_pickle_with_a_trap_is_never_read(team: Team, tmp_path: Path) -> None:
 def set_trap(team: Team, task: str, trap: bytes) -> None:
     """Let the remote have, of all results, only one of ``task`` that is ``trap``."""
     remote = Remote(DirectoryObjects(str(team.share)))
-    keys = [Key.parse(path.name) for path in team.objects("records")]
+    keys = [Key.parse(path.parent.name) for path in team.objects("records")]
     records = remote.by_key(keys)
     for path in [*team.objects("records"), *team.objects("made")]:
         path.unlink()
@@ -346,7 +370,7 @@ def test_ctrl_c_while_results_are_sent_leaves_a_share_that_works(team: Team, pro
 def sound(team: Team) -> None:
     """Every record of the share can be read, and all that it names is there and good."""
     remote = Remote(DirectoryObjects(str(team.share)))
-    keys = [Key.parse(path.name) for path in team.objects("records")]
+    keys = [Key.parse(path.parent.name) for path in team.objects("records")]
     records = remote.by_key(keys)
     assert records.keys() == set(keys)
     for record in records.values():

@@ -403,7 +403,13 @@ def test_a_loaded_future_is_the_one_that_was_placed(project: Any) -> None:
 
 
 def test_a_sidecar_and_its_file_are_enough_for_another_clone(project: Any, tmp_path: Any) -> None:
-    merklfile(project, 'make("a") >> "out.txt"', 'folder("b") >> "tree"', 'number(3) >> "n.json"')
+    merklfile(
+        project,
+        'make("a") >> "out.txt"',
+        'folder("b") >> "tree"',
+        'number(3) >> "n.json"',
+        'number(4) >> "n.txt"',
+    )
     project.build()
     other = type(project)(tmp_path / "clone")
     shutil.copytree(project.path, other.path, ignore=shutil.ignore_patterns(".merkl"), symlinks=True)
@@ -414,8 +420,10 @@ def test_a_sidecar_and_its_file_are_enough_for_another_clone(project: Any, tmp_p
     assert other.build() == ["upper"]
     assert other.read("u.txt") == "A\n" and other.read("t/sub/f") == "b\n"
     merklfile(other, 'Future.from_file("n.json") > "n2.json"', more=LOAD)
+    assert other.build() == [] and other.read("n2.json") == other.read("n.json")
+    merklfile(other, 'Future.from_file("n.txt") > "n2.txt"', more=LOAD)
     said = other.merkl("build", code=2).stderr
-    assert "what n.json.merkl describes is in no store here" in said
+    assert "what n.txt.merkl describes is in no store here, and the value cannot be told from n.txt" in said
     (other.path / "out.txt").write_text("edited\n")
     shutil.rmtree(other.path / ".merkl")
     merklfile(other, 'upper(Future.from_file("out.txt")) > "u.txt"', more=LOAD)

@@ -63,7 +63,7 @@ def collect(executor: Executor, count: int, within: float = 30.0) -> dict[int, E
     return found
 
 
-def appears(path: Path, within: float = 10.0) -> str:
+def appears(path: Path, within: float = 30.0) -> str:
     """The text of a file, once there is any."""
     limit = time.monotonic() + within
     while not (path.exists() and path.read_text().endswith("\n")):

@@ -65,10 +65,10 @@ def test_calls_behind_others_run_in_order_each_with_its_log(bench, lone):
 def test_only_so_many_wait_behind_brief_calls_and_none_behind_others(bench, pair):
     path = str(bench.root / "order")
     pair.start(bench.call(time.sleep, 0.1))
-    assert not pair.has_room_behind()
+    assert pair.room_behind() == 0
     pair.start(bench.call(note, path, 0), brief=True)
     count = 0
-    while pair.has_room_behind():
+    while pair.room_behind():
         pair.start(bench.call(note, path, 0), brief=True)
         count += 1
     assert 0 < count < 100
@@ -194,7 +194,7 @@ def test_whatever_calls_do_each_ends_once_and_as_itself(bench, monkeypatch, pidf
     kinds, found, number = {}, {}, 0
     with Local(2) as executor:
         while number < 150 or len(found) < len(kinds):
-            while number < 150 and (executor.has_room() or executor.has_room_behind()):
+            while number < 150 and (executor.has_room() or executor.room_behind()):
                 (kind,) = chance.choices(["brief", "late", "large", "raise", "die"], [60, 4, 4, 4, 2])
                 kinds[executor.start(bench.call(whatever, number, kind), brief=chance.random() < 0.95)] = (
                     number,

@@ -254,10 +254,11 @@ def test_times_are_of_the_job(executor, bench):
 
 
 def test_waiting_ends_with_the_timeout(executor, bench):
-    executor.start(bench.bash("sleep 0.5"))
+    executor.start(bench.bash("while [ ! -e go ]; do sleep 0.02; done"))
     started = time.monotonic()
     assert executor.wait(0.1) == []
-    assert 0.1 <= time.monotonic() - started < 0.4
+    assert time.monotonic() - started >= 0.1
+    (bench.root / "go").touch()
     assert len(executor.wait(None)) == 1
 
 
@@ -273,14 +274,14 @@ def test_with_no_job_waiting_takes_as_long_as_asked_for(executor):
 
 @pytest.mark.parametrize("by", ["handler", "wakeup-fd"])
 def test_a_signal_handler_wakes_a_wait(executor, bench, by):
-    executor.start(bench.bash("sleep 5"))
+    executor.start(bench.bash("sleep 60"))
     handler = signal.signal(signal.SIGALRM, lambda *_: executor.wake() if by == "handler" else None)
     wakeup = signal.set_wakeup_fd(executor.wake_fd) if by == "wakeup-fd" else None
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
         started = time.monotonic()
         assert executor.wait(None) == []
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)

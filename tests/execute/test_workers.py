@@ -431,3 +431,42 @@ def test_functions_and_classes_of_a_script_without_a_guard_travel(bench):
         (ended,) = finish(executor, job)
     assert log_of(job) == "Point(x=42) True True deep\n" * 2
     assert ended.how == Exited(0)
+
+
+CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
+needs_children = pytest.mark.skipif(not CHILDREN.exists(), reason="the system does not list children")
+
+
+def children():
+    return {int(pid) for pid in CHILDREN.read_text().split()}
+
+
+def imported_before(module):
+    return os.getpid(), module in sys.modules
+
+
+@needs_children
+def test_workers_that_are_expected_are_there_with_their_modules_and_take_the_calls(bench):
+    with Local(2, modules=["fileinput"]) as executor:
+        before = children()
+        executor.expect(5)
+        executor.expect(1)
+        there = children() - before
+        found = [value(ended) for ended in finish(executor, *[bench.call(imported_before, "fileinput")] * 2)]
+        executor.expect(0)
+        limit = time.monotonic() + 30
+        while any(map(is_alive, there)):
+            assert time.monotonic() < limit
+            executor.wait(0.01)
+    assert len(there) == 2
+    assert {pid for pid, _ in found} <= there
+    assert all(imported for _, imported in found)
+
+
+@needs_children
+def test_none_is_expected_where_one_slot_runs_calls_here(bench):
+    with Local(1) as executor:
+        before = children()
+        executor.expect(1)
+        assert children() == before
+        assert value(*finish(executor, bench.call(os.getpid))) == os.getpid()

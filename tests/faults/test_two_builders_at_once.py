@@ -237,7 +237,8 @@ def test_row_50_a_live_lock_is_waited_for_although_its_note_is_gone(project: Any
 FORKS = """
 import contextlib, io, os, sys, threading
 from merkl.config import load_config
-from merkl.engine.build import Quiet, build
+from merkl.engine.build import build
+from merkl.engine.evaluating import Quiet
 from merkl.engine.request import open_merklfile, open_project, selected
 
 def make(project, merklfile, *words):

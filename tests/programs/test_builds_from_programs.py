@@ -222,17 +222,33 @@ def test_build_in_a_running_loop(story):
     assert (len(first.ran), len(second.cached)) == (2, 2)
 
 
-def test_ctrl_c_stops_it_and_is_an_error_of_ours(project):
+def test_ctrl_c_stops_it_and_passes_what_takes_all_errors(project):
     project.merklfile(SLOW)
-    script = "import merkl\ntry: merkl.build()\nexcept merkl.errors.Interrupted: print('stopped')"
+    script = """
+import merkl
+try:
+    merkl.build()
+except Exception:
+    print("an error like others")
+except merkl.errors.Interrupted:
+    print("stopped")
+    raise
+"""
+    project.write("script.py", script)
     running = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=project.path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "script.py"],
+        cwd=project.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     _wait_for(project.path / "began")
 
     running.send_signal(signal.SIGINT)
 
-    assert running.communicate(timeout=30) == ("stopped\n", None)
+    out, err = running.communicate(timeout=30)
+    assert (out, running.returncode) == ("stopped\n", 130)
+    assert err.endswith("merkl.errors.Interrupted: interrupted\n") and "/merkl/" not in err
 
 
 def test_a_graph_is_a_picture_and_a_tree(story):

@@ -12,9 +12,19 @@ from typing import Any
 
 import pytest
 
-from merkl import BaseCache, CombinedCache, FileRef, Future, MemoryCache, SqliteCache, batch, task
+from merkl import (
+    BaseCache,
+    CombinedCache,
+    FileRef,
+    Future,
+    MemoryCache,
+    S3ContentBackend,
+    SqliteCache,
+    batch,
+    task,
+)
 from merkl.config import load_config
-from merkl.engine.build import evaluate
+from merkl.engine.evaluating import evaluate
 from merkl.engine.pipelines import Pipelines
 from merkl.engine.project import Project
 from merkl.errors import TaskError
@@ -355,13 +365,30 @@ def example(tmp_path: Path) -> Iterator[Any]:
     del sys.modules["pipeline_with_caches"]
 
 
-@pytest.mark.parametrize(("merkle", "content"), list(itertools.product(KINDS, KINDS)))
+def in_a_bucket(server: Any, monkeypatch: pytest.MonkeyPatch) -> BaseCache:
+    """Contents in a bucket that nobody has used."""
+    for name, value in server.credentials.items():
+        monkeypatch.setenv(name, value)
+    return S3ContentBackend(f"s3://{server.new_bucket()}/x", endpoint=server.endpoint, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("merkle", "content"), [*itertools.product(KINDS, KINDS), *((kind, "bucket") for kind in KINDS)]
+)
 def test_the_example_pipeline_runs_on_every_pairing(
-    machine: Any, tmp_path: Path, example: Any, merkle: str, content: str
+    machine: Any,
+    tmp_path: Path,
+    example: Any,
+    merkle: str,
+    content: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cache = CombinedCache(
-        merkle=KINDS[merkle](tmp_path / "records"), content=KINDS[content](tmp_path / "contents")
-    )
+    if content == "bucket":
+        contents = in_a_bucket(request.getfixturevalue("moto"), monkeypatch)
+    else:
+        contents = KINDS[content](tmp_path / "contents")
+    cache = CombinedCache(merkle=KINDS[merkle](tmp_path / "records"), content=contents)
     for each in vars(example).values():
         if isinstance(each, PythonTask):
             each.settings = replace(each.settings, own=OwnCache(cache))

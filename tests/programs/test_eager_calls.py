@@ -296,6 +296,23 @@ MERKLFILE = (
 )
 
 
+def test_a_child_that_the_program_forks_waits_for_the_result_like_any_other_process(scripts: Scripts) -> None:
+    out = scripts.run("""
+        import warnings
+        warnings.simplefilter("ignore")  # Newer Pythons warn of forks beside threads.
+        made = noted("one", wait_for="go")
+        seen("began-one")
+        child = os.fork()
+        if not child:
+            add("go")
+            print(names(made).eval(), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(names(made).eval())
+    """)
+    assert out.split() == ["one", "one"] and (scripts.path / "began-one").read_text() == "x"
+
+
 def test_a_merklfile_starts_eager_calls_only_in_commands_that_run(inside: Any) -> None:
     inside.merklfile(MERKLFILE)
     inside.write("merkl.yaml", "")

@@ -8,7 +8,7 @@ import pytest
 
 import merkl
 from merkl.config import load_config
-from merkl.engine.build import evaluate
+from merkl.engine.evaluating import evaluate
 from merkl.engine.project import Project
 from merkl.errors import TaskError, UsageError
 from merkl.nodes import using
@@ -70,6 +70,9 @@ QUESTIONS = [
     ("args.name not like 'a' and task = \"train\"", ["train b"]),
     ("args.opts = null and task like 'tra%'", ["train a"]),
     ("args.opts.deep.x != null", ["train b"]),
+    ("args.opts.deep.x.1 = 2", ["train b"]),
+    ("args.name not like 'z%'", ["train b", "train a"]),
+    ("task = 'train' and started > '2020-01-01T00:00Z'", ["train b", "train a"]),
     ("args.lr < metadata.loss", []),
     ("args.lr > metadata.loss", ["train b", "train a"]),
     ("args.name = task", []),
@@ -221,6 +224,52 @@ def test_secrets_are_in_no_record(inside: Any) -> None:
 
     (one,) = listed(inside, "args.n = 3")
     assert "hunter2" not in json.dumps(one) and "TOKEN_OF_TEST" in one["args"]["token"]
+
+
+def test_arguments_are_recorded_as_far_as_json_can_say_them(inside: Any) -> None:
+    inside.merklfile(
+        """
+        import datetime
+        from dataclasses import dataclass
+        from enum import Enum
+
+        Size = Enum("Size", "SMALL LARGE")
+
+        @dataclass
+        class Options:
+            rate: float
+            size: Size
+
+        class Strange:
+            def __repr__(self):
+                return "<strange>"
+
+        @task
+        def one():
+            return 1
+
+        @task(cache_args=True)
+        def fit(*inputs, **options):
+            return 3
+
+        @target(default=True)
+        def it():
+            day = datetime.date(2024, 2, 29)
+            return fit([one(), 2], {3, 4}, options=Options(0.5, Size.LARGE), at=day, by={Size.SMALL: Strange()})
+        """
+    )
+    inside.build("-j1")
+
+    (made,) = listed(inside, "args.options.options.rate = 0.5 and args.inputs.0.1 = 2")
+    (first,) = listed(inside, "task = 'one'")
+    assert made["args"] == {
+        "inputs": [[{"node": first["key"], "task": "one", "output": ""}, 2], [3, 4]],
+        "options": {
+            "options": {"rate": 0.5, "size": "LARGE"},
+            "at": "2024-02-29",
+            "by": {"<Size.SMALL: 1>": "<strange>"},
+        },
+    }
 
 
 def test_the_file_of_a_sqlite_cache_is_told_by_function(inside: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from merkl import Future, migrate_output_files, task
 from merkl.config import load_config
-from merkl.engine.build import evaluate
+from merkl.engine.evaluating import evaluate
 from merkl.engine.project import Project
 from merkl.nodes import using
 
@@ -170,6 +170,7 @@ def test_python_migrates_what_the_program_placed(tracked: Any) -> None:
             future.node.key,
         )
         assert future.eval() == [30, 10, 20]
+        assert set(Future[Any].from_file("model.json").metadata) == {"migrated_from", "migrated"}
     project.close()
 
 

@@ -37,6 +37,7 @@ class Notebook:
                     shown[content["name"]] = shown.get(content["name"], "") + content["text"]
                 case "error":
                     shown["error"] = content["ename"]
+                    shown["frames"] = "\n".join(content["traceback"])
 
         self._client.execute_interactive(cell, timeout=60, output_hook=hear)
         return shown
@@ -57,6 +58,11 @@ def test_a_notebook_shows_futures_graphs_and_builds(notebook):
     named = notebook.run(DEFINED + "plus(1)")
     assert "results are kept in" in named["stderr"]  # Said once.
     assert "not run yet" in named["text/html"] and "<Future plus" in named["text/plain"]
+
+    # Of an error the cell's own lines are shown, and none of merkl's.
+    wrong = notebook.run("def wrong():\n    return plus(1, 2, 3)\nwrong()")
+    assert wrong["error"] == "CallError" and wrong["frames"].count("Cell") == 2
+    assert "merkl/python" not in wrong["frames"]
 
     # The kernel runs a loop of asyncio, in which cells may wait.
     built = notebook.run(

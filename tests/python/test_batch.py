@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from merkl import Future, bash_task, batch, task
 from merkl.config import load_config
-from merkl.engine.build import evaluate
+from merkl.engine.evaluating import evaluate
 from merkl.engine.project import Project
 from merkl.errors import BatchTaskError, CallError
 from merkl.nodes import using

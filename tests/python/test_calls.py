@@ -1,6 +1,7 @@
 """What a call of a task is: its outputs, the operators of its Futures, what of its arguments and code is in its key."""
 
 import copy
+import gc
 import math
 import pickle
 import types
@@ -12,7 +13,7 @@ import pytest
 
 from merkl import Future, task
 from merkl.config import load_config
-from merkl.engine.build import evaluate
+from merkl.engine.evaluating import evaluate
 from merkl.engine.project import Project
 from merkl.errors import (
     CallError,
@@ -458,3 +459,42 @@ def test_a_graph_deep_as_it_may_be_is_made_and_read_without_recursion(session: P
     assert hash(future) and repr(future) and future == number(future.node.deps[0].future)
     assert copy.deepcopy([future])[0] is future
     assert not future.in_cache()
+
+
+# ---- large graphs --------------------------------------------------------------------------------------------------
+
+
+@task(outs=1)
+def joined(a: Any, b: Any) -> Any:
+    return a, b
+
+
+def chain_of(length: int) -> Future[Any]:
+    future: Future[Any] = joined(0, 0)
+    for n in range(length):
+        future = joined(future, n)
+    return future
+
+
+def test_a_call_in_a_large_graph_is_three_objects_to_the_garbage_collector(session: Project) -> None:
+    chain_of(1)
+    gc.collect()
+    before = len(gc.get_objects())
+    future = chain_of(1000)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 3.1 * 1000
+    assert future.node.call.subject == "b=999"
+
+
+def test_what_is_made_of_a_node_only_when_it_is_asked_for_is_what_the_call_was(session: Project) -> None:
+    first, second = number(1), number(2)
+    both = joined(first, 5)
+    assert both.node.call is both.node.call and both.node.deps is both.node.deps
+    assert repr(both.node.call.arguments) == "{'a': <input 0>, 'b': 5}"  # type: ignore[attr-defined]
+    assert [dep.future for dep in joined(second, first).node.deps] == [second, first]
+    assert [dep.future for dep in joined(first, number(1)).node.deps] == [first]
+    assert [dep.future for dep in joined(first, [second, first, {"k": 3}]).node.deps] == [first, second]
+    assert joined(first, [second, first]).eval() == (1, [2, 1])
+    assert joined([second], first).eval() == ([2], 1)
+    assert joined((first, 7), first).eval() == ((1, 7), 1)
+    assert joined(first, second).eval() == (1, 2) and joined(first, first).eval() == (1, 1)

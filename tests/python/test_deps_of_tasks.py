@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from merkl import FileRef, bash_task, find_pip_version, pip_version_of, task
+from merkl import FileRef, bash_task, find_pip_version, pip_version_of, pipeline, task
 from merkl.errors import TaskError, UnhashableArgument
 from merkl.nodes import using
 from merkl.python.inside import Inside
@@ -47,6 +47,12 @@ BASE = """
         def f():
             return 1
         return f().hash
+
+    def constructed(deps):
+        @pipeline(deps=deps)
+        def f():
+            return 1
+        return f()
 """
 HELPER = """
     def function():
@@ -82,7 +88,11 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """The key of a task with some ``deps``, in a project that differs from the usual one in what is named."""
     count = iter(range(1000))
 
-    def key(deps: str, options: str = "", **changed: str) -> str:
+    class Asked(Inside):
+        def construct(self, construction: Any) -> Any:
+            return construction.key.hex()
+
+    def key(deps: str, options: str = "", of: str = "made", **changed: str) -> str:
         values = {**USUAL, **changed}
         root = tmp_path / str(next(count))
         site = root / "site-packages"
@@ -95,14 +105,14 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         (root / "tree").mkdir()
         (root / "tree/data.txt").write_text(values["data"])
         monkeypatch.chdir(root)
-        with monkeypatch.context() as patch, using(Inside(str(root), (), "test")):
+        with monkeypatch.context() as patch, using(Asked(str(root), (), "test")):
             patch.setattr(sys, "path", [str(root), str(site), *sys.path])
             for name in ("helper", "thirdparty"):
                 sys.modules.pop(name, None)
             namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(root / "merklfile.py")}
             code = compile((root / "merklfile.py").read_text(), str(root / "merklfile.py"), "exec")
             exec(code, namespace)
-            found: str = eval(f"made([{deps}], **dict({options}))", namespace)
+            found: str = eval(f"{of}([{deps}], **dict({options}))", namespace)
         return found
 
     return key
@@ -153,6 +163,23 @@ def test_a_dep_counts_and_nothing_beside_it(
     assert keys(dep, **counts) != usual
     assert keys(dep, **not_counts) == usual
     assert keys("") == keys("", **counts)
+
+
+@pytest.mark.parametrize(("dep", "counts", "not_counts"), [COUNTING[at] for at in (0, 5, 6, 7, 8, 13)])
+def test_a_dep_of_a_pipeline_counts_as_one_of_a_task(
+    keys: Callable[..., str], dep: str, counts: dict[str, str], not_counts: dict[str, str]
+) -> None:
+    usual = keys(dep, of="constructed")
+
+    assert keys(dep, of="constructed", **counts) != usual
+    assert keys(dep, of="constructed", **not_counts) == usual
+
+
+def test_what_cannot_be_a_dep_of_a_task_cannot_be_one_of_a_pipeline(keys: Callable[..., str]) -> None:
+    with pytest.raises(TaskError, match=r"deps\[1\] is the path 'data.txt'"):
+        keys("1, Path('data.txt')", of="constructed")
+    with pytest.raises(TaskError, match="deps is a list"):
+        pipeline(deps="helper")  # type: ignore[call-overload]
 
 
 def test_plain_values_count_by_value_and_type(keys: Callable[..., str]) -> None:

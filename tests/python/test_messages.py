@@ -436,6 +436,127 @@ CASES = [
         """,
     ),
     Case(
+        "a Future is used as a value: a text to be joined",
+        "",
+        "','.join([one('a')])",
+        """
+        the target all raised TypeError: sequence item 0: expected str instance, Future found
+          at:
+            Merklfile.py:14, in all
+              return ','.join([one('a')])
+          hint: a Future has no value before it has run: pass it to a task, or call .eval() to run it now
+        """,
+    ),
+    Case(
+        "a pipeline that is a coroutine",
+        """
+        @pipeline
+        async def scores():
+            return one(1)
+        """,
+        "",
+        """
+        scores is a coroutine, which a pipeline cannot be
+          at:
+            Merklfile.py:9, in <module>
+              @pipeline
+          hint: write `def`; what tasks do at the same time is for merkl to say
+        """,
+    ),
+    Case(
+        "an exception that another led to",
+        """
+        def chosen(models):
+            try:
+                return models['best']
+            except KeyError as error:
+                raise ValueError('no model') from error
+        """,
+        "one(chosen({}))",
+        """
+        the target all raised ValueError: no model
+          at:
+            Merklfile.py:18, in all
+              return one(chosen({}))
+            Merklfile.py:13, in chosen
+              raise ValueError('no model') from error
+          cause:
+            KeyError: 'best'
+              Merklfile.py:11, in chosen
+                return models['best']
+        """,
+    ),
+    Case(
+        "a group of exceptions",
+        """
+        def check():
+            raise ExceptionGroup('two of them', [ValueError('a'), TypeError('b')])
+        """,
+        "one(check())",
+        """
+        the target all raised ExceptionGroup: two of them (2 sub-exceptions)
+          exceptions:
+            ValueError: a
+            TypeError: b
+          at:
+            Merklfile.py:15, in all
+              return one(check())
+            Merklfile.py:10, in check
+              raise ExceptionGroup('two of them', [ValueError('a'), TypeError('b')])
+        """,
+    ),
+    Case(
+        "a task raises an exception of several lines with a note",
+        """
+        @task
+        def double(n):
+            error = ValueError('first\\nsecond')
+            error.add_note('a note')
+            raise error
+        """,
+        "double(2)",
+        """
+        [1/1] failed double n=2  0.0s
+          double raised ValueError: first
+            task: double(n=2)
+            at: Merklfile.py:18
+            traceback:
+              Traceback (most recent call last):
+                File "/project/Merklfile.py", line 13, in double
+                  raise error
+              ValueError: first
+              second
+              a note
+            log: .merkl/run/1-1/log
+        """,
+        code=1,
+    ),
+    Case(
+        "an exception that cannot say what it is",
+        """
+        class Mute(Exception):
+            def __str__(self):
+                return 3
+        @task
+        def double(n):
+            raise Mute()
+        """,
+        "double(2)",
+        """
+        [1/1] failed double n=2  0.0s
+          double raised Merklfile.Mute: <its text cannot be had>
+            task: double(n=2)
+            at: Merklfile.py:19
+            traceback:
+              Traceback (most recent call last):
+                File "/project/Merklfile.py", line 14, in double
+                  raise Mute()
+              Merklfile.Mute: <exception str() failed>
+            log: .merkl/run/1-1/log
+        """,
+        code=1,
+    ),
+    Case(
         "an argument that has no encoding",
         "",
         "one([1, {'pages': (n for n in range(3))}])",
@@ -516,10 +637,11 @@ CASES = [
         """
         [1/1] failed twice n=2  0.0s
           twice asked for the value of one while it ran, which a task cannot do
+            at: Merklfile.py:11
             task: twice(n=2)
-            at: Merklfile.py:16
             hint: pass the Future to the task as an argument; to run another task's function right here, call its .function(…)
         """,
+        code=1,
     ),
     Case(
         "a value that a file cannot hold",
@@ -1648,6 +1770,19 @@ def test_an_error_that_ends_a_script_shows_the_lines_of_the_script_alone(
         f"    {body}",
         textwrap.dedent(message).strip("\n"),
     ])  # fmt: skip
+
+
+def test_an_error_that_ends_a_thread_shows_the_lines_of_the_script_alone(project: Any) -> None:
+    project.write(
+        "script.py",
+        "import threading\nfrom merkl import task\n@task\ndef one(x):\n    return x\n"
+        "thread = threading.Thread(target=lambda: one(1, 2))\nthread.start()\nthread.join()\n",
+    )
+    said = subprocess.run(
+        [sys.executable, "script.py"], cwd=project.path, capture_output=True, text=True
+    ).stderr
+    assert "script.py:6" in said and "CallError: one takes 1 argument, and got 2" in said
+    assert OURS not in said
 
 
 def test_a_bug_of_merkl_keeps_its_frames_in_a_script(project: Any) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 import merkl
 from merkl import FileObjectReadFuture, FileRef, merkl_open, path_future, read_future, task, write_future
-from merkl.engine.build import Quiet, build, evaluate
+from merkl.engine.build import build
+from merkl.engine.evaluating import Quiet, evaluate
 from merkl.engine.select import select
 from merkl.errors import CallError, FutureAccessError, InputMissing, TaskError, TaskFailed
 from merkl.nodes import using

@@ -1,15 +1,20 @@
 """``Secret``: environment variables as arguments of Python tasks, whose values nobody else gets to see."""
 
+import base64
+import io
 import os
 import pickle
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from merkl import Secret, bash_task, task
 from merkl.errors import TaskError
 from merkl.execute.secrets import Secret as SameSecret
+from merkl.execute.secrets import Veil, secrets_of, told_by_file
 
 VALUE = "s3cret'\"of\nmany words"
 MERKLFILE = """
@@ -109,7 +114,7 @@ def test_a_secret_that_is_not_set_is_told_before_anything_runs(told: Any) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("page", "url=fails"), "fetch raised ***"),
+        (("page", "url=fails"), "fetch raised ValueError: no entry for ***"),
         (
             ("page", "url=tells"),
             "fetch returned the value of a secret (TOKEN), which would stay in the store",
@@ -153,3 +158,130 @@ def test_a_secret_that_does_not_fit_the_hint_is_refused_and_a_command_says_how_i
         counts(Secret("TOKEN"))
     with pytest.raises(TaskError, match="secret_arg"):
         bash_task("echo {arg('token')}")(Secret("TOKEN"))
+
+
+PLAIN = "user's key: \u00e9t\u00e9+/?!" * 5
+SPELLINGS = {
+    "base64": lambda text: base64.b64encode(text.encode()),
+    "base64 of it with a name before": lambda text: base64.b64encode(b"me:" + text.encode() + b"."),
+    "base64 of it between others": lambda text: base64.b64encode(b"me" + text.encode() + b".."),
+    "base64 for URLs": lambda text: base64.urlsafe_b64encode(b"1" + text.encode()),
+    "base64 in lines": lambda text: base64.encodebytes(text.encode()),
+    "hexadecimal": lambda text: text.encode().hex().encode(),
+    "a part of a URL": lambda text: urllib.parse.quote(text).encode(),
+    "a field of a form": lambda text: urllib.parse.urlencode({"key": text}).encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "an array": lambda text: numpy.array([text]).tobytes(),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_secret_is_found_and_hidden_in_other_spellings(spelling: str, tmp_path: Path) -> None:
+    @task
+    def uses(token: str) -> None: ...
+
+    secrets = secrets_of(uses(Secret("TOKEN")).node.call, {b"TOKEN": PLAIN.encode()})
+    spelt = SPELLINGS[spelling](PLAIN)
+    (tmp_path / "made").write_bytes(
+        bytes(1 << 20)[:-40] + spelt + b"and more"
+    )  # Across what is read at once.
+    assert told_by_file(os.fsencode(tmp_path / "made"), secrets)
+
+    veil, log = Veil(secrets), io.BytesIO()
+    for start in range(0, len(spelt), 7):
+        log.write(veil.take(spelt[start : start + 7]))
+    assert b"***" in log.getvalue() + veil.rest() and len(log.getvalue()) < 20
+
+
+def test_a_short_secret_counts_in_results_as_a_word_of_its_own(tmp_path: Path) -> None:
+    @task
+    def uses(token: str) -> None: ...
+
+    def found(secret: str, text: str) -> bool:
+        (tmp_path / "made").write_text(text)
+        secrets = secrets_of(uses(Secret("TOKEN")).node.call, {b"TOKEN": secret.encode()})
+        return told_by_file(os.fsencode(tmp_path / "made"), secrets)
+
+    assert found("hunter2", '["hunter2"]') and found("hunter2", "user:hunter2@host")
+    assert (
+        not found("hunter2", "hunter22") and not found("hunter2", "bighunter2") and not found("1234", "1234")
+    )
+    assert not found("abc", "abc") and found("abcd", " " * ((1 << 20) - 2) + "abcd")
+    assert not found("abcd", " " * ((1 << 20) - 3) + "xabcd")
+
+
+def test_the_name_of_a_file_tells_a_secret_too(told: Any) -> None:
+    told.merklfile("""
+        @task
+        def folder(token) -> DirRef:
+            made = DirRef()
+            open(made.get_new_file(token), "w").close()
+            return made
+
+        @target(default=True)
+        def all():
+            return folder(Secret("TOKEN"))
+    """)
+    done = told.merkl("build", "-j1", env=env(TOKEN="s3cret-name"), code=1)
+    assert "folder returned the value of a secret" in done.stderr
+
+
+INSIDE = """
+    import threading
+
+    TOKEN = Secret("TOKEN")
+
+    class Client:
+        def __init__(self, token):
+            self.headers = {"auth": [token]}
+
+    @task
+    def asks(client, returns):
+        token = client.headers["auth"][0].value
+        print("the token is", token)
+        return token if returns else len(token)
+
+    @task
+    def takes():
+        print(TOKEN.value)
+        return 1
+
+    @task
+    def in_thread():
+        found = []
+        def ask():
+            try:
+                found.append(TOKEN.value)
+            except Exception as error:
+                found.append(error.headline)
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        return found
+
+    @target
+    def fits(): return asks(Client(TOKEN), False)
+
+    @target
+    def returned(): return asks(Client(TOKEN), True)
+
+    @target
+    def taken(): return takes()
+
+    @target
+    def threaded(): return in_thread() > "said.json"
+"""
+
+
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_no_task_gets_at_a_secret_that_would_not_be_hidden(told: Any, jobs: str) -> None:
+    told.merklfile(INSIDE)
+    value = env(TOKEN="s3cret-value")
+
+    assert "the token is ***" in told.merkl("build", "fits", jobs, env=value).stdout
+    done = told.merkl("build", "-k", "returned", "taken", "threaded", jobs, env=value, code=1)
+    assert "asks returned the value of a secret (TOKEN)" in done.stderr
+    assert "takes asks for the value of Secret('TOKEN'), which is none of its arguments" in done.stderr
+    assert "in_thread asks for the value of Secret('TOKEN')" in told.read("said.json")
+    assert "s3cret-value" not in done.stdout + done.stderr
+    assert not any(b"s3cret-value" in each.read_bytes() for each in told.path.rglob("*") if each.is_file())

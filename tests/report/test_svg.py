@@ -3,6 +3,7 @@
 import random
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -244,3 +245,20 @@ def test_a_chain_in_which_everything_reads_the_first_is_drawn():
 
     assert len(picture.boxes) == count
     assert len(picture.edges) == sum(len(each.needs) for each in nodes)
+
+
+def test_groups_have_bands_of_their_own_colors_and_are_named():
+    outer, inner = ("outer",), ("outer", HOSTILE)
+    nodes = [replace(node("a"), groups=inner), replace(node("b", 0), groups=outer), node("c", 1)]
+    picture = Picture(Graph(tuple(nodes), ("all",)))
+
+    colors = re.findall(r'style="fill: (#\w+)"', picture.text)
+    # Two in the legend, and one in each of two boxes.
+    assert len(colors) == 4 and sorted(colors[:2]) == sorted(colors[2:]) and len(set(colors)) == 2
+    titles = [title.text for title in picture.root.iter(f"{SVG}title")]
+    assert sum("\nin outer" in title for title in titles) == 2
+    texts = [text.text for text in picture.root.iter(f"{SVG}text")]
+    assert "outer" in texts and any(text.startswith("outer > ") for text in texts)
+
+    many = tuple(replace(node(f"n{at}"), groups=(f"g{at}",)) for at in range(12))
+    assert "4 more groups" in Picture(Graph(many, ("all",))).text

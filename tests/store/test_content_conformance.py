@@ -37,7 +37,7 @@ def test_bytes_come_back_as_they_were_put(store: Shared, size: int) -> None:
 
 
 def test_has_answers_for_many_at_once(store: Shared) -> None:
-    small = [store.put([b"%d" % n]) for n in range(200)]
+    small = [store.put([b"%d" % n]) for n in range(60)]
     big = store.put([large()])
     absent = [Digest.of(b"absent %d" % n) for n in range(200)]
 

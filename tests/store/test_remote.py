@@ -35,10 +35,12 @@ from merkl.store.remote.codec import LARGEST, NotARecord, decode_record, encode_
 from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.packs import read_index, write_index
-from merkl.store.remote.remote import Remote, open_objects
+from merkl.store.remote.places import open_objects
+from merkl.store.remote.remote import Remote
 from merkl.store.remote.soundness import inspect
 from merkl.store.remote.upload import Result, upload
 from merkl.store.remote.whereabouts import Packed
+from merkl.trust.trust import Trust
 
 
 @pytest.fixture
@@ -112,18 +114,20 @@ def test_the_layout_of_a_remote_stays_what_it_is(tmp_path: Path, remote: Remote)
         ">32sQQ32sQQ", first, 0, len(blobs[first]), second, len(blobs[first]), len(blobs[second])
     )
     blob, key, content = Digest.of(large(1, 300_000)).hex(), made.key.hex(), made.content_key.hex()
+    me = Trust().signing_key().signer.hex()
     assert paths(share) == {
         "merkl-remote",
         f"blobs/{blob[:2]}/{blob}",
         f"packs/{pack}",
         f"index/{pack}.{Digest.of(index).hex()[:16]}",
-        f"records/{key[:2]}/{key}",
-        f"made/{content[:2]}/{content}/none",
+        f"records/default/{key[:2]}/{key}/{me}",
+        f"made/default/{content[:2]}/{content}/none.{me}",
+        f"signers/default/{me}",
     }
     assert (share / f"packs/{pack}").read_bytes() == whole
     assert (share / f"index/{pack}.{Digest.of(index).hex()[:16]}").read_bytes() == index
     mark = json.loads((share / "merkl-remote").read_text())
-    assert mark["merkl"] == 1 and len(mark["id"]) == 32
+    assert mark["merkl"] == 2 and len(mark["id"]) == 32
     store.close()
 
 
@@ -158,8 +162,9 @@ def test_a_record_that_merkl_would_not_write_is_none(change: object) -> None:
 def test_a_record_answers_only_the_key_that_it_was_filed_under(remote: Remote, tmp_path: Path) -> None:
     one, two = key_of(1), key_of(2)
     remote.file(record("f", key=one)[0])
-    names = {key: tmp_path / f"share/records/{key.hex()[:2]}/{key.hex()}" for key in (one, two)}
-    names[two].parent.mkdir(exist_ok=True)
+    me = Trust().signing_key().signer.hex()
+    names = {key: tmp_path / f"share/records/default/{key.hex()[:2]}/{key.hex()}/{me}" for key in (one, two)}
+    names[two].parent.mkdir(parents=True)
     shutil.copy(names[one], names[two])
 
     assert remote.by_key([one, two]).keys() == {one}
@@ -176,7 +181,7 @@ def test_an_index_that_promises_the_impossible_is_not_used() -> None:
 def test_a_record_without_end_is_not_read_whole(remote: Remote, tmp_path: Path) -> None:
     made, _ = record("f")
     remote.file(made)
-    path = next((tmp_path / "share/records").rglob(made.key.hex()))
+    path = next((tmp_path / "share/records").rglob(f"{made.key.hex()}/*"))
     path.chmod(0o644)
     os.truncate(path, LARGEST * 100)
 
@@ -194,7 +199,7 @@ def test_another_directory_is_no_remote(tmp_path: Path, remote: Remote, text: st
 
 
 def test_what_a_newer_merkl_made_is_left_alone(tmp_path: Path, remote: Remote) -> None:
-    (tmp_path / "share/merkl-remote").write_text(json.dumps({"merkl": 2, "id": "0" * 32}))
+    (tmp_path / "share/merkl-remote").write_text(json.dumps({"merkl": 3, "id": "0" * 32}))
 
     with pytest.raises(SchemaTooNew, match="newer merkl"):
         remote.by_key([key_of(1)])
@@ -255,7 +260,7 @@ def work_on(share: Path, here: Path, me: str) -> None:
     store.close()
 
 
-def as_user(user: int, group: int, work: Callable[[], None]) -> int:
+def as_user(user: int, group: int, home: str, work: Callable[[], None]) -> int:
     """Run ``work`` in a child of that user with a umask that keeps everything private; its exit code."""
     child = os.fork()
     if child == 0:
@@ -265,6 +270,7 @@ def as_user(user: int, group: int, work: Callable[[], None]) -> int:
             os.setresgid(group, group, group)
             os.setresuid(user, user, user)
             os.umask(0o077)
+            os.environ["HOME"] = home
             work()
             code = 0
         except BaseException:  # noqa: BLE001 - it must not go on as a second pytest.
@@ -285,10 +291,11 @@ def test_a_team_shares_a_directory_whatever_their_umask() -> None:
         os.chown(share, -1, group)
         share.chmod(0o2770)
         for user, me in ((31_001, "a"), (31_002, "b"), (31_001, "c")):
-            here = Path(top, me)
-            here.mkdir()
-            os.chown(here, user, group)
-            assert as_user(user, group, lambda here=here, me=me: work_on(share, here, me)) == 0
+            here, home = Path(top, me), Path(top, str(user))
+            for each in (here, home):
+                each.mkdir(exist_ok=True)
+                os.chown(each, user, group)
+            assert as_user(user, group, str(home), lambda here=here, me=me: work_on(share, here, me)) == 0
 
         for path in share.rglob("*"):
             known = path.stat()
@@ -299,7 +306,7 @@ def test_a_team_shares_a_directory_whatever_their_umask() -> None:
 @pytest.mark.needs("strace")
 def test_a_file_system_without_hard_links_will_do(tmp_path: Path, remote: Remote) -> None:
     (tmp_path / "run.py").write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\nimport textwrap\n"
+        "import os, sys; sys.path[:0] = [sys.argv[1], os.path.dirname(sys.argv[1])]\nimport textwrap\n"
         "from test_remote import PUSHER\nsys.argv[:] = sys.argv[1:]\nexec(textwrap.dedent(PUSHER))\n"
     )
     done = subprocess.run(

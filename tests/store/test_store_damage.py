@@ -229,8 +229,8 @@ def test_a_database_that_is_none_is_moved_aside_with_one_note(tmp_path: Path, ga
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     digest = store.put([b"x"])
-    store.database.write(lambda c: c.execute("UPDATE meta SET value = '2'"))
-    store.database.read(lambda c: c.execute("PRAGMA user_version = 2"))
+    store.database.write(lambda c: c.execute("UPDATE meta SET value = '99'"))
+    store.database.read(lambda c: c.execute("PRAGMA user_version = 99"))
     store.close()
 
     with pytest.raises(SchemaTooNew, match="newer merkl") as refused:

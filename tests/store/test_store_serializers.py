@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merkl.errors import SerializationError
+from merkl.store import serializers
 from merkl.store.serializers import SERIALIZERS, by_name, for_extension, serializer_for
 
 
@@ -233,6 +234,19 @@ def test_a_form_that_is_not_known_needs_a_newer_merkl() -> None:
     with pytest.raises(SerializationError, match="json2") as refused:
         by_name("json2")
     assert "upgrade" in refused.value.hint
+
+
+def test_a_pickle_is_read_only_if_its_record_says_that_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serializers, "_learned", {})
+    monkeypatch.setattr(serializers, "_latest", {})
+    wrapped = serializers.WrappedSerializer("pickle", name="mine")
+    label = serializers.learn("mine#0123456789abcdef", wrapped)
+
+    assert label.startswith("pickle+") and by_name(label) is wrapped
+    assert by_name("pickle+mine#ffffffffffffffff") is wrapped, "its code was edited since"
+    for other in ("mine", "mine#0123456789abcdef", "mine#ffffffffffffffff"):
+        with pytest.raises(SerializationError):
+            by_name(other)
 
 
 def test_names_of_forms_are_pinned() -> None:

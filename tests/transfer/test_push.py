@@ -5,6 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from merkl.config import load_config
+from merkl.engine.project import Project
+from merkl.engine.roots import roots_of
+from merkl.store.choice import Keep
+from merkl.store.collect import collect
+
 CHAIN = """
     first = bash_task("echo {arg('text')} > {out_file_arg('out')}")
     second = bash_task("tr a-z A-Z < {file_arg('text')} > {out_file_arg('out')}")
@@ -230,7 +238,7 @@ def test_a_remote_that_is_not_there_is_an_error_that_says_what_is_left(clones: A
 
     error = clones.merkl(clones.here, "push", code=3).stderr
 
-    assert "not pushed: 1 file" in error and "`merkl push` goes on" in error
+    assert "not pushed: a\n" in error and "`merkl push` goes on" in error
 
 
 def test_json_has_an_object_for_each_path_and_one_for_results(clones: Any) -> None:
@@ -244,3 +252,50 @@ def test_json_has_an_object_for_each_path_and_one_for_results(clones: Any) -> No
     path, results = map(json.loads, out.splitlines())
     assert path == {"event": "pushed", "path": "a", "state": "moved", "bytes": 4, "saved": False}
     assert (results["results"], results["state"]) == (3, "moved")
+
+
+VALUES = """
+    @task
+    def pairs():
+        return [(1, 2)]
+
+    @task
+    def word():
+        return "be"
+
+    @target(default=True, sidecar=True)
+    def both():
+        pairs() >> "p.json"
+        word() >> "w.json"
+"""
+
+
+@pytest.mark.parametrize("how", ["push", "build --push"])
+def test_values_placed_in_another_form_than_the_stores_go_over_too(clones: Any, how: str) -> None:
+    clones.merklfile(VALUES)
+    if how == "push":
+        clones.merkl(clones.here, "build")
+        for path in ("p.json", "w.json"):
+            (clones.here / path).unlink()  # The store has them, also for a `pull` here.
+        clones.merkl(clones.here, "push")
+    else:
+        clones.merkl(clones.here, *how.split())
+    clones.hand_over()
+    clones.merkl(clones.there, "pull")
+    assert (clones.there / "p.json").read_text().split() == ["[[1,", "2]]"]
+    assert (clones.there / "w.json").read_text() == '"be"\n'
+
+
+def test_gc_keeps_a_written_value_while_a_sidecar_names_it(clones: Any) -> None:
+    clones.merklfile(VALUES)
+    clones.merkl(clones.here, "build")
+    kept, free = (clones.sidecar(clones.here, path).digest for path in ("p.json", "w.json"))
+    (clones.here / "w.json.merkl").unlink()
+    project = Project(load_config(str(clones.here)))
+    try:
+        roots = roots_of(project)
+        assert project.store.has([kept, free]) == {kept, free}
+        collect(project.store, Keep(digests=frozenset(roots.digests), grace_s=-1))
+        assert project.store.has([kept, free]) == {kept}
+    finally:
+        project.close()

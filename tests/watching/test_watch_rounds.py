@@ -169,6 +169,39 @@ def test_a_header_that_the_compiler_found_matters_and_so_does_one_that_would_com
     assert (fixed["changed"], fixed["ok"]) == (["first/later.h"], True)
 
 
+def test_files_that_a_pipeline_opens_matter_also_where_it_is_remembered(project, watch):
+    project.merklfile(
+        """
+        @task
+        def joined(words):
+            return " ".join(words)
+
+        @pipeline
+        def every():
+            words = [open("words.txt").read()]
+            try:
+                words.append(open("more.txt").read())
+            except FileNotFoundError:
+                pass
+            return joined(words)
+
+        every() > "all.txt"
+        """
+    )
+    project.write("words.txt", "to")
+    watching = watch()
+
+    project.write("words.txt", "be")
+    edited = watching.round()
+    project.write("Merklfile.py", project.read("Merklfile.py") + "# Nothing changes.\n")
+    watching.round()  # It is remembered.
+    project.write("more.txt", "or")
+    added = watching.round()
+
+    assert (edited["changed"], added["changed"]) == (["words.txt"], ["more.txt"])
+    assert project.read("all.txt").strip() == "be or"
+
+
 def test_what_is_inside_of_an_input_directory_matters(project, watch):
     project.merklfile(
         """

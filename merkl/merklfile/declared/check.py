@@ -5,9 +5,9 @@ It decides nothing that happens later.  The invariant: it calls no target and no
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from merkl.dataclass import dataclass
 from merkl.errors import did_you_mean
 from merkl.merklfile.declared.document import Span
 from merkl.merklfile.declared.expression import Call, Constant, Name, Value, inside

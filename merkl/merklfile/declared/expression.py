@@ -9,9 +9,9 @@ ever taken for something else by half.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
+from merkl.dataclass import dataclass
 from merkl.errors import MerklfileError
 from merkl.merklfile.declared.document import Span
 from merkl.merklfile.declared.scalars import Locate

@@ -4,11 +4,11 @@ It decides nothing.  The invariant: a form knows where everything in it stands.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from merkl.dataclass import dataclass
 from merkl.merklfile.declared.document import Span
 from merkl.merklfile.declared.expression import Name, Value, inside
 from merkl.merklfile.declared.parameters import ParameterForm

@@ -6,11 +6,11 @@ is a reference, whose value is known later.
 
 import keyword
 import pathlib
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import yaml
 
+from merkl.dataclass import dataclass
 from merkl.errors import did_you_mean
 from merkl.merklfile.declared import options as known
 from merkl.merklfile.declared.document import Span

@@ -8,11 +8,11 @@ The invariant: whatever is refused is pointed at, with what to write instead.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import yaml
 
+from merkl.dataclass import dataclass
 from merkl.errors import did_you_mean
 from merkl.merklfile.declared.document import Document, Span
 from merkl.merklfile.declared.scalars import Locate, located

@@ -8,11 +8,11 @@ The invariant: an error points at the value that is wrong, or at the call that r
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, assert_never
 
 import yaml
 
+from merkl.dataclass import dataclass
 from merkl.errors import did_you_mean
 from merkl.merklfile.declared.document import Document, Span
 from merkl.merklfile.declared.expression import (

@@ -37,16 +37,18 @@ class NotARecord(ValueError):
 
 def encode_record(record: Record, filed: Key | None = None) -> bytes:
     """The bytes of a record that answers the key ``filed``."""
-    fields = {**_fields(record), "filed": filed and filed.hex()}
-    body = _HEAD % VERSION + _canonical(fields) + b"\n"
+    fields = {**fields_of(record), "filed": filed and filed.hex()}
+    body = _HEAD % VERSION + canonical(fields) + b"\n"
     return body + b"blake3 " + Digest.of(body).hex().encode() + b"\n"
 
 
-def _canonical(value: object) -> bytes:
+def canonical(value: object) -> bytes:
+    """JSON in the one way that there is here."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _fields(record: Record) -> dict[str, Any]:
+def fields_of(record: Record) -> dict[str, Any]:
+    """What a record says, as JSON, in the order in which it is written."""
     found = record.discovered
     return {
         "key": record.key.hex(),
@@ -103,19 +105,34 @@ def decode_record(data: bytes, filed: Key | None = None) -> Record:
     body = data[: len(head) + len(line) + 2]
     if last != b"blake3 " + Digest.of(body).hex().encode() + b"\n":
         raise NotARecord("its digest is not that of its bytes")
+    return read_fields(line, lambda read: {**fields_of(read), "filed": filed and filed.hex()})
+
+
+def read_fields(line: bytes, write: Callable[[Record], dict[str, Any]]) -> Record:
+    """The record that a line of JSON describes; ``write`` says what the line must have been made of.
+
+    Raises:
+        NotARecord: it is not, byte for byte.
+    """
     try:
-        text = line.decode("ascii")
-        fields = json.loads(text)
-        record = _record_of(_typed(dict, fields))
-        if _canonical({**_fields(record), "filed": fields["filed"]}) != text.encode():
-            raise NotARecord("it is not written in the one way there is")
-        if fields["filed"] != (filed and filed.hex()):
-            raise NotARecord("it has the name of another")
+        record = _record_of(_typed(dict, json.loads(line.decode("ascii"))))
+        if canonical(write(record)) != line:
+            raise NotARecord(_why_not(line, write(record)))
         return record
     except NotARecord:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotARecord(f"it is damaged: {error}") from None
+
+
+def _why_not(line: bytes, wanted: Mapping[str, Any]) -> str:
+    """Why a line is not what it should be: it is of something else, or of the same in another spelling."""
+    found = json.loads(line)
+    if found.get("namespace", "") != wanted.get("namespace", ""):
+        return "it is of another namespace"
+    if found.get("filed") != wanted["filed"]:
+        return "it has the name of another"
+    return "it is not written in the one way there is"
 
 
 def _record_of(fields: Mapping[str, Any]) -> Record:

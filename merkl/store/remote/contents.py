@@ -11,7 +11,7 @@ The invariant: bytes that are handed out have the digest they were asked for by.
 import contextlib
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 from blake3 import blake3
@@ -24,9 +24,12 @@ from merkl.store.remote import packs
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.packs import Packs
+from merkl.store.remote.squeezing import LONGEST, plain_pieces, size_of, squeeze_file
+from merkl.store.remote.whereabouts import Packed
+from merkl.store.sidehash import SideHash
 from merkl.store.together import Together
 
-_CHUNK: Final = 4 << 20  # Bytes.
+_SENDING: Final = 8  # Packs or large contents on their way at once: each is some megabytes in memory.
 _SPOOL: Final = 16 << 20  # Bytes kept in memory before a temporary file is used.
 
 Sent = Callable[[Digest, int], object]  # Told of each content that has arrived, and its size in bytes.
@@ -46,24 +49,51 @@ class RemoteContents:
         self.packs = Packs(objects, cache)
         self._notes: list[Note] = []
         self._lock = threading.Lock()
+        self._lock_last = threading.Lock()
+        self._last: tuple[Digest, BinaryIO] | None = (
+            None  # A reader of a content of which parts were asked for.
+        )
         self._together = Together(objects.width)
+        self._sending = Together(min(objects.width, _SENDING))
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def has(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those that are here, by name only."""
         asked = set(digests)
-        packed = self.packs.find(asked)
-        rest = sorted(asked - packed.keys() - self._doubted(asked - packed.keys()))
-        sizes = self._together.map(lambda digest: self.objects.size(blob_name(digest)), rest)
-        return packed.keys() | {digest for digest, size in zip(rest, sizes, strict=True) if size is not None}
+        packed = self.packs.find(asked).keys()
+        return packed | self._alone(asked - packed).keys()
+
+    def stored(
+        self, digests: Iterable[Digest], *, packed: Collection[Digest] = frozenset()
+    ) -> dict[Digest, float]:
+        """Those that are here, by name only, and when each was stored last, by the place's clock.
+
+        ``packed`` are looked for in packs only.
+        """
+        asked = set(digests)
+        found = self.packs.find(asked)
+        rest = asked - found.keys() - set(packed)
+        alone = {digest: each.modified for digest, each in self._alone(rest).items()}
+        return alone | {digest: self.packs.written(at.pack) for digest, at in found.items()}
+
+    def _alone(self, digests: set[Digest]) -> dict[Digest, Listed]:
+        """Those that are objects of their own."""
+        asked = sorted(digests - self._doubted(digests))
+        found = self._together.map(lambda digest: self.objects.look(blob_name(digest)), asked)
+        return {digest: each for digest, each in zip(asked, found, strict=True) if each is not None}
 
     def size(self, digest: Digest) -> int | None:
         """How many bytes a content has, or None."""
         at = self.packs.find([digest]).get(digest)
         if at is not None:
-            return at.length
-        return None if self._doubted([digest]) else self.objects.size(blob_name(digest))
+            data = self.packs.read([(digest, at)]).get(digest)
+            return None if data is None else len(data)
+        name = blob_name(digest)
+        if self._doubted([digest]) or (stored := self.objects.size(name)) is None:
+            return None
+        size = size_of(self.objects.get(name, 0, LONGEST) or b"")
+        return stored if size is None else size
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """A reader of the bytes, or None if they are not here.
@@ -98,12 +128,14 @@ class RemoteContents:
         file = None if self._doubted([digest]) else self.objects.open(blob_name(digest))
         if file is None:
             return
-        hasher = blake3(max_threads=blake3.AUTO)
-        with file:
-            while piece := self._some(file):
-                hasher.update(piece)
-                yield piece
-        if hasher.digest() != digest:
+        hasher = SideHash()
+        with contextlib.closing(hasher), file:
+            with contextlib.suppress(StoreCorrupt):  # Whoever takes them may say so.
+                for piece in self._plain(file):
+                    hasher.update(piece)
+                    yield piece
+            found = hasher.digest()
+        if found != digest:
             self.set_aside(digest)
             raise StoreCorrupt(
                 f"a blob, {digest.short}, is damaged in the remote {self.objects.url}, and not used",
@@ -112,18 +144,40 @@ class RemoteContents:
         yield b""
 
     def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
-        """A part of a content, read alone."""
+        """A part of a content, read alone, unless it is squeezed."""
         at = self.packs.find([digest]).get(digest)
         if at is not None:
-            if start + size > at.length:
-                return None
-            data = self.objects.get(f"packs/{at.pack}", at.start + start, size)
-        else:
-            data = None if self._doubted([digest]) else self.objects.get(blob_name(digest), start, size)
+            return self._part_of_packed((digest, at), start, size, of)
+        name = blob_name(digest)
+        data = None if self._doubted([digest]) else self.objects.get(name, start, size)
         if data is None or Digest.of(data) == of:
             return data
-        self.read(digest)  # All of it: a damaged one is set aside.
-        return None
+        data = self._part_of_squeezed(digest, start, size)  # All is read: a damaged one is set aside.
+        return data if data is not None and len(data) == size and Digest.of(data) == of else None
+
+    def _part_of_squeezed(self, digest: Digest, start: int, size: int) -> bytes | None:
+        """A part of a content that comes as a whole; the last of these is kept, since others will be asked for."""
+        with self._lock_last:
+            if self._last is None or self._last[0] != digest:
+                reader = self.fetch(digest)
+                if self._last is not None:
+                    self._last[1].close()
+                self._last = None if reader is None else (digest, reader)
+            if self._last is None:
+                return None
+            self._last[1].seek(start)
+            return self._last[1].read(size)
+
+    def _part_of_packed(
+        self, place: tuple[Digest, Packed], start: int, size: int, of: Digest
+    ) -> bytes | None:
+        digest, at = place
+        if start + size <= at.length:
+            data = self.objects.get(f"packs/{at.pack}", at.start + start, size)
+            if data is not None and Digest.of(data) == of:
+                return data
+        data = self.packs.read([place]).get(digest, b"")[start : start + size]  # A damaged one is set aside.
+        return data if Digest.of(data) == of and len(data) == size else None
 
     def set_aside(self, digest: Digest) -> bool:
         """Take a content that has an object of its own out of use, if it is damaged when read again; whether that was done.
@@ -136,7 +190,7 @@ class RemoteContents:
             return False
         hasher = blake3(max_threads=blake3.AUTO)
         with file:
-            while piece := self._some(file):
+            for piece in self._plain(file):
                 hasher.update(piece)
         if hasher.digest() == digest:
             return False
@@ -161,9 +215,9 @@ class RemoteContents:
     def _listed(self, name: str) -> list[Listed]:
         return [each for each in self.objects.names(name.rpartition("/")[0]) if each.name == name]
 
-    def _some(self, file: BinaryIO) -> bytes:
+    def _plain(self, file: BinaryIO) -> Iterator[bytes]:
         try:
-            return file.read(_CHUNK)
+            yield from plain_pieces(file)
         except OSError as error:
             raise RemoteError(
                 f"the remote {self.objects.url} cannot be read: {error.strerror}", hint="is its disk sound?"
@@ -203,8 +257,9 @@ class RemoteContents:
                     spool.write(chunk)
             digest = Digest(hasher.digest())
             if not self.has([digest]):
+                size = spool.tell()
                 spool.seek(0)
-                self.objects.put(blob_name(digest), spool)
+                self._put(digest, spool, size)
         return digest
 
     def send(
@@ -221,7 +276,7 @@ class RemoteContents:
             StoreError: what ``read`` raises, or the place cannot take more; the rest is not sent.
         """
         jobs = _jobs(contents)
-        for done in self._together.map(lambda job: self._send(job, read), jobs):
+        for done in self._sending.map(lambda job: self._send(job, read), jobs):
             for digest, size in done:
                 if sent is not None:
                     sent(digest, size)
@@ -231,7 +286,7 @@ class RemoteContents:
     ) -> Sequence[tuple[Digest, int]]:
         if job[0][1] > packs.LARGEST:
             with read(job[0][0]) as file:
-                self.objects.put(blob_name(job[0][0]), file)
+                self._put(job[0][0], file, job[0][1])
             return job
         contents = []
         for digest, _ in job:
@@ -239,6 +294,9 @@ class RemoteContents:
                 contents.append((digest, file.read()))
         self.packs.write(contents)
         return job
+
+    def _put(self, digest: Digest, file: BinaryIO, size: int) -> None:
+        self.objects.put(blob_name(digest), squeeze_file(file, size) if self.objects.squeezes else file)
 
     # ---- the rest ------------------------------------------------------------------------------------------------
 
@@ -250,7 +308,12 @@ class RemoteContents:
 
     def close(self) -> None:
         """Let go of threads and files.  Idempotent."""
+        with self._lock_last:
+            last, self._last = self._last, None
+        if last is not None:
+            last[1].close()
         self._together.close()
+        self._sending.close()
         self.packs.close()
         self.objects.close()
 

@@ -42,6 +42,7 @@ class DirectoryObjects:
         self.directory = os.path.abspath(directory)
         self.url = self.directory
         self.width = 8  # A share answers each in a network's round trip.
+        self.squeezes = False  # Files that share their blocks cost nothing, and parts are read alone.
         self._mode: int | None = None
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes | None:
@@ -126,6 +127,11 @@ class DirectoryObjects:
 
     def size(self, name: str) -> int | None:
         """How many bytes an object has, or None."""
+        found = self.look(name)
+        return None if found is None else found.size
+
+    def look(self, name: str) -> Listed | None:
+        """What a listing says of one object, or None."""
         try:
             found = os.stat(self._path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -133,7 +139,7 @@ class DirectoryObjects:
             return None
         except OSError as error:
             raise self._failed(error, name) from error
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return Listed(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
     def names(self, prefix: str) -> Iterator[Listed]:
         """All objects below ``prefix/``."""

@@ -6,8 +6,11 @@ The invariant: an object is there whole or not at all, and what was created once
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
+
+from merkl.dataclass import dataclass
+
+REFRESH_S: Final = 3 * 86_400.0  # What is older is stored again by who relies on it: see ``collect``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Objects(Protocol):
     url: str
     width: int
     """How many requests at once are worth while."""
+    squeezes: bool
+    """Whether it is so far away that contents are squeezed for the way."""
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes | None:
         """The bytes of an object, or ``length`` of them from ``start``; None if it is not there."""
@@ -47,6 +52,9 @@ class Objects(Protocol):
 
     def size(self, name: str) -> int | None:
         """How many bytes an object has, or None."""
+
+    def look(self, name: str) -> Listed | None:
+        """What a listing says of one object, or None: one request."""
 
     def names(self, prefix: str) -> Iterator[Listed]:
         """All objects below ``prefix/``, in no order."""

@@ -2,7 +2,7 @@
 
 A pack is contents one after another, named by its digest: ``packs/<digest>``.  What is in it says
 ``index/<digest>.<16 digits of the index's own digest>``: ``merkl index 1``, a NUL byte, and for each content its digest
-(32 bytes), start and length (8 bytes each, big endian), sorted by digest.
+(32 bytes), start and length (8 bytes each, big endian), sorted by digest.  A content may be squeezed, see ``squeezing``.
 
 It decides nothing about which contents are worth packing.  It remembers indexes through ``whereabouts``.
 
@@ -22,7 +22,9 @@ from merkl.digest import Digest
 from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.store.remote.objects import Listed, Objects
+from merkl.store.remote.squeezing import plain, squeeze
 from merkl.store.remote.whereabouts import Packed, Whereabouts
+from merkl.store.together import Together
 
 LARGEST: Final = 256 << 10  # Bytes; what is larger is an object of its own.
 FULL: Final = 8 << 20  # Bytes after which a pack is closed.
@@ -85,7 +87,9 @@ class Packs:
         self._looked_at = float("-inf")
         self._whereabouts = Whereabouts(cache)
         self._damaged: set[str] = set()
+        self._written: dict[str, float] = {}  # By pack: when it was written last, as far as that is known.
         self._notes: list[Note] = []
+        self._together = Together(objects.width)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, Packed]:
         """Where those are that are in packs.  The list of packs is asked for again if some are in none."""
@@ -112,14 +116,15 @@ class Packs:
         data = self._objects.get(f"packs/{run[0][1].pack}", start, end - start) or b""
         found = {}
         for digest, at in run:
-            piece = data[at.start - start : at.start - start + at.length]
+            piece = plain(data[at.start - start : at.start - start + at.length], FULL)
             if Digest.of(piece) == digest:
                 found[digest] = piece
         return found
 
     def write(self, contents: Sequence[tuple[Digest, bytes]]) -> str:
         """Store contents as one pack; the name of its index."""
-        pieces = dict(contents)
+        squeezes = self._objects.squeezes
+        pieces = {digest: squeeze(data) if squeezes else data for digest, data in contents}
         entries: list[tuple[Digest, Packed]] = []
         whole = b"".join(pieces.values())
         pack, start = Digest.of(whole).hex(), 0
@@ -133,6 +138,7 @@ class Packs:
         self._objects.put(f"index/{name}", index)
         with self._lock:
             self._damaged.discard(name)
+            self._written[pack] = time.time()
             self._whereabouts.change({name: entries}, ())
         return name
 
@@ -191,19 +197,31 @@ class Packs:
         """Read the indexes that are new, forget those that are gone; whether there was either."""
         with self._lock:
             doubts = self._whereabouts.doubts()
-            there = {
-                each.name.removeprefix("index/")
+            times = {
+                each.name.removeprefix("index/"): each.modified
                 for each in self._objects.names("index")
                 if doubts.get(each.name) != (each.size, each.modified)
             }
+            there = times.keys()
+            for name, modified in times.items():
+                pack = name.partition(".")[0]
+                self._written[pack] = max(modified, self._written.get(pack, 0.0))
             self._looked_at = time.monotonic()
             known = self._whereabouts.indexes()
-            new = {name: self._learn(name) for name in sorted(there - known - self._damaged)}
+            unknown = sorted(there - known - self._damaged, key=lambda name: (times[name], name))
+            new = dict(zip(unknown, self._together.map(self._learn, unknown), strict=True))
             learned = {name: entries for name, entries in new.items() if entries is not None}
             if not learned and known <= there:
                 return False
             self._whereabouts.change(learned, known - there)
             return True
+
+    def written(self, pack: str) -> float:
+        """When a pack was written last, in seconds since the epoch; 0.0 if it is not there."""
+        with self._lock:
+            if self._looked_at == float("-inf"):
+                self.refresh()
+            return self._written.get(pack, 0.0)
 
     def take_notes(self) -> list[Note]:
         """What was noticed since the last call."""
@@ -213,6 +231,7 @@ class Packs:
 
     def close(self) -> None:
         """Close the database."""
+        self._together.close()
         with self._lock:
             self._whereabouts.close()
 

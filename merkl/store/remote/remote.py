@@ -11,66 +11,46 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from merkl.digest import Digest, Key
-from merkl.errors import ConfigError, SchemaTooNew
+from merkl.errors import SchemaTooNew
 from merkl.events import Note
 from merkl.nodes import Artifact
-from merkl.root import STATE_DIR
 from merkl.store.base import Record
 from merkl.store.combined import present
 from merkl.store.fileobjects import FileObjects
 from merkl.store.remote.contents import RemoteContents
-from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Objects
 from merkl.store.remote.records import RemoteRecords
+from merkl.trust.trust import Trust
 
-VERSION: Final = 1
+VERSION: Final = 2
 MARK: Final = "merkl-remote"
 _LONGEST_MARK: Final = 4096  # Bytes.
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-
-
-def open_objects(url: str, root: str) -> Objects:
-    """The place that a URL names; a relative path starts from ``root``.
-
-    Raises:
-        ConfigError: there is no such kind of place.
-    """
-    found = _SCHEME.match(url)
-    if found is None or found[1].lower() == "file":
-        path = url if found is None else url[found.end() :]
-        directory = os.path.join(root, os.path.expanduser(path))
-        where = os.path.realpath(directory)
-        state, own = os.path.join(os.path.realpath(root), STATE_DIR), os.path.realpath(root)
-        if where == own or (where + os.sep).startswith(state + os.sep) or ".git" in where.split(os.sep):
-            raise ConfigError(
-                f"merkl.yaml: remote: {path} has a use of its own",
-                hint="name a directory for the remote alone",
-            )
-        return DirectoryObjects(directory)
-    raise ConfigError(
-        f"merkl.yaml: remote: {found[1]}:// is no place that this merkl knows",
-        hint="a directory, such as /mnt/team/merkl",
-    )
 
 
 class Remote(FileObjects):
     """Records and contents of one place.  ``state`` is a directory for what is remembered of it, or None.
 
+    ``trust`` says whose records count, by default as this user's settings do; ``strict`` is that of ``RemoteRecords``.
     Nothing is read before the first use.
     """
 
-    def __init__(self, objects: Objects, state: str | None = None) -> None:
+    def __init__(
+        self, objects: Objects, state: str | None = None, trust: Trust | None = None, *, strict: bool = False
+    ) -> None:
         self.objects = objects
         self.url = objects.url
         self._state = state
         self._lock = threading.Lock()
         self._contents: RemoteContents | None = None
-        self._records = RemoteRecords(objects, self.whole)
+        self._probed = False
+        self._notes: list[Note] = []
+        self.trust = Trust() if trust is None else trust
+        self._records = RemoteRecords(objects, self.whole, self.trust, strict=strict)
 
     @property
     def contents(self) -> RemoteContents:
@@ -102,19 +82,53 @@ class Remote(FileObjects):
             RemoteError, StoreFull: it cannot be written.
         """
         self.objects.sweep()
-        if self._mark() is None:
-            mark = {"merkl": VERSION, "id": secrets.token_hex(16)}
-            self.objects.create(MARK, json.dumps(mark).encode() + b"\n")
+        data = self.objects.get(MARK, 0, _LONGEST_MARK)
+        mark = None if data is None else self._read(data)
+        if mark is None or mark[0] < VERSION:
+            data = self._write_mark(None if mark is None else mark[1])
             with self._lock:
                 before, self._contents = self._contents, None
             if before is not None:
                 before.close()
+        self._probe(data or b"")
+
+    def _write_mark(self, name: str | None) -> bytes | None:
+        """Say what the place is, whose id is ``name`` if it has one; what it says then."""
+        mark = {"merkl": VERSION, "id": name or secrets.token_hex(16)}
+        data = json.dumps(mark).encode() + b"\n"
+        if name is None:
+            self.objects.create(MARK, data)
+        else:  # So that an older merkl does not take for damage what it does not know.
+            self.objects.put(MARK, data)
+        return self.objects.get(MARK, 0, _LONGEST_MARK)
+
+    def _probe(self, data: bytes) -> None:
+        """Try to create what is there, with the bytes that it has: that must not work."""
+        with self._lock:
+            probed, self._probed = self._probed, True
+        if not probed and data and self.objects.create(MARK, data):
+            self._notes.append(
+                Note(
+                    f"the remote {self.url} ignores conditions: of two results pushed for one key the last stays",
+                    "its server would have to know If-None-Match: *; see docs/trust.md",
+                )
+            )
+
+    def is_made(self) -> bool:
+        """Whether somebody has written there yet.
+
+        Raises:
+            RemoteError: it cannot be used, or is something else.
+        """
+        return self._mark() is not None
 
     def _mark(self) -> str | None:
         """The place's id; None if nobody has written there yet."""
         data = self.objects.get(MARK, 0, _LONGEST_MARK)
-        if data is None:
-            return None
+        return None if data is None else self._read(data)[1]
+
+    def _read(self, data: bytes) -> tuple[int, str]:
+        """What the place says of itself: version and id."""
         try:
             mark: dict[str, Any] = json.loads(data)
             version, name = mark["merkl"], mark["id"]
@@ -123,14 +137,14 @@ class Remote(FileObjects):
         except (ValueError, KeyError, TypeError):
             raise RemoteError(
                 f"{self.url} is not a merkl remote: {MARK} there is not one of merkl's",
-                hint="name an empty directory, or one that merkl has made",
+                hint="name an empty directory, or a place that merkl has made",
             ) from None
         if version > VERSION:
             raise SchemaTooNew(
                 f"the remote {self.url} was made by a newer merkl (format {version}, this one knows {VERSION})",
                 hint="upgrade merkl",
             )
-        return str(name)
+        return version, str(name)
 
     # ---- records -------------------------------------------------------------------------------------------------
 
@@ -164,9 +178,16 @@ class Remote(FileObjects):
         """Those that are here, by name only."""
         return self.contents.has(digests)
 
+    def stored(
+        self, digests: Iterable[Digest], *, packed: Collection[Digest] = frozenset()
+    ) -> dict[Digest, float]:
+        """Those that are here, and when each was stored last, by the place's clock; ``packed`` are looked for in packs only."""
+        return self.contents.stored(digests, packed=packed)
+
     def look_again(self) -> None:
-        """Do not go by memory: read the list of packs anew."""
+        """Do not go by memory: read the list of packs anew, and who files records."""
         self.contents.packs.refresh()
+        self._records.look_again()
 
     def present(self, artifacts: Iterable[Artifact]) -> set[Digest]:
         """The digests of those that are here, by name only; a directory with all its files."""
@@ -212,7 +233,8 @@ class Remote(FileObjects):
     def take_notes(self) -> list[Note]:
         """What the user should know that was noticed since the last call."""
         own = self._contents.take_notes() if self._contents is not None else []
-        return [*self._records.take_notes(), *own]
+        notes, self._notes = self._notes, []
+        return [*notes, *self._records.take_notes(), *own]
 
     def close(self) -> None:
         """Let go of threads, files and connections.  Idempotent."""

@@ -1,32 +1,40 @@
-"""fsck of a remote: every object read, and every record's contents looked for.
+"""fsck of a remote: every object read, or a sample of them, and every record's contents looked for.
 
 It decides what is wrong with what is there.  Damaged contents are set aside, as far as the place may be written: a push
 of what they belong to then sends them again.  Damaged records stay where they are: a push writes over them.
 
-The invariant: a content counts as there only if its bytes were read and have its digest.
+A record is sound if the signer of its name has signed it, whether or not that signer counts here.
+
+The invariant: a content counts as there only if its bytes were read and have its digest; where only a sample is looked
+at, the contents of a record that are not in it only need to have a name there.
 """
 
+import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 from blake3 import blake3
 
+from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.store import records
-from merkl.store.remote.codec import LARGEST, NotARecord, decode_record
+from merkl.store.remote.codec import LARGEST, NotARecord
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
-from merkl.store.remote.packs import read_index, runs
+from merkl.store.remote.packs import FULL, read_index, runs
 from merkl.store.remote.remote import Remote
+from merkl.store.remote.signed import decode_signed
+from merkl.store.remote.squeezing import pieces_in, plain, plain_pieces
 from merkl.store.remote.whereabouts import Packed
+from merkl.trust.signer import Signer
 
 _KINDS: Final = ("packs", "index", "blobs", "records", "made")
-_CHUNK: Final = 4 << 20  # Bytes.
 _BLOB: Final = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
-_FILED: Final = re.compile(r"records/([0-9a-f]{2})/(\1[0-9a-f]{62})")
-_MADE: Final = re.compile(r"made/([0-9a-f]{2})/(\1[0-9a-f]{62})/(?:none|[0-9a-f]{64})")
+_FILED: Final = re.compile(r"records/([^/]+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/([0-9a-f]{64})")
+_MADE: Final = re.compile(
+    r"made/([^/]+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/(?:none|[0-9a-f]{64})\.([0-9a-f]{64})"
+)
 
 Progress = Callable[[int, int], object]  # Objects done, objects in all.
 
@@ -35,9 +43,10 @@ Progress = Callable[[int, int], object]  # Objects done, objects in all.
 class RemoteFindings:
     """What was found: ``objects`` and their ``bytes``; the names of ``bad`` ones, and of records that lack contents.
 
-    ``aside`` are those of the bad that were set aside.
+    ``aside`` are those of the bad that were set aside; ``total`` is how many objects there are, looked at or not.
     """
 
+    total: int = 0
     objects: int = 0
     bytes: int = 0
     bad: list[str] = field(default_factory=list)
@@ -50,16 +59,21 @@ class RemoteFindings:
         return not (self.bad or self.lacking)
 
 
-def inspect(remote: Remote, *, progress: Progress | None = None) -> RemoteFindings:
-    """Read everything in a remote.  Safe beside pushes: what comes after the listing is not looked at.
+def inspect(remote: Remote, *, share: float = 1.0, progress: Progress | None = None) -> RemoteFindings:
+    """Read everything in a remote, or about a ``share`` of its objects, chosen anew each time.
+
+    Safe beside pushes: what comes after the listing is not looked at.
 
     Raises:
         RemoteError: it cannot be read at all.
     """
     _ = remote.contents  # It says what it is.
-    inspection = _Inspection(remote)
+    inspection = _Inspection(remote, whole=share >= 1)
     # Records first: what a record names that is listed now was stored before it.
     listed = {kind: list(remote.objects.names(kind)) for kind in reversed(_KINDS)}
+    inspection.findings.total = sum(map(len, listed.values()))
+    if share < 1:
+        listed = _sampled(listed, share)
     total = sum(map(len, listed.values()))
     for done, each in enumerate((each for kind in _KINDS for each in listed[kind]), 1):
         inspection.look(each)
@@ -70,13 +84,29 @@ def inspect(remote: Remote, *, progress: Progress | None = None) -> RemoteFindin
     return findings
 
 
-class _Inspection:
-    """One walk over the objects of a place."""
+def _sampled(listed: Mapping[str, Sequence[Listed]], share: float) -> dict[str, list[Listed]]:
+    """About so many of each kind, one at least; a pack with all its indexes."""
 
-    def __init__(self, remote: Remote) -> None:
+    def chosen(some: Sequence[Listed]) -> list[Listed]:
+        found = [each for each in some if random.random() < share]
+        return found or random.sample(some, min(1, len(some)))
+
+    sample = {kind: chosen(some) for kind, some in listed.items()}
+    packs = {each.name.removeprefix("packs/") for each in sample["packs"]}
+    sample["index"] = [
+        each for each in listed["index"] if each.name.removeprefix("index/").partition(".")[0] in packs
+    ]
+    return sample
+
+
+class _Inspection:
+    """One walk over the objects of a place; ``whole``: over all of them."""
+
+    def __init__(self, remote: Remote, *, whole: bool) -> None:
         self._remote = remote
         self._objects = remote.objects
-        self._findings = RemoteFindings()
+        self._whole = whole
+        self.findings = RemoteFindings()
         self._sound: set[Digest] = set()
         self._packs: set[str] = set()
         self._needs: dict[
@@ -92,10 +122,10 @@ class _Inspection:
         sound = self._look[listed.name.partition("/")[0]](listed.name)
         if sound is None:
             return
-        self._findings.objects += 1
-        self._findings.bytes += listed.size
+        self.findings.objects += 1
+        self.findings.bytes += listed.size
         if not sound:
-            self._findings.bad.append(listed.name)
+            self.findings.bad.append(listed.name)
 
     def conclude(self) -> RemoteFindings:
         """See that every record's contents are there."""
@@ -103,25 +133,28 @@ class _Inspection:
         for name, (needs, trees) in self._needs.items():
             for tree in trees:
                 if tree not in inside:
-                    data = self._remote.read(tree) if tree in self._sound else None
+                    data = self._remote.read(tree) if tree in self._sound or not self._whole else None
                     inside[tree] = set(records.leaves(data or b""))
-            if missing := needs.union(*(inside[tree] for tree in trees)) - self._sound:
-                self._findings.lacking[name] = tuple(sorted(missing))
-        return self._findings
+            missing = needs.union(*(inside[tree] for tree in trees)) - self._sound
+            if not self._whole:
+                missing -= self._remote.has(missing)
+            if missing:
+                self.findings.lacking[name] = tuple(sorted(missing))
+        return self.findings
 
     def set_aside(self) -> None:
         """Take damaged contents out of use, if they are damaged when read again."""
         of_packs: dict[str, list[str]] = {}
-        for name in self._findings.bad:
+        for name in self.findings.bad:
             kind, _, own = name.partition("/")
             if kind in ("packs", "index"):
                 of_packs.setdefault(own.partition(".")[0], []).append(name)
             elif (match := _BLOB.fullmatch(name)) and self._remote.contents.set_aside(Digest.parse(match[2])):
-                self._findings.aside.append(name)
+                self.findings.aside.append(name)
         for pack, names in of_packs.items():
             sound = all(self._look[name.partition("/")[0]](name) for name in names)
             if not sound and self._remote.contents.packs.set_aside(pack):
-                self._findings.aside += names
+                self.findings.aside += names
 
     def _pack(self, name: str) -> bool | None:
         found = self._digest(name)
@@ -144,12 +177,13 @@ class _Inspection:
         start = run[0][1].start
         end = max(at.start + at.length for _, at in run)
         data = self._objects.get(f"packs/{run[0][1].pack}", start, end - start) or b""
-        good = {d for d, at in run if Digest.of(data[at.start - start : at.start - start + at.length]) == d}
+        stored = ((d, data[at.start - start : at.start - start + at.length]) for d, at in run)
+        good = {digest for digest, piece in stored if Digest.of(plain(piece, FULL)) == digest}
         self._sound |= good
         return len(good) == len({digest for digest, _ in run})
 
     def _blob(self, name: str) -> bool | None:
-        found, match = self._digest(name), _BLOB.fullmatch(name)
+        found, match = self._digest(name, plain_pieces), _BLOB.fullmatch(name)
         if found is None:
             return None
         if match is None or match[2] != found.hex():
@@ -162,31 +196,32 @@ class _Inspection:
         if data is None:
             return None
         filed, made = _FILED.fullmatch(name), _MADE.fullmatch(name)
+        found = filed or made
+        if found is None:
+            return False
+        key = Key.parse(found[3])
         try:
-            record = decode_record(data, Key.parse(filed[2]) if filed else None)
+            record = decode_signed(data, key if filed else None, found[1], Signer(bytes.fromhex(found[4])))
         except NotARecord:
             return False
-        if filed is None and (made is None or record.content_key.hex() != made[2]):
+        if filed is None and record.content_key != key:
             return False
         trees = [artifact.digest for artifact in record.outputs.values() if artifact.kind == "dir"]
         self._needs[name] = records.needs(record, lambda _: None), trees
         return True
 
-    def _digest(self, name: str) -> Digest | None:
-        """The digest of an object's bytes, whatever its size."""
+    def _digest(self, name: str, pieces: Callable[[BinaryIO], Iterator[bytes]] = pieces_in) -> Digest | None:
+        """The digest of what ``pieces`` gives of an object, whatever its size."""
         file = self._objects.open(name)
         if file is None:
             return None
         hasher = blake3(max_threads=blake3.AUTO)
-        with file:
-            while piece := self._some(file):
-                hasher.update(piece)
-        return Digest(hasher.digest())
-
-    def _some(self, file: BinaryIO) -> bytes:
         try:
-            return file.read(_CHUNK)
+            with file:
+                for piece in pieces(file):
+                    hasher.update(piece)
         except OSError as error:
             raise RemoteError(
                 f"the remote {self._remote.url} cannot be read: {error.strerror}", hint="is its disk sound?"
             ) from error
+        return Digest(hasher.digest())

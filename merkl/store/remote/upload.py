@@ -5,15 +5,18 @@ It decides what a result needs.  It knows no build.
 The invariant: a record is filed only when all that it names has arrived.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.store.base import Record, Store
 from merkl.store.blobs import lost
 from merkl.store.records import needs
 from merkl.store.remote.contents import Sent
+from merkl.store.remote.objects import REFRESH_S
+from merkl.store.remote.packs import LARGEST
 from merkl.store.remote.remote import Remote
 
 
@@ -30,10 +33,14 @@ def upload(
     store: Store,
     remote: Remote,
     *,
+    contents: Sequence[Digest] = (),
     read: Callable[[Digest], BinaryIO] | None = None,
     sent: Sent | None = None,
 ) -> None:
-    """Send results from ``store``, whose contents ``read`` reads.  May be broken off anywhere, and begun again.
+    """Send results from ``store``, whose contents ``read`` reads, and further ``contents``.  May be broken off anywhere, and
+    begun again.
+
+    What somebody else has signed is theirs to send: it is left out.
 
     Raises:
         StoreCorrupt: a content is neither there nor here, or damaged here.
@@ -44,10 +51,28 @@ def upload(
         here = store.read(digest)
         return remote.read(digest) if here is None else here
 
-    digests = {digest for result in results for digest in needs(result.record, tree)}
-    missing = sorted(digests - remote.has(digests))
+    results = [result for result in results if remote.records.is_ours(result.record)]
+    sizes: dict[Digest, int | None] = dict.fromkeys(contents)
+    for result in results:
+        sizes |= dict.fromkeys(needs(result.record, tree))
+        sizes |= {each.digest: each.size for each in result.record.outputs.values() if each.kind != "dir"}
+    missing = sorted(sizes.keys() - relied_on(remote, store, sizes))
     remote.contents.send(((digest, _size(store, digest)) for digest in missing), read or store.reader, sent)
     remote.records.file_many((result.record, result.keys) for result in results)
+
+
+def relied_on(remote: Remote, store: Store, sizes: Mapping[Digest, int | None]) -> set[Digest]:
+    """Those that are in the remote and need not be sent; with their sizes in bytes, if these are known.
+
+    What was stored long ago, and is here too, is sent again: gc may have found just now that nobody needs it.
+    """
+    here = store.has(sizes)
+    known = ((digest, store.size(digest) if sizes[digest] is None else sizes[digest]) for digest in here)
+    # One that is small was sent in a pack, if it was sent: to ask for each by itself would take longer than to send it.
+    packed = {digest for digest, size in known if size is not None and size <= LARGEST}
+    stored = remote.stored(sizes, packed=packed)
+    limit = time.time() - REFRESH_S
+    return {digest for digest, when in stored.items() if when >= limit or digest not in here}
 
 
 def _size(store: Store, digest: Digest) -> int:

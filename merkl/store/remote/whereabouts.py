@@ -8,9 +8,9 @@ The invariant: no error of the database leaves this module.
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.store.remote.objects import Listed
 
@@ -41,7 +41,7 @@ class Whereabouts:
         self._database = _opened(path)
 
     def known(self, digests: Iterable[Digest]) -> dict[Digest, Packed]:
-        """Where those are of which an index is remembered."""
+        """Where those are of which an index is remembered: of several the one that was learned last."""
         asked = list(digests)
 
         def query(database: sqlite3.Connection) -> dict[Digest, Packed]:
@@ -50,7 +50,7 @@ class Whereabouts:
                 chunk = asked[start : start + _CHUNK]
                 rows = database.execute(
                     "SELECT packed.digest, name, start, length FROM packed JOIN pack_index ON id = pack_index "
-                    f"WHERE digest IN ({','.join('?' * len(chunk))})",
+                    f"WHERE digest IN ({','.join('?' * len(chunk))}) ORDER BY id",
                     chunk,
                 )
                 for digest, name, begin, length in rows:

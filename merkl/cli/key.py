@@ -1,0 +1,275 @@
+"""``merkl key``: the key that this user signs with, and those that count.
+
+It decides how keys are shown, and what is asked before any is trusted.  It prints a secret only where that was asked for.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import click
+
+from merkl.cli.options import Command, Options, options_of, shared
+from merkl.dataclass import dataclass
+from merkl.engine.project import Project
+from merkl.errors import UsageError
+from merkl.report.words import one_line, plural
+from merkl.trust.entries import Accepted, Entry, Revoked, SafeStore, Trusted, trusted, with_entry
+from merkl.trust.personal import TRUST, VARIABLE, key_file, make_own_key, own_key
+from merkl.trust.signer import Signer
+from merkl.trust.signing import SigningKey
+from merkl.trust.trust import Trust, change_entries, read_entries, trusted_file
+
+_WHATS: Final = ("new", "show", "trust", "list", "revoke")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What stands after ``merkl key``."""
+
+    options: Options
+    key: str | None
+    allow: str | None
+    namespace: str | None
+    name: str | None
+    store: str | None
+    from_project: bool
+    printed: bool
+    replace: bool
+    yes: bool
+
+
+@click.command(cls=Command, short_help="Say whose results count, and make a key of your own.")
+@click.argument("what", type=click.Choice(_WHATS), metavar="|".join(_WHATS))
+@click.argument("key", required=False, metavar="[KEY]")
+@click.option("--allow", metavar="WHAT", help="With trust: files, or files,pickle.")
+@click.option("--namespace", metavar="NAME", help="With trust: where it counts; * for everywhere.")
+@click.option("--name", metavar="NAME", help="With trust: whose key it is.")
+@click.option("--from-project", is_flag=True, help="With trust: the keys that merkl.yaml proposes.")
+@click.option("--store", metavar="DIR", help="With trust, revoke: a store that others can write to.")
+@click.option("--print", "printed", is_flag=True, help="With new: print a key for CI, and keep none.")
+@click.option("--replace", is_flag=True, help="With new: instead of the key there is.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@shared("json")
+@click.pass_context
+def command(
+    context: click.Context,
+    what: str,
+    key: str | None,
+    allow: str | None,
+    namespace: str | None,
+    name: str | None,
+    from_project: bool,
+    store: str | None,
+    printed: bool,
+    replace: bool,
+    yes: bool,
+) -> int:
+    """Make, show, trust, list and revoke the keys that sign results in a remote.
+
+    Results in a remote count only if you signed them, or somebody whose key you trust.  A key of your own is made when
+    you first push.  With trust a KEY counts in the namespace of this project, for files; with --allow files,pickle also
+    for pickles, which run code of whoever signed them when they are read.
+
+    Exit code: 0, or 2 if a key or a setting is wrong.
+    """
+    given = _Asked(
+        options_of(context), key, allow, namespace, name, store, from_project, printed, replace, yes
+    )
+    _refuse_strays(what, given)
+    _DO[what](given)
+    return 0
+
+
+def _refuse_strays(what: str, given: _Asked) -> None:
+    of_trust = {"--allow": given.allow, "--namespace": given.namespace, "--name": given.name,
+                "--from-project": given.from_project}  # fmt: skip
+    of_new = {"--print": given.printed, "--replace": given.replace}
+    wrong = [name for name, value in of_trust.items() if value and what != "trust"]
+    wrong += [name for name, value in of_new.items() if value and what != "new"]
+    wrong += ["--store"] if given.store and what not in ("trust", "revoke") else []
+    if wrong:
+        raise UsageError(f"merkl key {what} takes no {', '.join(wrong)}", hint="`merkl key --help`")
+    if given.key is not None and what not in ("trust", "revoke"):
+        raise UsageError(f"merkl key {what} takes no key", hint="`merkl key trust KEY`")
+    wanted = sum(map(bool, (given.key, given.store, given.from_project)))
+    if what in ("trust", "revoke") and wanted != 1:
+        some = "a KEY, --from-project or --store DIR" if what == "trust" else "a KEY or --store DIR"
+        raise UsageError(f"merkl key {what} takes one of: {some}", hint="`merkl key list` shows the keys")
+
+
+def _new(given: _Asked) -> None:
+    if given.printed:
+        made = SigningKey.new()
+        _show(
+            given,
+            {"secret": made.secret(), "key": str(made.signer)},
+            [
+                f"{VARIABLE}={made.secret()}",
+                f"# a secret of CI; others trust what it signs with: merkl key trust {made.signer}",
+            ],
+        )
+        return
+    known = own_key(os.environ)
+    if known is not None and not given.replace:
+        raise UsageError(
+            f"you have a key: {known.signer}",
+            hint="--replace makes another; what this one signed still counts for you until you revoke it",
+        )
+    made = make_own_key(os.environ, replace=given.replace, outside=_project(given).root)
+    if known is not None:
+        old = Trusted(known.signer, pickles=True, namespace="*", name="my-earlier-key")
+        change_entries(os.environ, lambda entries: with_entry(entries, old))
+    _show_own(given, made)
+
+
+def _show_key(given: _Asked) -> None:
+    known = own_key(os.environ)
+    if known is None:
+        raise UsageError("you have no key yet", hint="the first push makes one, and so does `merkl key new`")
+    _show_own(given, known)
+
+
+def _show_own(given: _Asked, key: SigningKey) -> None:
+    where = VARIABLE if os.environ.get(VARIABLE) else key_file(os.environ)
+    lines = [str(key.signer), f"  in {where}", f"  others trust it with: merkl key trust {key.signer}"]
+    _show(given, {"key": str(key.signer), "in": where}, lines)
+
+
+def _trust(given: _Asked) -> None:
+    if given.store is not None:
+        path = os.path.realpath(os.path.join(given.options.cwd, given.store))
+        change_entries(os.environ, lambda entries: with_entry(entries, SafeStore(path)))
+        _show(given, {"store": path}, [f"the store {path} is used, whoever else can write there"])
+    elif given.from_project:
+        _trust_proposed(given)
+    else:
+        entry = _entry(given)
+        change_entries(os.environ, lambda entries: with_entry(entries, entry))
+        _show(given, _object(entry), [f"trusted {_line(entry)}"])
+
+
+def _entry(given: _Asked) -> Trusted:
+    assert given.key is not None
+    signer = _signer(given.key)
+    namespace = _trust_of(given).namespace if given.namespace is None else given.namespace
+    try:
+        return trusted(signer, given.allow or "files", namespace, given.name or "")
+    except ValueError as error:
+        raise UsageError(str(error), hint="`merkl key trust KEY --allow files,pickle`") from None
+
+
+def _trust_proposed(given: _Asked) -> None:
+    proposal = _trust_of(given).proposal
+    if proposal is None:
+        raise UsageError(
+            "this project proposes no keys",
+            hint="merkl.yaml may: trust: ['ed25519:… allow=files name=alice']",
+        )
+    for each in proposal.keys:
+        sys.stderr.write(f"{_line(each)}\n")
+    if not given.yes:
+        if given.options.json or not sys.stdin.isatty():
+            raise UsageError(
+                f"{plural(len(proposal.keys), 'key')} can be trusted, and there is nobody to ask",
+                hint="--yes trusts what is shown",
+            )
+        if not click.confirm("Use what these have signed?", default=False, err=True):
+            raise click.Abort
+    change_entries(os.environ, lambda entries: with_entry(entries, Accepted(proposal.digest)))
+    count = plural(len(proposal.keys), "key")
+    _show(
+        given, {"keys": [_object(each) for each in proposal.keys]}, [f"trusted {count}, until that changes"]
+    )
+
+
+def _list(given: _Asked) -> None:
+    entries, trust = read_entries(os.environ), _trust_of(given)
+    own = own_key(os.environ)
+    lines = [] if own is None else [f"{own.signer}  files,pickle  *  your own"]
+    lines += [_line(each) for each in entries if not isinstance(each, Accepted)]
+    accepted = trust.proposal is not None and Accepted(trust.proposal.digest) in entries
+    proposed = () if trust.proposal is None else trust.proposal.keys
+    state = "by this project" if accepted else "proposed by this project: `merkl key trust --from-project`"
+    lines += [f"{_line(each)}  {state}" for each in proposed]
+    where = TRUST if TRUST in os.environ else trusted_file(os.environ)
+    found = {
+        "version": 1, "in": where, "namespace": trust.namespace, "own": own and str(own.signer),
+        "entries": [_object(each) for each in entries if not isinstance(each, Accepted)],
+        "proposed": [_object(each) for each in proposed], "accepted": accepted,
+    }  # fmt: skip
+    _show(given, found, lines or ["no key is trusted, and you have none: the first push makes yours"])
+
+
+def _revoke(given: _Asked) -> None:
+    if given.store is not None:
+        path = os.path.realpath(os.path.join(given.options.cwd, given.store))
+        change_entries(os.environ, lambda entries: [each for each in entries if each != SafeStore(path)])
+        _show(given, {"store": path}, [f"the store {path} is used only if nobody else can write there"])
+        return
+    assert given.key is not None
+    signer, own = _signer(given.key), own_key(os.environ)
+    if own is not None and own.signer == signer:
+        raise UsageError(
+            "this is the key that you sign with", hint="`merkl key new --replace` first, then revoke it"
+        )
+    change_entries(os.environ, lambda entries: with_entry(entries, Revoked(signer)))
+    _show(
+        given,
+        _object(Revoked(signer)),
+        [f"revoked {signer}: what it signed is not used, also where it is here already"],
+    )
+
+
+def _signer(text: str) -> Signer:
+    try:
+        return Signer.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="its owner sees it with `merkl key show`") from None
+
+
+def _project(given: _Asked) -> Project:
+    return Project(given.options.config())
+
+
+def _trust_of(given: _Asked) -> Trust:
+    return _project(given).trust
+
+
+def _line(entry: Entry) -> str:
+    if isinstance(entry, Trusted):
+        allow = "files,pickle" if entry.pickles else "files"
+        return f"{entry.signer}  {allow}  {entry.namespace}  {one_line(entry.name)}".rstrip()
+    return str(entry)
+
+
+def _object(entry: Entry) -> dict[str, object]:
+    match entry:
+        case Trusted():
+            allow = ["files", "pickle"] if entry.pickles else ["files"]
+            return {
+                "key": str(entry.signer),
+                "allow": allow,
+                "namespace": entry.namespace,
+                "name": entry.name,
+            }
+        case Revoked():
+            return {"key": str(entry.signer), "revoked": True}
+        case SafeStore():
+            return {"store": entry.path}
+        case Accepted():
+            return {"project": entry.digest}
+
+
+def _show(given: _Asked, found: object, lines: list[str]) -> None:
+    if given.options.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+_DO: Final[dict[str, Callable[[_Asked], None]]] = {
+    "new": _new, "show": _show_key, "trust": _trust, "list": _list, "revoke": _revoke,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Whose results count: keys that sign records, and what each is trusted for."""

@@ -1,0 +1,128 @@
+"""The user's own directory of settings, and files in it that nobody else may write, or read.
+
+It decides what a file must be before it is believed: the user's own, and as closed as it has to be.
+
+The invariant: a file there is replaced in whole, and is on the disk before anything relies on it.
+"""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from merkl.errors import ConfigError
+
+_LOCK: Final = "lock"
+
+
+def settings_directory(environ: Mapping[str, str]) -> str:
+    """Where this user's settings of merkl are: ``$XDG_CONFIG_HOME/merkl``, or ``~/.config/merkl``."""
+    base = environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # As its specification says: a relative one is ignored.
+        home = environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+        base = os.path.join(home, ".config")
+    return os.path.join(base, "merkl")
+
+
+def read_own(path: str, *, secret: bool = False) -> str | None:
+    """The text of a file that only this user can have written, and if it is ``secret`` read; None if there is none.
+
+    Raises:
+        ConfigError: it is open to others, or cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            known = os.fstat(file.fileno())
+            _refuse_open(path, known, secret)
+            return file.read(1 << 20)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _refuse_open(path: str, known: os.stat_result, secret: bool) -> None:
+    if known.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{path} belongs to another user, and is not believed", hint=f"see `ls -l {path}`")
+    others = known.st_mode & (0o077 if secret else 0o022)
+    if others and stat.S_ISREG(known.st_mode):
+        verb = "read" if known.st_mode & 0o044 and secret else "written"
+        raise ConfigError(
+            f"{path} can be {verb} by others, and is not used",
+            hint=f"chmod {'600' if secret else 'go-w'} {path}",
+        )
+
+
+def write_own(path: str, text: str, *, secret: bool = False, replace: bool = True) -> bool:
+    """Write a file of this user's, whole and on the disk; False if there is one already and it is not to be replaced.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    path = os.path.realpath(path)  # Some keep all their settings elsewhere, and have links here.
+    directory = os.path.dirname(path)
+    draft = f"{path}.{os.getpid()}-{os.urandom(6).hex()}"
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if secret else 0o644)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o600 if secret else 0o644)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            done = _publish(draft, path, replace)
+        finally:
+            if os.path.lexists(draft):
+                os.unlink(draft)
+        _sync(directory)
+        return done
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="XDG_CONFIG_HOME says where settings are kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def alone_in(directory: str) -> Iterator[None]:
+    """Change files of a directory of settings, which is made if need be, while no other process does so.
+
+    Raises:
+        ConfigError: there can be no such directory.
+    """
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        # A file: over NFS a directory cannot be locked.
+        fd = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{directory} cannot be used: {error.strerror}",
+            hint="XDG_CONFIG_HOME says where settings are kept",
+        ) from error
+    try:
+        # Where there are no locks, two changes at one moment may lose one.
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _publish(draft: str, path: str, replace: bool) -> bool:
+    with contextlib.nullcontext() if replace else alone_in(os.path.dirname(path)):
+        if not replace and os.path.lexists(path):
+            return False
+        os.rename(draft, path)
+    return True
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,165 @@
+"""What counts for one project: the keys whose records are used, and the one that its own are signed with.
+
+It decides between what this user has said, what the environment says, and what the project proposes: under ``MERKL_TRUST``
+the first and the last say nothing.
+
+The invariant: no file of a project alone lets anybody's record count.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from merkl.errors import ConfigError
+from merkl.remotes import NAMESPACE
+from merkl.trust.entries import (
+    Accepted,
+    Entry,
+    Revoked,
+    SafeStore,
+    Trusted,
+    parse_entries,
+    written,
+)
+from merkl.trust.files import alone_in, read_own, settings_directory, write_own
+from merkl.trust.personal import TRUST, make_own_key, own_key
+from merkl.trust.proposals import Proposal
+from merkl.trust.signer import Origin, Signer
+from merkl.trust.signing import SigningKey
+
+_NAME: Final = "trusted"
+
+
+def trusted_file(environ: Mapping[str, str]) -> str:
+    """Where this user's entries are kept."""
+    return os.path.join(settings_directory(environ), _NAME)
+
+
+def read_entries(environ: Mapping[str, str]) -> list[Entry]:
+    """What was said of keys: under ``MERKL_TRUST`` there, else in the user's own file.
+
+    Raises:
+        ConfigError: it is not understood, or others can write it.
+    """
+    given = environ.get(TRUST)
+    where = TRUST if given is not None else trusted_file(environ)
+    text = read_own(where) if given is None else given
+    try:
+        return parse_entries(text or "")
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}", hint="`merkl key trust` and `revoke` write it") from None
+
+
+def change_entries(environ: Mapping[str, str], change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
+    """Write what ``change`` makes of the entries in the user's file; all there are now.
+
+    Raises:
+        ConfigError: under ``MERKL_TRUST``; or the file cannot be read or written.
+    """
+    if TRUST in environ:
+        raise ConfigError(
+            f"under {TRUST} it alone says which keys are trusted", hint=f"change or unset {TRUST}"
+        )
+    with alone_in(settings_directory(environ)):
+        entries = change(read_entries(environ))
+        write_own(trusted_file(environ), written(entries))
+    return entries
+
+
+class Trust:
+    """Whose records count in ``namespace``.  Safe to share between threads.
+
+    ``proposal`` is what the project at ``root`` proposes.  Settings are read at the first question.
+    """
+
+    def __init__(
+        self,
+        namespace: str = NAMESPACE,
+        *,
+        environ: Mapping[str, str] | None = None,
+        proposal: Proposal | None = None,
+        root: str = "",
+    ) -> None:
+        self.namespace = namespace
+        self.proposal = proposal
+        self._environ = os.environ if environ is None else environ
+        self._root = root
+        self._lock = threading.RLock()
+        self._own: SigningKey | None = None
+        self._looked = False
+        self._revoked: set[Signer] = set()
+        self._pickles: dict[Signer, bool] | None = None  # By signer who counts: whether for pickles too.
+
+    def own(self) -> Signer | None:
+        """The user's own public key, if there is a key."""
+        with self._lock:
+            if self._own is None and not self._looked:
+                self._own, self._looked = own_key(self._environ), True
+            return None if self._own is None else self._own.signer
+
+    def signing_key(self) -> SigningKey:
+        """The key to sign with, made now if there is none.
+
+        Raises:
+            ConfigError: there can be none.
+        """
+        with self._lock:
+            if self.own() is None:
+                self._own = make_own_key(self._environ, outside=self._root)
+                self._pickles = None
+            assert self._own is not None
+            return self._own
+
+    def signers(self) -> list[Signer]:
+        """Those whose records count here: oneself, then the others in the order in which they were trusted."""
+        return list(self._counts())
+
+    def accepts(self, origin: Origin | None, *, pickles: bool) -> bool:
+        """Whether a record may be used that came from there, None for here; ``pickles``: it holds some."""
+        if origin is None:
+            return True
+        allowed = self._counts().get(origin.signer) if origin.namespace == self.namespace else None
+        return allowed is not None and (allowed or not pickles)
+
+    def of_parts(self, origins: Iterable[Origin | None]) -> Origin | None:
+        """Where something comes from that is put together from parts: from somebody else, if one of them does."""
+        others = [origin for origin in origins if origin is not None]
+        return next((each for each in others if each.signer != self.own()), others[0] if others else None)
+
+    def lack(self, signer: Signer, *, pickles: bool) -> str:
+        """Why records of ``signer`` do not count, and what would change that."""
+        if signer in self._revoked:
+            return "whose key you revoked"
+        why = "whom you trust for files only" if pickles else "whom you do not trust"
+        if TRUST in self._environ:
+            return f"whom {TRUST} does not name{' for pickles' * pickles}"
+        if self.proposal is not None and any(
+            each.signer == signer and each.pickles >= pickles for each in self.proposal.keys
+        ):
+            return f"{why} yet: `merkl key trust --from-project`"
+        return f"{why}: `merkl key trust {signer}{' --allow files,pickle' * pickles}`"
+
+    def _counts(self) -> dict[Signer, bool]:
+        with self._lock:
+            if self._pickles is None:
+                self._pickles = self._read()
+            return self._pickles
+
+    def _read(self) -> dict[Signer, bool]:
+        entries = read_entries(self._environ)
+        own = self.own()
+        counts: dict[Signer, bool] = {} if own is None else {own: True}
+        self._revoked = {each.signer for each in entries if isinstance(each, Revoked)}
+        said = [each for each in entries if isinstance(each, Trusted)]
+        proposal = None if TRUST in self._environ else self.proposal
+        if proposal is not None and Accepted(proposal.digest) in entries:
+            said += proposal.keys
+        for each in said:
+            if each.holds_in(self.namespace) and each.signer not in self._revoked:
+                counts[each.signer] = counts.get(each.signer, False) or each.pickles
+        return counts
+
+    def is_safe_store(self, path: str) -> bool:
+        """Whether the user has said that the store at a path may be used whoever else can write there."""
+        return SafeStore(path) in read_entries(self._environ)
