@@ -212,32 +212,41 @@ class CallMaker(Protocol):
         """The call."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What many nodes have in common, such as all calls of a task.
+
+    ``cache`` False means that it runs once in every build that reaches it.  ``discovers`` means that it finds inputs
+    while it runs.  ``given`` are artifacts known from the start, of a node that was loaded from a sidecar and cannot run.
+    """
+
+    cache: bool = True
+    discovers: bool = False
+    given: Mapping[str, Artifact] | None = None
+    maker: CallMaker | None = None
+
+
 class Node:
     """One call of one task.  Nothing of it is ever set again.
 
-    ``static`` is a digest of code and arguments, with each dependency replaced by its position in ``deps``.
-    ``cache`` False means that it runs once in every build that reaches it.  ``discovers`` means that it finds inputs
-    while it runs.  ``open`` means that something outside the key can decide the result: of this node, or of one it
-    needs.  ``serial`` rises in the order of the code.  ``given`` are artifacts known from the start, of a node that was
-    loaded from a sidecar and cannot run.
+    ``static`` is a digest of code and arguments, with each dependency replaced by its position in ``deps``.  ``open`` means
+    that something outside the key can decide the result: of this node, or of one it needs.  ``serial`` rises in the order
+    of the code.
 
-    Where there is a ``maker``, ``call`` is made of what it was given instead, and ``deps`` of ``inputs``: when somebody asks,
-    since a graph of a hundred thousand is made faster the fewer objects it has.
+    Where there is a ``maker``, ``call`` is made of what it was given instead, and ``deps`` of the Futures: when somebody asks,
+    since a graph of a hundred thousand is made faster the fewer objects it has, and the less there is in each to look at for
+    Python's garbage collector.
     """
 
     __slots__ = (
         "_call",
-        "_deps",
-        "cache",
-        "discovers",
-        "given",
-        "inputs",
+        "_needs",
         "key",
-        "maker",
         "open",
         "outputs",
         "place",
         "serial",
+        "shared",
         "sources",
         "static",
     )
@@ -247,47 +256,54 @@ class Node:
         call: Call | tuple[Any, ...],
         key: Key,
         static: bytes,
-        deps: tuple[Dep, ...] | None,
+        needs: tuple[Dep, ...] | Inputs,
         sources: tuple[Source, ...],
         outputs: tuple[Output, ...],
         place: Place,
-        cache: bool = True,
-        discovers: bool = False,
+        shared: Shared,
         open: bool = False,
-        given: Mapping[str, Artifact] | None = None,
-        maker: CallMaker | None = None,
-        inputs: Inputs | None = None,
     ) -> None:
         self._call = call
         self.key: Final = key
         self.static: Final = static
-        self._deps = deps
+        self._needs = needs
         self.sources: Final = sources
         self.outputs: Final = outputs
         self.place: Final = place
-        self.cache: Final = cache
-        self.discovers: Final = discovers
+        self.shared: Final = shared
         self.open: Final = open
         self.serial: Final = next(_serial)
-        self.given: Final = given
-        self.maker: Final = maker
-        self.inputs: Final = inputs
 
     @property
     def deps(self) -> tuple[Dep, ...]:
         """What it needs."""
-        deps = self._deps
-        if deps is None:
-            deps = self._deps = tuple(deps_of(self.inputs))
-        return deps
+        needs = self._needs
+        if type(needs) is not tuple or (needs and type(needs[0]) is not Dep):
+            needs = self._needs = tuple(deps_of(cast("Inputs", needs)))
+        return cast("tuple[Dep, ...]", needs)
 
     @property
     def call(self) -> Call:
         """The call."""
         call = self._call
-        if self.maker is not None and type(call) is tuple:
-            call = self._call = self.maker(call)
+        if type(call) is tuple and self.shared.maker is not None:
+            call = self._call = self.shared.maker(call)
         return cast(Call, call)
+
+    @property
+    def cache(self) -> bool:
+        """Whether its result is kept."""
+        return self.shared.cache
+
+    @property
+    def discovers(self) -> bool:
+        """Whether it finds inputs while it runs."""
+        return self.shared.discovers
+
+    @property
+    def given(self) -> Mapping[str, Artifact] | None:
+        """What is known of a node that cannot run."""
+        return self.shared.given
 
     @property
     def name(self) -> str:
@@ -354,29 +370,32 @@ def make_node(
         tuple(sources),
         tuple(outputs),
         place,
-        cache,
-        discovers,
+        _shared(cache, discovers),
         is_open or discovers or not cache,
     )
+
+
+_shared: Final = functools.lru_cache(Shared)
 
 
 def plain_node(
     arguments: tuple[Any, ...],
     static: bytes,
-    maker: CallMaker,
+    shared: Shared,
     inputs: Inputs | None,
     outputs: tuple[Output, ...],
     place: Place,
-    cache: bool,
 ) -> Node:
     """As ``make_node``, of a call of nothing but plain values and Futures: most calls of a large graph are such."""
     frozen = blake3(_NO_SOURCES + static).digest()
     if inputs is None:
-        key, is_open = _new(Key, blake3(KEY_DOMAIN + frozen).digest()), not cache
-        return Node(arguments, key, frozen, (), (), outputs, place, cache, False, is_open, None, maker, None)
-    key, is_open = _key_with(frozen, inputs)
-    is_open = is_open or not cache
-    return Node(arguments, key, frozen, None, (), outputs, place, cache, False, is_open, None, maker, inputs)
+        key, is_open = _new(Key, blake3(KEY_DOMAIN + frozen).digest()), False
+        inputs = ()
+    else:
+        key, is_open = _key_with(frozen, inputs)
+    return Node(
+        arguments, key, frozen, inputs, (), outputs, place, shared, is_open or not shared.cache
+    )
 
 
 def with_call(node: Node, call: Call) -> Node:
@@ -397,8 +416,7 @@ def with_deps(node: Node, call: Call, deps: Sequence[Dep]) -> Node:
         node.sources,
         node.outputs,
         node.place,
-        node.cache,
-        node.discovers,
+        node.shared,
         is_open or node.discovers or not node.cache,
     )
 
@@ -422,12 +440,29 @@ def _key_with(frozen: bytes, inputs: Inputs) -> tuple[Key, bool]:
     """As ``_key_of``, of Futures under no file names."""
     is_open = False
     named = b""
-    for future in inputs if type(inputs) is tuple else (cast("Future[Any]", inputs),):
-        node = future.node
-        before, after = _around(future.output, "") if future.output else _AROUND_NAMELESS
-        named += before + node.key + after
+    for future in inputs if type(inputs) is tuple else (inputs,):
+        node = future.node  # type: ignore[union-attr]
+        if future.output:  # type: ignore[union-attr]
+            before, after = _around(future.output, "")  # type: ignore[union-attr]
+            named += before + node.key + after
+        else:
+            named += _BEFORE_NAMELESS + node.key + _AFTER_NAMELESS
         is_open = is_open or node.open
-    return _new(Key, blake3(KEY_DOMAIN + frozen + tagged(b"t", named)).digest()), is_open
+    return _new(Key, blake3(KEY_DOMAIN + frozen + _TUPLES[len(named)] + named).digest()), is_open
+
+
+class _Tuples(dict[int, bytes]):
+    """What stands before the encoding of a tuple's items, by their length."""
+
+    def __missing__(self, length: int) -> bytes:
+        whole = tagged(b"t", bytes(length))
+        made = whole[: len(whole) - length]
+        if len(self) < 1_000:
+            self[length] = made
+        return made
+
+
+_TUPLES: Final = _Tuples()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -439,6 +474,7 @@ def _around(output: str, name: str) -> tuple[bytes, bytes]:
 
 
 _AROUND_NAMELESS: Final = _around("", "")
+_BEFORE_NAMELESS, _AFTER_NAMELESS = _AROUND_NAMELESS
 _NO_SOURCES: Final = encoded_tuple()
 _new: Final = bytes.__new__  # Without a look at the length, which is BLAKE3's.
 _KINDS: Final = {kind: encode(kind) for kind in ("file", "dir")}

@@ -121,14 +121,19 @@ class ProjectDir:
         self, *arguments: str, code: int | None = 0, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run merkl to its end and check its exit code (None: any)."""
-        process = self.popen(*arguments, **options)
-        out, err = process.communicate(timeout=1200 if FULL else 120)
+        with self.popen(*arguments, **options) as process:
+            try:
+                out, err = process.communicate(timeout=1200 if FULL else 120)
+            except BaseException:  # Its pipes would be closed in another test, which would fail for that.
+                process.kill()
+                raise
         assert code is None or process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def events(self, *arguments: str, code: int | None = 0, **options: Any) -> list[dict[str, Any]]:
         """The events of ``merkl build``."""
         done = self.merkl("build", "--json", *arguments, code=code, **options)
+        assert done.stdout or not done.stderr, done.stderr  # A bug of ours, whatever the code.
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def build(self, *arguments: str, code: int | None = 0, **options: Any) -> list[str]:

@@ -68,7 +68,7 @@ def _refusal(directory: str) -> str:
     try:
         why = why_unsafe(directory)
         if why and not Trust().is_safe_store(os.path.realpath(directory)):
-            return f"{directory} {why}: `merkl key trust --store` lets it be used all the same"
+            return f"{directory} {why}: `{Trust().allowing_store(directory)}` lets it be used all the same"
         store = LocalStore(directory)
         store.by_key([Key(bytes(32))])
         store.close()

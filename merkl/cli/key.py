@@ -16,6 +16,7 @@ from merkl.dataclass import dataclass
 from merkl.engine.project import Project
 from merkl.errors import UsageError
 from merkl.report.words import one_line, plural
+from merkl.root import find_root
 from merkl.trust.entries import Accepted, Entry, Revoked, SafeStore, Trusted, trusted, with_entry
 from merkl.trust.personal import TRUST, VARIABLE, key_file, make_own_key, own_key
 from merkl.trust.signer import Signer
@@ -23,6 +24,7 @@ from merkl.trust.signing import SigningKey
 from merkl.trust.trust import Trust, change_entries, read_entries, trusted_file
 
 _WHATS: Final = ("new", "show", "trust", "list", "revoke")
+_BUT_REVOKED: Final = "  revoked by you: `merkl key trust KEY` takes that back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +115,29 @@ def _new(given: _Asked) -> None:
         )
         return
     known = own_key(os.environ)
+    if known is not None and os.environ.get(VARIABLE):
+        raise UsageError(
+            f"you have a key: {known.signer}, of {VARIABLE}",
+            hint=f"`merkl key new --print` prints another to set {VARIABLE} to; unset it to keep one in a file",
+        )
     if known is not None and not given.replace:
         raise UsageError(
             f"you have a key: {known.signer}",
             hint="--replace makes another; what this one signed still counts for you until you revoke it",
         )
-    made = make_own_key(os.environ, replace=given.replace, outside=_project(given).root)
-    if known is not None:
+    if known is not None and known.is_pair():
         old = Trusted(known.signer, pickles=True, namespace="*", name="my-earlier-key")
-        change_entries(os.environ, lambda entries: with_entry(entries, old))
-    _show_own(given, made)
+        _change(given, lambda entries: with_entry(entries, old))
+    _show_own(given, make_own_key(os.environ, replace=given.replace, outside=_root(given)))
 
 
 def _show_key(given: _Asked) -> None:
     known = own_key(os.environ)
     if known is None:
-        raise UsageError("you have no key yet", hint="the first push makes one, and so does `merkl key new`")
+        makes = "the first push makes one, and so does `merkl key new`"
+        if TRUST in os.environ:
+            makes = f"under {TRUST} it comes from {VARIABLE}: `merkl key new --print` prints one to set it to"
+        raise UsageError("you have no key yet", hint=makes)
     _show_own(given, known)
 
 
@@ -141,13 +150,13 @@ def _show_own(given: _Asked, key: SigningKey) -> None:
 def _trust(given: _Asked) -> None:
     if given.store is not None:
         path = os.path.realpath(os.path.join(given.options.cwd, given.store))
-        change_entries(os.environ, lambda entries: with_entry(entries, SafeStore(path)))
+        _change(given, lambda entries: with_entry(entries, SafeStore(path)))
         _show(given, {"store": path}, [f"the store {path} is used, whoever else can write there"])
     elif given.from_project:
         _trust_proposed(given)
     else:
         entry = _entry(given)
-        change_entries(os.environ, lambda entries: with_entry(entries, entry))
+        _change(given, lambda entries: with_entry(entries, entry))
         _show(given, _object(entry), [f"trusted {_line(entry)}"])
 
 
@@ -168,45 +177,53 @@ def _trust_proposed(given: _Asked) -> None:
             "this project proposes no keys",
             hint="merkl.yaml may: trust: ['ed25519:… allow=files name=alice']",
         )
+    revoked = _revoked(read_entries(os.environ))
     for each in proposal.keys:
-        sys.stderr.write(f"{_line(each)}\n")
+        sys.stderr.write(f"{_line(each)}{_BUT_REVOKED if each.signer in revoked else ''}\n")
+    counting = [each for each in proposal.keys if each.signer not in revoked]
     if not given.yes:
         if given.options.json or not sys.stdin.isatty():
             raise UsageError(
-                f"{plural(len(proposal.keys), 'key')} can be trusted, and there is nobody to ask",
+                f"{plural(len(counting), 'key')} can be trusted, and there is nobody to ask",
                 hint="--yes trusts what is shown",
             )
         if not click.confirm("Use what these have signed?", default=False, err=True):
             raise click.Abort
-    change_entries(os.environ, lambda entries: with_entry(entries, Accepted(proposal.digest)))
-    count = plural(len(proposal.keys), "key")
-    _show(
-        given, {"keys": [_object(each) for each in proposal.keys]}, [f"trusted {count}, until that changes"]
-    )
+    _change(given, lambda entries: with_entry(entries, Accepted(proposal.digest)))
+    count = plural(len(counting), "key")
+    _show(given, {"keys": [_object(each) for each in counting]}, [f"trusted {count}, until that changes"])
 
 
 def _list(given: _Asked) -> None:
-    entries, trust = read_entries(os.environ), _trust_of(given)
+    entries, trust = read_entries(os.environ, outside=_root(given)), _trust_of(given)
     own = own_key(os.environ)
     lines = [] if own is None else [f"{own.signer}  files,pickle  *  your own"]
     lines += [_line(each) for each in entries if not isinstance(each, Accepted)]
-    accepted = trust.proposal is not None and Accepted(trust.proposal.digest) in entries
     proposed = () if trust.proposal is None else trust.proposal.keys
+    accepted = bool(trust.proposal and Accepted(trust.proposal.digest) in entries and TRUST not in os.environ)
     state = "by this project" if accepted else "proposed by this project: `merkl key trust --from-project`"
-    lines += [f"{_line(each)}  {state}" for each in proposed]
+    if TRUST in os.environ:
+        state = f"proposed by this project, which says nothing under {TRUST}"
+    revoked = _revoked(entries)
+    lines += [f"{_line(each)}{_BUT_REVOKED if each.signer in revoked else f'  {state}'}" for each in proposed]
     where = TRUST if TRUST in os.environ else trusted_file(os.environ)
     found = {
         "version": 1, "in": where, "namespace": trust.namespace, "own": own and str(own.signer),
         "entries": [_object(each) for each in entries if not isinstance(each, Accepted)],
         "proposed": [_object(each) for each in proposed], "accepted": accepted,
     }  # fmt: skip
-    _show(given, found, lines or ["no key is trusted, and you have none: the first push makes yours"])
+    makes = f"{VARIABLE} would say yours" if TRUST in os.environ else "the first push makes yours"
+    _show(given, found, lines or [f"no key is trusted, and you have none: {makes}"])
+
+
+def _revoked(entries: list[Entry]) -> set[Signer]:
+    return {each.signer for each in entries if isinstance(each, Revoked)}
 
 
 def _revoke(given: _Asked) -> None:
     if given.store is not None:
         path = os.path.realpath(os.path.join(given.options.cwd, given.store))
-        change_entries(os.environ, lambda entries: [each for each in entries if each != SafeStore(path)])
+        _change(given, lambda entries: [each for each in entries if each != SafeStore(path)])
         _show(given, {"store": path}, [f"the store {path} is used only if nobody else can write there"])
         return
     assert given.key is not None
@@ -215,7 +232,7 @@ def _revoke(given: _Asked) -> None:
         raise UsageError(
             "this is the key that you sign with", hint="`merkl key new --replace` first, then revoke it"
         )
-    change_entries(os.environ, lambda entries: with_entry(entries, Revoked(signer)))
+    _change(given, lambda entries: with_entry(entries, Revoked(signer)))
     _show(
         given,
         _object(Revoked(signer)),
@@ -230,12 +247,18 @@ def _signer(text: str) -> Signer:
         raise UsageError(str(error), hint="its owner sees it with `merkl key show`") from None
 
 
-def _project(given: _Asked) -> Project:
-    return Project(given.options.config())
+def _change(given: _Asked, change: Callable[[list[Entry]], list[Entry]]) -> None:
+    change_entries(os.environ, change, outside=_root(given))
+
+
+def _root(given: _Asked) -> str:
+    """The project that is meant; empty where there is none: HOME is not one because somebody stands there."""
+    root, _ = given.options.place()
+    return root if find_root(root) == root else ""
 
 
 def _trust_of(given: _Asked) -> Trust:
-    return _project(given).trust
+    return Project(given.options.config()).trust
 
 
 def _line(entry: Entry) -> str:

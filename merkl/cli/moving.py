@@ -128,7 +128,7 @@ def _broken_off(verb: str, done: Transfer, failure: MerklError) -> MerklError:
     )
     failure.details.setdefault(f"not {verb}ed", "\n".join(_waiting(done)) or "0 files")
     failure.hint = (
-        f"{failure.hint}; then `merkl {verb}` goes on"
+        f"{failure.hint}{'' if failure.hint.endswith('?') else ';'} then `merkl {verb}` goes on"
         if failure.hint
         else f"`merkl {verb}` goes on from here"
     )

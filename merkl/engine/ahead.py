@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from merkl.engine.attempt import Attempt
-from merkl.engine.shares import Shares
+from merkl.engine.shares import Grant, Shares
 from merkl.nodes import Node
 from merkl.python.task import PythonCall
 from merkl.resources import USUAL
@@ -58,8 +58,17 @@ class Ahead:
         """One has ended, or was taken back.  Nothing to say of those that do not wait."""
         self._waiting.pop(ticket, None)
 
-    def share_out(self, running: int) -> None:
-        """Give those that wait the shares that are free while fewer than the slots of ``running`` jobs have one."""
+    def share_out(self, running: int, ended: Grant | None = None) -> None:
+        """Give those that wait the shares that are free while fewer than the slots of ``running`` jobs have one.
+
+        The first gets that of the job that has ``ended``: it runs already.
+        """
         waiting = self._waiting
-        while waiting and running - len(waiting) < self._slots and not self._shares.short(USUAL, {}):
-            waiting.pop(next(iter(waiting))).grant = self._shares.take(USUAL)
+        while waiting and running - len(waiting) < self._slots:
+            grant = self._shares.take(USUAL) if ended is None else self._shares.pass_on(ended)
+            ended = None
+            if grant is None:
+                break
+            waiting.pop(next(iter(waiting))).grant = grant
+        if ended is not None:
+            self._shares.give_back(ended)

@@ -19,6 +19,7 @@ from merkl.engine.holding import Held
 from merkl.engine.judge import Judge
 from merkl.engine.meanwhile import filed_meanwhile
 from merkl.engine.placing import Workspace
+from merkl.engine.shares import Grant
 from merkl.engine.shelter import Shelter
 from merkl.engine.step import State, Step
 from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed
@@ -38,7 +39,9 @@ class Acts:
     hold: Callable[[Step], None]
     settle: Callable[[], None]
     count_try: Callable[[Step], int]
-    prepare: Callable[[Attempt, Needs], Job]
+    take: Callable[[Needs], Grant | None]
+    give_back: Callable[[Grant], None]
+    prepare: Callable[[Attempt], Job]
     is_inline: Callable[[Job], bool]
     start: Callable[[Attempt, Job], int]
     release: Callable[[Attempt, bool], None]
@@ -154,18 +157,19 @@ class Batches:
 
     def _start_if_room(self, run: BatchRun) -> bool | None:
         steps = sorted(self._gathered[run].steps.values(), key=lambda step: step.node.serial)
-        if not self._acts.may_start(steps[0]):
+        if not self._acts.may_start(steps[0]) or (grant := self._acts.take(steps[0].node.call.needs)) is None:
             return None
         del self._gathered[run]
         lacking = [step for step in steps if not self._judge.can_start(step)]
         for step in lacking:  # The bytes of an input were lost meanwhile.
             self._judge.put_back(step)
         if lacking:
+            self._acts.give_back(grant)
             for step in steps:
                 if step.state is State.RUNNING:
                     self.gather(step)
             return True
-        self._start(run, *self._locked(steps))
+        self._start(run, grant, *self._locked(steps))
         return True
 
     def _locked(self, steps: list[Step]) -> tuple[list[Step], list[RunLock]]:
@@ -187,8 +191,9 @@ class Batches:
         free = [(step, lock) for step, lock in locked if step.node.key not in filed]
         return [step for step, _ in free], [lock for _, lock in free]
 
-    def _start(self, run: BatchRun, steps: list[Step], locks: list[RunLock]) -> None:
+    def _start(self, run: BatchRun, grant: Grant, steps: list[Step], locks: list[RunLock]) -> None:
         if not steps:
+            self._acts.give_back(grant)
             return
         whole = whole_of(run, [step.node for step in steps])
         running = _Running(f"{run.task.name} [{whole.call.subject}]", steps, locks)
@@ -197,13 +202,18 @@ class Batches:
         attempt: Attempt | None = None
         try:
             attempt = self._attempts.open(whole, self._inputs(whole, steps), Key(whole.key), number, None)
-            job = self._acts.prepare(attempt, steps[0].node.call.needs)
+            attempt.grant = grant
+            job = self._acts.prepare(attempt)
         except StoreCorrupt as error:
             self._let_go(running, attempt, discard=True)
+            if attempt is None:
+                self._acts.give_back(grant)
             self._acts.lost(steps, error)
             return
         except MerklError as error:
             self._let_go(running, attempt, discard=True)
+            if attempt is None:
+                self._acts.give_back(grant)
             self._fail(running, error, 0.0, "")
             return
         self._tell_started(running, attempt, inline=self._acts.is_inline(job))

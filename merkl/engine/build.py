@@ -35,15 +35,16 @@ from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
 from merkl.engine.step import State
 from merkl.engine.terminal import Reins, SharedTerminal, signals
+from merkl.engine.workers import calls_likely, calls_ready, executor_of
 from merkl.errors import FutureAccessError
 from merkl.events import BuildDone, Reporter
-from merkl.execute.base import Executor, Terminal
+from merkl.execute.base import Executor
 from merkl.execute.call import in_worker
 from merkl.execute.secrets import require_secrets
+from merkl.execute.sharing import Sharer, aside, join
 from merkl.nodes import Future, Node, calling_place, using, walk
-from merkl.python.run import NEEDED, lending
-from merkl.python.task import PythonCall
-from merkl.resources import USUAL, totals_in
+from merkl.python.run import lending
+from merkl.resources import totals_in
 from merkl.snapshot import recorder
 from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
@@ -88,23 +89,30 @@ def build(
     began = time.monotonic()
     reporter = logged(reporter)
     everything = list(walk(selection.roots))
-    names = labels(everything, project.placements)
     with ExitStack() as ending:
         lease = ending.enter_context(register_build(project.config.state))
         project.hold(lease)
         ending.callback(project.hold, None)
         project.clear_brief = clear_brief
+        ending.enter_context(aside(project.root))  # Of a build that has called what began this one.
+        slots = slots_of(project.config)
+        sharer = join(project.root, slots.count, slots.tokens)
+        ending.callback(sharer.close)
+        terminal = SharedTerminal(reporter)
+        executor = executor_of(sharer, terminal, inline=feed is None)
+        ending.callback(executor.close)
+        if feed is None and (calls := calls_likely(project, everything)):
+            executor.expect(calls)
+        names = labels(everything, project.placements)
         planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes)
         to_run = _to_run(project, planned)
-        slots = slots_of(project.config, lease.id)
-        ending.callback(slots.close)
-        shares = _shares(project, slots, to_run)
+        shares = _shares(project, sharer, to_run)
         _announce(project, selection, everything, planned, to_run, names, slots, lease.id, reporter)
         check = _check(project, reporter, names, to_run)
         pushing = _pushing(project)
         outcome = _run(
-            project, selection, everything, planned, names, reporter, build=lease.id, slots=slots, shares=shares,
-            check=check, pushing=pushing, reins=reins, feed=feed,
+            project, selection, everything, planned, names, reporter, build=lease.id, executor=executor,
+            terminal=terminal, shares=shares, check=check, pushing=pushing, reins=reins, feed=feed,
         )  # fmt: skip
         if not needs_bytes and feed is None:  # With these a program or a pipeline goes on.
             project.passing.clear()
@@ -119,11 +127,13 @@ def _to_run(project: Project, planned: Judge) -> list[Node]:
     Raises:
         FutureAccessError: there are some, and this is a worker that imports a module.
         TaskFailed: a secret is not there.
+        StoreError: a required remote cannot be used.
     """
     to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
     if to_run:
         _not_in_worker(to_run[0])
         recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
+        project.expect_remote()
     require_secrets(to_run, os.environb, project.root)
     return to_run
 
@@ -166,7 +176,8 @@ def _run(
     reporter: Reporter,
     *,
     build: str,
-    slots: Slots,
+    executor: Executor,
+    terminal: SharedTerminal,
     shares: Shares,
     check: "Check | None",
     pushing: "Pushing | None",
@@ -176,8 +187,6 @@ def _run(
     """Run what is to run, and place and remember what there is."""
     workspace = Workspace(project, selection.placements, reporter, names)
     attempts = Attempts(project, build, workspace.placed_by, check)
-    terminal = SharedTerminal(reporter)
-    executor = _executor(slots, terminal, inline=feed is None)
     held = Held(project.shelter)
     schedule = Schedule(
         project, planned, executor, workspace, attempts, reporter, names, shares=shares, held=held,
@@ -186,7 +195,7 @@ def _run(
     with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
         try:
             store = lending(project.config.store, project.shelter)
-            executor.expect(_calls_ready(planned))
+            executor.expect(calls_ready(planned))
             with using(project), store if feed is None else nullcontext():
                 outcome = schedule.run()
             executor.expect(0)
@@ -199,16 +208,6 @@ def _run(
             held.close()
             attempts.close()
             workspace.close()
-
-
-def _calls_ready(planned: Judge) -> int:
-    """How many calls of Python tasks could start now, each in a process that others use too."""
-    calls = (step.node.call for step in planned.steps.values() if step.state is State.READY)
-    return sum(
-        isinstance(call, PythonCall)
-        and not (call.interactive or call.task.settings.nice or call.needs != USUAL)
-        for call in calls
-    )
 
 
 def _not_in_worker(node: Node) -> None:
@@ -254,13 +253,14 @@ def _planned(
     return planned
 
 
-def _shares(project: Project, slots: Slots, to_run: Sequence[Node]) -> Shares:
+def _shares(project: Project, sharer: Sharer, to_run: Sequence[Node]) -> Shares:
     """The resources there are.
 
     Raises:
         TaskError: a task can never have what it needs.
     """
-    shares = Shares(project.root, totals_in(project.config.settings or {}), slots.count, os.environ)
+    totals = totals_in(project.config.settings or {})
+    shares = Shares(project.root, totals, sharer.slots, os.environ, sharer)
     unfit = next(filter(None, map(shares.refusal, to_run)), None)
     if unfit is not None:
         raise unfit
@@ -320,12 +320,6 @@ def _end_pushing(pushing: "Pushing", outcome: Outcome, reporter: Reporter) -> No
         pushing.finish(reporter, at_once=bool(outcome.interrupted))
     except KeyboardInterrupt:
         outcome.interrupted = [""]
-
-
-def _executor(slots: Slots, terminal: Terminal, *, inline: bool) -> Executor:
-    from merkl.execute.local import Local
-
-    return Local(slots.count, terminal, slots.tokens, inline=inline, modules=NEEDED)
 
 
 def _kept(project: Project) -> set[str]:

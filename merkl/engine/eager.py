@@ -31,6 +31,7 @@ from merkl.engine.step import ENDED, State
 from merkl.engine.terminal import Reins
 from merkl.engine.yields import in_order
 from merkl.errors import Interrupted, MerklError
+from merkl.execute.sharing import aside
 from merkl.nodes import Future, Node, using, walk
 from merkl.snapshot import recorder
 
@@ -134,7 +135,8 @@ class Begun:
         interrupted = False
         while True:
             try:
-                with self.news:
+                # What the build of a callback has is of no use to it now, and those may need it.
+                with aside(self.project.root), self.news:
                     waited |= {key for key in needed if key in self._asked}
                     while any(key in self._asked for key in waited):
                         self.news.wait()

@@ -35,6 +35,7 @@ from merkl.python.run import load_value
 from merkl.stamp import Stamp
 from merkl.store.many import write_many
 from merkl.store.serializers import is_own_extension
+from merkl.store.treecheck import tree_in
 from merkl.store.written import for_extension, writes_text_as_it_is
 from merkl.tree import Tree
 from merkl.workspace import ledger
@@ -286,7 +287,7 @@ class Workspace:
 
     def _tree(self, digest: Digest) -> Tree:
         with self._open(digest) as content:
-            return Tree.decode(content.read())
+            return tree_in(content.read(), digest)
 
     def _remember(self, placement: Placement, artifact: Artifact, value: str = "") -> None:
         self.project.index.set_placed(

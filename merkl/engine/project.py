@@ -81,7 +81,7 @@ class Project(ProjectState):
 
     def made(self, node: Node, called: "tuple[Sequence[Any], Mapping[str, Any]] | None" = None) -> None:
         """Remember nodes that are run for what they do: those without declared outputs, made inside a target."""
-        own: OwnCache | None = getattr(node.call if node.maker is None else node.maker, "own", None)
+        own: OwnCache | None = getattr(node.shared.maker or node.call, "own", None)
         if own is not None:
             self._brings(node, own)
         target = scope().target

@@ -39,7 +39,6 @@ from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, Task
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Job
 from merkl.nodes import Node
-from merkl.resources import Needs
 from merkl.store.base import RunLock
 
 if TYPE_CHECKING:  # Only with a remote.
@@ -278,7 +277,7 @@ class Schedule:
             if self.waiting.take(step):
                 together.append(step)
         if together:
-            self._start_all(together)
+            self._start_all(together, behind=True)
 
     def _full(self) -> bool:
         """Whether each slot has its job."""
@@ -312,8 +311,8 @@ class Schedule:
     def _start(self, step: Step) -> None:
         self._start_all([step])
 
-    def _start_all(self, steps: Sequence[Step]) -> None:
-        """Start steps that were taken, in this order; what they have in common is asked for once."""
+    def _start_all(self, steps: Sequence[Step], *, behind: bool = False) -> None:
+        """Start steps that were taken, in this order, or send them ahead; what they have in common is asked for once."""
         locked = [(step, lock) for step in steps if (lock := self._locked(step)) is not None]
         filed = filed_meanwhile(self.judge, self.project.shelter, [step for step, _ in locked])
         for step, lock in locked:
@@ -325,7 +324,7 @@ class Schedule:
                 self.judge.answered_elsewhere(step, record)
                 self._telling.settle()
             else:
-                self._begin(step, lock)
+                self._begin(step, lock, behind=behind)
 
     def _locked(self, step: Step) -> RunLock | None:
         """The run lock of a step that is to start on its own now; if it is not, all is done that is to be."""
@@ -348,20 +347,27 @@ class Schedule:
             self._hold(step)
         return lock
 
-    def _begin(self, step: Step, lock: RunLock) -> None:
-        """Hand a step to the executor."""
+    def _begin(self, step: Step, lock: RunLock, *, behind: bool) -> None:
+        """Hand a step to the executor; ``behind`` others, to get its share when one of them ends."""
         node = step.node
         assert step.content is not None
+        grant = None if behind else self.shares.take(node.call.needs)
+        if grant is None and not behind:  # Another build of this process was quicker.
+            self.held.release(lock)
+            self.judge.put_back(step)
+            return
         attempt: Attempt | None = None
-        behind = self._full()
         try:
             attempt = self.attempts.open(
                 node, self.judge.inputs(node), step.content, self._count_try(step), lock
             )
-            job = self._prepare(attempt, None if behind else node.call.needs)
+            attempt.grant = grant
+            job = self._prepare(attempt)
         except MerklError as error:
             if attempt is None:
                 self.held.release(lock)
+                if grant is not None:
+                    self.shares.give_back(grant)
             else:
                 self._release(attempt, discard=True)
             if isinstance(error, StoreCorrupt) and attempt is not None:
@@ -389,10 +395,8 @@ class Schedule:
         number = self._tries[step.node.key] = self._tries.get(step.node.key, 0) + 1
         return number
 
-    def _prepare(self, attempt: Attempt, needs: Needs | None) -> Job:
-        """The job of an attempt, which is given what it needs; None if that is to come when another ends."""
-        if needs is not None:
-            attempt.grant = self.shares.take(needs)
+    def _prepare(self, attempt: Attempt) -> Job:
+        """The job of an attempt."""
         self.attempts.check_sources(attempt.node)
         return self.attempts.job(attempt)
 
@@ -418,7 +422,8 @@ class Schedule:
     def _look_elsewhere(self) -> None:
         held, self._elsewhere = self._elsewhere, []
         for step in held:
-            if self._stopping is None and not self.signals and self._next is None and self._may_start(step):
+            free = self._stopping is None and not self.signals and self._next is None
+            if free and not self.project.goes_on(step.node) and self._may_start(step):
                 self._start(step)
             else:
                 self._elsewhere.append(step)
@@ -548,10 +553,8 @@ class Schedule:
         attempt.lock = None
 
     def _give_back(self, attempt: Attempt) -> None:
-        if attempt.grant is not None:
-            self.shares.give_back(attempt.grant)
-            attempt.grant = None
-        self._ahead.share_out(len(self.running))
+        grant, attempt.grant = attempt.grant, None
+        self._ahead.share_out(len(self.running), grant)
 
     def _release(self, attempt: Attempt, *, discard: bool) -> None:
         self._unlock(attempt)
@@ -608,6 +611,8 @@ class Schedule:
             hold=self._hold,
             settle=self._telling.settle,
             count_try=self._count_try,
+            take=self.shares.take,
+            give_back=self.shares.give_back,
             prepare=self._prepare,
             is_inline=self.executor.is_inline,
             start=self._hand_over,

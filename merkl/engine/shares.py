@@ -1,18 +1,19 @@
 """Who has what of the machine's resources.
 
-It decides whether a task fits beside those that run, and which GPUs it gets.  It knows neither order nor slots.
+It decides whether a task fits beside those that run, here and in other builds of this process, and which GPUs it gets.  It
+knows neither order nor slots.
 
 The invariant: no more of a resource is given out than there is, and what is taken is given back once.
 """
 
 import functools
-import heapq
 from collections.abc import Mapping
 
 from merkl.dataclass import dataclass
 from merkl.errors import TaskError
+from merkl.execute.sharing import Common, Sharer
 from merkl.nodes import Node
-from merkl.resources import CPU, GPU, MEM, VISIBLE, Needs, exactly, gpus_here, memory_here, shown
+from merkl.resources import CPU, GPU, MEM, USUAL, VISIBLE, Needs, exactly, gpus_here, memory_here, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,20 @@ class Shares:
     What the machine has is asked only if a task needs it: to find the GPUs takes long.
     """
 
-    def __init__(self, root: str, totals: Mapping[str, int], slots: int, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        root: str,
+        totals: Mapping[str, int],
+        slots: int,
+        environ: Mapping[str, str],
+        sharer: Sharer | None = None,
+    ) -> None:
         self._root = root
         self._given = dict(totals)
         self._slots = slots
         self._environ = environ
-        self._free: dict[str, int] = {}
-        self._free_gpus: list[int] | None = None
+        self._sharer = sharer or Sharer(Common(), slots)
+        self._totals: dict[str, int] = {}  # Those that were asked for.
 
     # ---- how much there is ---------------------------------------------------------------------------------------
 
@@ -80,36 +88,53 @@ class Shares:
 
     def free(self, name: str) -> int:
         """How much nobody has."""
-        found = self._free.get(name)
+        return self._total(name) - self._sharer.used(name)
+
+    def _total(self, name: str) -> int:
+        found = self._totals.get(name)
         if found is None:
-            found = self._free[name] = self.total(name)
+            found = self._totals[name] = self.total(name)
         return found
 
     def short(self, needs: Needs, reserved: Mapping[str, int]) -> list[str]:
-        """The resources of which there is not enough now, beside what is reserved for others."""
-        return [name for name, need in needs if need > self.free(name) - reserved.get(name, 0)]
+        """The resources of which there is not enough now, beside what is reserved for others.
 
-    def take(self, needs: Needs) -> Grant:
-        """Give a task what it needs, which must be free."""
-        gpus: tuple[int, ...] = ()
+        What another build waits for is reserved, too, and other builds leave to this one what is not there.
+        """
+        for name, _ in needs:
+            self._total(name)
+        lacking = self._sharer.lacking(needs, self._totals)
+        if not reserved:
+            return lacking
+        return [
+            name for name, need in needs if name in lacking or need > self.free(name) - reserved.get(name, 0)
+        ]
+
+    def take(self, needs: Needs) -> Grant | None:
+        """Give a task what it needs; None if it is not free, since another build was quicker."""
+        count = 0
         for name, need in needs:
-            assert need <= self.free(name), f"{need} {name} of {self.free(name)}"
-            self._free[name] -= need
+            self._total(name)
             if name == GPU:
-                if self._free_gpus is None:
-                    self._free_gpus = list(range(len(self._gpus)))
-                gpus = tuple(heapq.heappop(self._free_gpus) for _ in range(need))
-        if not gpus:
-            return Grant(needs)
-        return Grant(needs, gpus, ((VISIBLE, ",".join(self._gpus[place] for place in gpus)),))
+                count = need
+        gpus = self._gpus if count else ()
+        places = self._sharer.take(needs, self._totals, gpus, count)
+        if not places:
+            return None if places is None else Grant(needs)
+        return Grant(needs, places, ((VISIBLE, ",".join(self._gpus[place] for place in places)),))
 
     def give_back(self, grant: Grant) -> None:
         """Take back what a task was given."""
-        for name, need in grant.needs:
-            self._free[name] += need
-        for place in grant.gpus:
-            assert self._free_gpus is not None
-            heapq.heappush(self._free_gpus, place)
+        self._sharer.give_back(grant.needs, [self._gpus[place] for place in grant.gpus])
+
+    def pass_on(self, grant: Grant) -> Grant:
+        """What a task that needs the usual gets of one that has ended; the rest is given back."""
+        if grant.needs == USUAL:
+            return grant
+        least = dict(USUAL)
+        rest = tuple((name, need - least.get(name, 0)) for name, need in grant.needs)
+        self.give_back(Grant(rest, grant.gpus))
+        return Grant(USUAL)
 
 
 def _hint(name: str, need: int, given: Mapping[str, int], *, hidden: bool) -> str:

@@ -15,7 +15,7 @@ from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.contained import held, recorded
 from merkl.errors import SidecarError
-from merkl.nodes import Artifact, Future, Kind, Node, Output, Part, calling_place
+from merkl.nodes import Artifact, Future, Kind, Node, Output, Part, Shared, calling_place
 from merkl.resources import USUAL, Needs
 from merkl.store.base import Store
 from merkl.workspace.index import FileIndex
@@ -61,11 +61,11 @@ def loaded(store: Store, index: FileIndex, path: str) -> Future[Any]:
         call=LoadedCall(sidecar.task, path),
         key=sidecar.key,
         static=Digest.of(bytes(sidecar.key)),
-        deps=(),
+        needs=(),
         sources=(),
         outputs=tuple(Output(name, each.kind, each.filename) for name, each in given.items()),
         place=calling_place(),
-        given=given,
+        shared=Shared(given=given),
     )
     return Future(node, sidecar.output)
 

@@ -11,6 +11,7 @@ from merkl import events
 from merkl.config import Config
 from merkl.dataclass import dataclass
 from merkl.errors import ConfigError
+from merkl.store.builds import register_build
 
 if TYPE_CHECKING:  # Only with more than one slot, or under make.
     from merkl.execute.jobserver import Tokens
@@ -18,20 +19,15 @@ if TYPE_CHECKING:  # Only with more than one slot, or under make.
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """``count`` tasks at once, each beside the first with one of ``tokens``, if there are any."""
+    """``count`` tasks at once, each beside the first with one of ``tokens``, if there are any.  Whoever has it closes them."""
 
     count: int
     tokens: "Tokens | None" = None
     note: events.Note | None = None
 
-    def close(self) -> None:
-        """Give back all tokens.  Idempotent; an executor that has them does so too."""
-        if self.tokens is not None:
-            self.tokens.close()
 
-
-def slots_of(config: Config, build: str) -> Slots:
-    """The slots of a build of that name.  What -j, --target or MERKL_JOBS says is a limit under make, too.
+def slots_of(config: Config) -> Slots:
+    """The slots of a build.  What -j, --target or MERKL_JOBS says is a limit under make, too.
 
     Raises:
         ConfigError: the jobserver cannot be had in the form that merkl.yaml asks for.
@@ -54,27 +50,33 @@ def slots_of(config: Config, build: str) -> Slots:
                 return Slots(1, None, note)
         elif make.alone and not config.jobs_asked:
             return Slots(1)
-    return Slots(config.jobs, _own(config, build) if config.jobs > 1 else None)
+    return Slots(config.jobs, _own(config) if config.jobs > 1 else None)
 
 
-def _own(config: Config, build: str) -> "Tokens | None":
-    from merkl.execute.jobserver import open_fifo, open_pipe
+def _own(config: Config) -> "Tokens | None":
+    from merkl.execute.jobserver import open_pipe
 
-    if config.jobserver == "pipe":
-        return open_pipe(config.jobs)
-    path = os.path.join(config.state, "run", f"{build}-jobserver")
-    if path.split() != [path]:
+    return open_pipe(config.jobs) if config.jobserver == "pipe" else _own_fifo(config)
+
+
+def _own_fifo(config: Config) -> "Tokens":
+    from merkl.execute.jobserver import open_fifo
+
+    run = os.path.join(config.state, "run")
+    if run.split() != [run]:
         raise ConfigError(
             "merkl.yaml: jobserver: fifo needs a project whose path has no spaces",
             hint="jobserver: pipe",
-            at=path,
+            at=run,
         )
+    lease = register_build(config.state)  # It may outlast this build, for those that go on beside it.
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return open_fifo(config.jobs, path)
+        os.makedirs(run, exist_ok=True)
+        return open_fifo(config.jobs, os.path.join(run, f"{lease.id}-jobserver"), lease.close)
     except OSError as error:
+        lease.close()
         raise ConfigError(
             f"merkl.yaml: jobserver: fifo: no named pipe can be made: {error.strerror}",
             hint="jobserver: pipe",
-            at=path,
+            at=run,
         ) from error

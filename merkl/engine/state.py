@@ -7,7 +7,6 @@ touches neither.
 """
 
 import os
-import shlex
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -58,8 +57,8 @@ class ProjectState:
         from merkl.store.local import LocalStore
 
         self._make_state()
+        store = LocalStore(self.config.store, accepts=self._accepts)  # Nothing is read there yet.
         self._refuse_unsafe(self.config.store)
-        store = LocalStore(self.config.store, accepts=self._accepts)
         state = os.path.realpath(self.config.state)
         if not os.path.realpath(store.directory).startswith(state + os.sep):
             store.enter_user(state)
@@ -87,7 +86,7 @@ class ProjectState:
         if why and not self.trust.is_safe_store(os.path.realpath(directory)):
             raise NotTrusted(
                 f"the store {directory} {why}, so anything could have been put there",
-                hint=f"if that is as it should be: merkl key trust --store {shlex.quote(directory)}",
+                hint=f"if that is as it should be: {self.trust.allowing_store(directory)}",
             )
 
     def _accepts(self, record: "Record") -> bool:
@@ -118,6 +117,15 @@ class ProjectState:
         """Hear under which content key a node is asked for."""
         if self.caches is not None:
             self.caches.heed(node, key)
+
+    def expect_remote(self) -> None:
+        """See that a required remote can be used, also by a build that does not ask it for results.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        if self.remote is not None and self.config.remote is not None and self.config.remote.required:
+            _ = self.remote.contents  # Which asks it once what it is.
 
     def over_remote(self, *, required: bool) -> "Layered":
         """The store of this machine over the remote, which there must be; ``required``: a fault of that is an error."""

@@ -13,7 +13,7 @@ from merkl.digest import Key
 from merkl.engine.judge import Judge
 from merkl.engine.shares import Shares
 from merkl.engine.step import Step
-from merkl.resources import CPU, Needs
+from merkl.resources import CPU, USUAL, Needs
 
 _MOST_KINDS: Final = 64  # Of needs that do not fit: nobody looks behind so many for one that does.
 
@@ -32,8 +32,9 @@ class WaitingSteps:
 
     def first(self) -> Step | None:
         """The step to start next, or None if none fits beside what runs."""
-        if not self._shares.free(CPU):
-            return None  # Everything takes one.
+        if not self._shares.free(CPU) and (self._parked or self._judge.has_ready()):
+            self._shares.short(USUAL, {})  # Everything takes one.  Let other builds know.
+            return None
         blocked: set[Needs] = set()
         reserved: dict[str, int] = {}
         heads = (heap[0] for heap in self._parked.values())

@@ -11,7 +11,7 @@ The invariant: every token that was read is written back, the same byte, at the 
 import fcntl
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from merkl.dataclass import dataclass
@@ -52,11 +52,18 @@ class Tokens:
 
     All descriptors are its own.  ``flags`` is what MAKEFLAGS tells children; ``passed_on`` are the descriptors it speaks of, if it does, to be given to
     them as ``JOBSERVER_FDS``.  ``fd`` is readable while there may be a token to take.  ``own`` is the number of tokens of a
-    jobserver that we opened ourselves, -1 if others did; ``path`` is then removed with it.
+    jobserver that we opened ourselves, -1 if others did; ``path`` is then removed with it, and ``closed`` called.
     """
 
     def __init__(
-        self, fd: int, out: int, flags: str, passed_on: tuple[int, int] | None, own: int, path: str = ""
+        self,
+        fd: int,
+        out: int,
+        flags: str,
+        passed_on: tuple[int, int] | None,
+        own: int,
+        path: str = "",
+        closed: Callable[[], None] | None = None,
     ) -> None:
         self.fd = fd
         self.flags = flags
@@ -65,6 +72,7 @@ class Tokens:
         self._own = own
         self._held = bytearray()
         self._path = path
+        self._closed = closed
 
     def suffice(self, jobs: int) -> bool:
         """Whether that many jobs may run; takes what is missing for it, if it is there."""
@@ -83,6 +91,15 @@ class Tokens:
             self._give(spare)
         if self._own > 0 and jobs == 0:
             self._restore()
+
+    def grow(self, jobs: int) -> None:
+        """Let one that we opened ourselves serve that many jobs, if it is for fewer."""
+        more = min(jobs - 1, _MOST) - self._own
+        if self._own >= 0 and more > 0:
+            try:
+                self._own += os.write(self._out, _TOKEN * more)
+            except OSError:
+                pass  # A task has filled it with what it never took.
 
     def _give(self, count: int) -> None:
         given = bytes(self._held[-count:])
@@ -116,6 +133,8 @@ class Tokens:
                 os.unlink(self._path)
             except OSError:
                 pass  # It was removed together with all else of the build.
+        if self._closed is not None:
+            self._closed()
 
 
 # ---- somebody else's -----------------------------------------------------------------------------------------------
@@ -208,7 +227,7 @@ def open_pipe(jobs: int) -> Tokens | None:
         os.close(writer)
 
 
-def open_fifo(jobs: int, path: str) -> Tokens:
+def open_fifo(jobs: int, path: str, closed: Callable[[], None] | None = None) -> Tokens:
     """A jobserver for that many jobs, as a named pipe at ``path``, which has no white space.
 
     Raises:
@@ -219,4 +238,4 @@ def open_fifo(jobs: int, path: str) -> Tokens:
     out = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     own = min(jobs - 1, _MOST)
     os.write(out, _TOKEN * own)
-    return Tokens(fd, out, f" -j --jobserver-auth={_FIFO}{path}", None, own, path)
+    return Tokens(fd, out, f" -j --jobserver-auth={_FIFO}{path}", None, own, path, closed)

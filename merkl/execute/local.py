@@ -42,6 +42,7 @@ from merkl.execute.process import (
     start_command,
 )
 from merkl.execute.running import GRACE, Running
+from merkl.execute.sharing import Common, Sharer
 
 if TYPE_CHECKING:  # Only with more than one slot.
     from merkl.execute.jobserver import Tokens
@@ -60,6 +61,7 @@ class Local:
 
     ``wake_fd`` takes a byte as a ``wake``, so it will do for ``signal.set_wakeup_fd``.  ``terminal`` is told when a job
     gets the terminal and when it is free again.  With ``tokens``, which it closes, each job beside the first takes one.
+    A ``sharer``, which it closes too, stands for slots and tokens that other executors of this process use as well.
     Without ``inline`` one slot is a worker, too.  Workers import ``modules`` before their first call.
     """
 
@@ -71,6 +73,7 @@ class Local:
         *,
         inline: bool = True,
         modules: Sequence[str] = (),
+        sharer: Sharer | None = None,
     ) -> None:
         if slots < 1:
             raise ValueError(f"{slots} slots can run nothing")
@@ -79,8 +82,8 @@ class Local:
         self._inline = inline
         self._modules = modules
         self._terminal = terminal or Undrawn()
-        self._tokens = tokens
-        self._wants_token = False  # Something could run now but for that.
+        self._sharer = sharer or Sharer(Common(tokens), slots)
+        self._sharer.wake = self.wake
         self._tickets = itertools.count(1)
         self._queue: deque[tuple[int, Job]] = deque()
         self._running: dict[int, Running] = {}  # By ticket.
@@ -142,7 +145,7 @@ class Local:
 
     def room_behind(self) -> int:
         """See ``Executor``."""
-        if self._queue:
+        if self._queue or self._sharer.is_wanted():
             return 0
         return sum(_BEHIND - len(worker.behind) for worker in self._leaders())
 
@@ -166,12 +169,7 @@ class Local:
     def has_room(self) -> bool:
         """See ``Executor``."""
         jobs = self._jobs() + 1
-        if jobs > self.slots:
-            return False
-        if self._tokens is None or self._tokens.suffice(jobs):
-            return True
-        self._wants_token = True
-        return False
+        return jobs <= self.slots and self._sharer.suffice(jobs)
 
     def _jobs(self) -> int:
         """How many jobs have not ended."""
@@ -186,6 +184,7 @@ class Local:
 
     def _launch(self, ticket: int, job: Job, brief: bool = False) -> None:
         if isinstance(job, CallJob) and self.is_inline(job):
+            self._sharer.withdraw()
             said: list[bytes] = []
             self._ended.append(run_inline(ticket, job, self._terminal, said.append))
             self._emitted += [(ticket, payload) for payload in said]
@@ -198,7 +197,7 @@ class Local:
         try:
             worker = self._hand_over(job) if isinstance(job, CallJob) else None
             child = (
-                worker.child if worker is not None else start_command(*told_of_jobserver(job, self._tokens))  # type: ignore[arg-type]
+                worker.child if worker is not None else start_command(*told_of_jobserver(job, self._sharer.tokens))  # type: ignore[arg-type]
             )
         except OSError as error:
             if job.interactive:
@@ -247,7 +246,7 @@ class Local:
             self._adoption = Adoption()
         if self._lifeline is None:
             self._lifeline = new_lifeline()
-        env = of_worker(variables, self._tokens)
+        env = of_worker(variables, self._sharer.tokens)
         return start_worker(log, self._lifeline[0], env, nice, self._modules)
 
     def _watch(self, child: Child, owner: Running | Worker) -> None:
@@ -265,10 +264,12 @@ class Local:
     def wait(self, timeout: float | None) -> list[Ended]:
         """See ``Executor``."""
         limit = math.inf if timeout is None else time.monotonic() + timeout
+        tokens = self._sharer.settle()
         while not self._closed:
             if limit == math.inf and not self._busy() and not self._ended:
                 break
-            woken = self._look(limit)
+            woken = self._look(limit, tokens)
+            tokens = -1
             if woken or self._ended or self._emitted or time.monotonic() >= limit:
                 break
         ended, self._ended = self._ended, []
@@ -282,17 +283,19 @@ class Local:
     def _busy(self) -> bool:
         return bool(self._running or self._queue or any(leaving.ended for leaving in self._leaving))
 
-    def _look(self, limit: float) -> bool:
-        """Wait for one round of news until ``limit`` (monotonic) and act on it; whether ``wake`` was called."""
+    def _look(self, limit: float, tokens: int = -1) -> bool:
+        """Wait for one round of news until ``limit`` (monotonic) and act on it; whether ``wake`` was called.
+
+        ``tokens`` is where a token may come from that somebody wants, if it is 0 or more.
+        """
         woken = False
         deaths = []
         self._fill()
         while self._corked:
             self._push(self._corked.pop())
-        if self._tokens is not None:
-            self._tokens.keep(self._jobs())
-            if self._wants_token:
-                self._poll.register(self._tokens.fd, select.POLLIN)
+        self._sharer.keep(self._jobs())
+        if tokens >= 0:
+            self._poll.register(tokens, select.POLLIN)
         for fd, _ in self._poll.poll(0 if self._ended or self._emitted else self._patience(limit)):
             if fd in self._replies:
                 self._hear_all(fd)
@@ -302,11 +305,10 @@ class Local:
                 deaths.append(fd)  # After the replies: a worker may have answered before it died.
             elif fd == self._woken:
                 woken = bool(os.read(self._woken, 4096))
-            elif self._wants_token:
+            elif fd == tokens:
                 woken = True  # Whoever asked for room may ask again.
-        if self._wants_token and self._tokens is not None:
-            self._wants_token = False
-            self._poll.unregister(self._tokens.fd)
+        if tokens >= 0:
+            self._poll.unregister(tokens)
         for fd in deaths:
             if (owner := self._watched.get(fd)) is not None:
                 self._check(owner)
@@ -315,8 +317,8 @@ class Local:
         self._keep_time()
         self._see_off()
         self._fill()
-        if self._tokens is not None and not self._jobs():
-            self._tokens.keep(0)  # Before whoever called us can start another.
+        if not (jobs := self._jobs()) or self._sharer.is_wanted():
+            self._sharer.keep(jobs)  # Before whoever called us can start another.
         return woken
 
     def _keep_time(self) -> None:
@@ -572,8 +574,7 @@ class Local:
             self._look(math.inf)
         if self._adoption is not None:
             self._adoption.end()
-        if self._tokens is not None:
-            self._tokens.close()
+        self._sharer.close()  # From now on nobody wakes us.
         for fd in (self._woken, self.wake_fd, *(self._lifeline or ())):
             os.close(fd)
         self.wake_fd = -1

@@ -28,6 +28,7 @@ from merkl.execute.frames import (
     widen,
     write_all,
 )
+from merkl.execute.quitting import Quitting
 from merkl.execute.wear import Wear
 
 _PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call gets the usual low ones.
@@ -55,11 +56,13 @@ def main(*modules: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     for module in modules:
         __import__(module)
+    quitting = Quitting()
     while not worker.worn and (call := calls.next()) is not None:
         try:
             write_all(replies, worker.serve(*call))
         except BrokenPipeError:
-            return
+            break
+    quitting.quit()
 
 
 def _refuse_debugger(*args: Any, **kwargs: Any) -> Any:

@@ -160,6 +160,8 @@ def _lines(
         "elif {}k is {}Future:",
         "    if {}free is not None: {}x = {}free.dep(" + name + ")",
         "    elif {}deps is None: {}deps = " + name + "; {}x = 0",
+        "    elif {}type({}deps) is {}Future and {}deps.node.key != " + name + ".node.key:",
+        "        {}x = 1; {}deps = {}deps, " + name,
         "    else: {}x, {}deps = {}again({}deps, " + name + ")",
         f"    {v} = {{}}x; {e} = {{}}f{index}[{{}}x]; {{}}bits |= {1 << index}",
         f"elif {{}}k is {{}}int and {name}.bit_length() < 500:",
@@ -221,7 +223,7 @@ def _freezer(inputs: Inputs | None) -> Freezer:
 
 def _with(inputs: Inputs, future: Future[Any]) -> tuple[int, Inputs]:
     """The place of a Future among those of a call, which are few, and all of them."""
-    several = inputs if type(inputs) is tuple else (cast(Future[Any], inputs),)
+    several = inputs if type(inputs) is tuple else (cast("Future[Any]", inputs),)
     index, key, output = 0, future.node.key, future.output
     for each in several:
         if each.node.key == key and each.output == output:  # As ``==``, without the call.

@@ -18,7 +18,7 @@ from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, TaskFailed, TaskOutsError
 from merkl.nodes import Artifact
 from merkl.python.outs import One, Outs
-from merkl.store.serializers import for_extension, is_pickled
+from merkl.store.serializers import WITH_PICKLE, for_extension, is_pickled
 from merkl.tree import Tree, TreeEntry
 
 T = TypeVar("T")
@@ -26,7 +26,6 @@ T = TypeVar("T")
 LIST: Final = "list"
 DICT: Final = "dict"
 _FILES: Final = " with files"  # Some items are files, which are read through a view of the whole.
-_PICKLES: Final = " with pickle"  # Some are pickles: not every store takes that.
 _FILE: Final = "file"  # In an index: the item is a file with a name, in a directory of its own.
 _NAMES: Final = b"names.json"  # Behind all numbers.
 MOST: Final = 10**8
@@ -109,7 +108,7 @@ def index_of(items: Mapping[str, Artifact], form: str) -> tuple[Tree, str, bytes
         names = json.dumps(list(items), separators=(",", ":")).encode()
         entries.append(TreeEntry(_NAMES, "file", Digest.of(names), len(names)))
     tree = Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
-    return tree, form + _FILES * files + _PICKLES * pickles, names
+    return tree, form + _FILES * files + WITH_PICKLE * pickles, names
 
 
 def read_index(artifact: Artifact, read: Callable[[Digest], bytes | None]) -> dict[str, Artifact]:
@@ -126,7 +125,7 @@ def read_index(artifact: Artifact, read: Callable[[Digest], bytes | None]) -> di
                 names = json.loads(read(entry.digest) or b"")
             elif entry.digest is not None:
                 found.append(_item(entry, entry.digest))
-                if is_pickled(found[-1].serializer) and _PICKLES not in artifact.serializer:
+                if is_pickled(found[-1].serializer) and WITH_PICKLE not in artifact.serializer:
                     raise ValueError("it names a pickle, and its record none")
         listed = map(str, range(len(found))) if names is None else names
         return dict(zip(listed, found, strict=True))

@@ -6,7 +6,6 @@ The invariant: what lies outside the call's own directories stays as it is; what
 """
 
 import os
-import shutil
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -87,9 +86,13 @@ def stage_reference(
     elif is_dir:
         # One from outside as it would be as an input; the project's own has the staging directory in it.
         leave_out = None if own else _reserved
-        shutil.copytree(os.fsdecode(source), os.fsdecode(target), symlinks=True, ignore=leave_out)
+        from shutil import copytree  # Few calls need it, and each worker would import it.
+
+        copytree(os.fsdecode(source), os.fsdecode(target), symlinks=True, ignore=leave_out)
     else:
-        shutil.copyfile(source, target)
+        from shutil import copyfile
+
+        copyfile(source, target)
     remove = source if ref.rm_after_caching and not own else None
     path, name = folder + b"/" + filename, os.fsdecode(filename)
     return Staged(output, "dir" if is_dir else "file", name, path=path, executable=executable, remove=remove)

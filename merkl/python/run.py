@@ -12,7 +12,6 @@ import json
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
@@ -106,7 +105,8 @@ def run_call(spec: CallSpec) -> bytes:
     arguments = {name: filled(value, values) for name, value in spec.arguments.items()}
     if not os.path.isdir(spec.tmp):
         os.makedirs(spec.tmp)
-    before, os.environ["TMPDIR"], tempfile.tempdir = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp), None
+    before, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp)
+    _forget_tempdir()
     inside = Inside(os.fsdecode(spec.root), spec.modules, task.name, spec.arguments)
     opened = OpenedFiles(task.name, spec.root, spec.stage)
     token, noting = opened_files.set(opened), said.set({})
@@ -132,12 +132,18 @@ def run_call(spec: CallSpec) -> bytes:
         opened_files.reset(token)
         said.reset(noting)
         opened.close()
-        tempfile.tempdir = None
+        _forget_tempdir()
         if before is None:
             os.environ.pop("TMPDIR", None)
         else:
             os.environ["TMPDIR"] = before
     return pickle.dumps(staged, protocol=5)
+
+
+def _forget_tempdir() -> None:
+    """Let ``tempfile`` look at ``TMPDIR`` again, if it is there: to import it takes long, and most calls need none."""
+    if (loaded := sys.modules.get("tempfile")) is not None:
+        loaded.tempdir = None  # type: ignore[attr-defined]
 
 
 _supplied: set[str] = set()

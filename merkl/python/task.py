@@ -23,6 +23,7 @@ from merkl.nodes import (
     Part,
     Place,
     Placeable,
+    Shared,
     calling_place,
     deps_of,
     evaluating,
@@ -310,7 +311,7 @@ class PythonTask(Placeable, Generic[P, R]):
         static = known.before[len(encoded), len(rest)] + encoded + rest
         settings = self.settings
         if outs is self._outs and not deps and not sources:
-            node = plain_node(arguments, static, known, inputs, known.outputs, place, settings.cache)
+            node = plain_node(arguments, static, known.shared, inputs, known.outputs, place)
         else:
             node = make_node(
                 PythonCall(self, unpacked(arguments), known.code, outs, ""),
@@ -466,6 +467,7 @@ class _Known:
         "project",
         "rest",
         "root",
+        "shared",
         "watch",
     )
 
@@ -489,6 +491,7 @@ class _Known:
         self.before = _Before(encode("python") + code)
         self.outputs = () if task._outs is None else _outputs(task._outs, task)
         self.rest: bytes | None = None
+        self.shared = Shared(settings.cache, maker=self)
 
     def __call__(self, arguments: tuple[Any, ...], /) -> PythonCall:
         """A call with these arguments, of the task's own outputs."""

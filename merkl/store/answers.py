@@ -24,10 +24,6 @@ from merkl.store.schema import number_of
 
 DAY_S: Final = 86_400
 
-SHORT: Final = (
-    "SELECT answer.seal, answer.form, blob.bytes, answer.used_at "
-    "FROM answer JOIN blob ON blob.id = answer.blob WHERE answer.number = ?"
-)
 _ALL: Final = (
     "SELECT answer.number, answer.seal, answer.form, blob.bytes "
     "FROM answer LEFT JOIN blob ON blob.id = answer.blob"
@@ -67,11 +63,11 @@ class Answer(NamedTuple):
 
 
 def short_answer(row: tuple[Any, ...], key: Key) -> Answer | None:
-    """What a row of ``SHORT`` says of a key, if it is about that one and whole, and the use of its record is noted already.
+    """What a row of ``ReadAhead`` says of a key, if it is about that one and whole, and the use of its record is noted already.
 
     Damage may have given what is in it any type; and some keys may have one number.
     """
-    seal, form, data, used_at = row
+    seal, form, data, used_at, _, _ = row
     try:
         if blake3(key + form + data).digest() == seal and used_at >= time.time() - DAY_S:
             return _new(Answer, (form, data))

@@ -210,8 +210,11 @@ class Store(MerkleStore, ContentStore, Protocol):
         ``file``.  The digests of ``blobs`` are taken on trust until they are read.
         """
 
-    def put(self, chunks: Iterable[bytes], *, durable: bool = False) -> Digest:
-        """As for any contents; ``durable`` outlives a loss of power."""
+    def put(self, chunks: Iterable[bytes], *, durable: bool = False, digest: Digest | None = None) -> Digest:
+        """As for any contents; ``durable`` outlives a loss of power.
+
+        ``digest``, if the chunks check themselves and raise instead of ending, is taken on trust until the first read.
+        """
 
     def put_file(
         self, path: str | bytes, *, move: bool = False, digest: Digest | None = None, durable: bool = False

@@ -8,14 +8,16 @@ The invariant: a cache may forget anything at any time, and may keep nothing at 
 import contextlib
 import io
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from merkl.dataclass import dataclass
 from merkl.errors import TaskError
 from merkl.nodes import calling_place
+
+if TYPE_CHECKING:  # Workers have no use for it.
+    import sqlite3
 
 _SMALL: Final = 1 << 20  # Bytes of what is handed over as bytes; larger things come as files.
 
@@ -159,7 +161,9 @@ class SqliteCache(BaseCache):
         return f"SqliteCache({self.path!r})"
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self) -> "Iterator[sqlite3.Connection]":
+        import sqlite3
+
         # Anew each time: nothing is open in a process that forks, or when the file is replaced.
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with self._lock, contextlib.closing(sqlite3.connect(self.path, timeout=60)) as connection:
@@ -183,6 +187,8 @@ class SqliteCache(BaseCache):
 
     def add(self, name: str, data: bytes, about: About) -> bool | None:
         """Keep bytes; more than SQLite takes are not kept."""
+        import sqlite3
+
         values = (name, about.kind, about.task, about.key, len(data), data)
         try:
             with self._opened() as connection:

@@ -9,6 +9,7 @@ one open removes its journal *by name* when it closes it.
 
 import contextlib
 import fcntl
+import mmap
 import os
 import re
 import sqlite3
@@ -21,6 +22,7 @@ from typing import Any, Final, TypeVar
 from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.journal import BESIDE, keep_journal
+from merkl.store import walindex
 from merkl.store.faults import Damaged, database_error, is_busy, read_only, store_error
 from merkl.store.schema import bring_up_to_date, create_tables, number_of
 
@@ -35,7 +37,7 @@ _OPENING: Final = "opening.lock"
 class _Handle:
     """The connection of one thread.  ``lock`` is held while it is used, so that a fork can wait for its end."""
 
-    __slots__ = ("connection", "cursor", "lock", "path", "thread")
+    __slots__ = ("connection", "cursor", "identity", "lock", "path", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -43,11 +45,15 @@ class _Handle:
         self.connection: sqlite3.Connection | None = None
         self.cursor: sqlite3.Cursor | None = None  # For queries of one row.
         self.path = ""
+        self.identity: walindex.Identity | None = None  # While it may be open.
 
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
             self.connection = self.cursor = None
+        if self.identity is not None:
+            walindex.let_go(self.identity)
+            self.identity = None
 
 
 class Database:
@@ -92,6 +98,20 @@ class Database:
             pass  # There is no connection yet, or something is wrong, which is then seen to.
         operation: Operation[tuple[Any, ...] | None] = lambda c: c.execute(query, parameters).fetchone()  # noqa: E731
         return self.read(operation)
+
+    def header(self) -> mmap.mmap | None:
+        """What changes with each transaction that ends, of any process; None if there is no such thing.
+
+        A look at it raises ``ValueError`` after this process has closed the database.
+        """
+        (mode,) = self.read(lambda connection: connection.execute("PRAGMA journal_mode").fetchone())
+        handle: _Handle = self._local.handle
+        with handle.lock:
+            if mode != b"wal" or self.read_only or handle.identity is None or handle.path != self._path:
+                return None
+            if handle.connection is None or handle.connection.in_transaction:
+                return None  # What it reads now may never be so.
+            return walindex.header_of(handle.identity, handle.path)
 
     def write(self, operation: Operation[T], *, durable: bool = False) -> T:
         """Run ``operation`` in one transaction that nobody else can write during.
@@ -190,6 +210,8 @@ class Database:
         with self._guard:
             try:
                 handle.path = self._path = self._path or self._current() or self._create()
+                if os.path.exists(self._path):
+                    handle.identity = walindex.hold(self._path)
                 handle.connection = self._open(self._path)
                 handle.cursor = handle.connection.cursor()
             except OSError as error:
@@ -366,6 +388,8 @@ def _before_fork() -> None:
         database._guard.acquire()
         _held.append(database._guard.release)
         _frozen.append(database)
+    walindex.guard.acquire()
+    _held.append(walindex.guard.release)
 
 
 def _after_fork_in_parent() -> None:

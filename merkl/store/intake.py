@@ -6,14 +6,16 @@ The invariant: a blob is complete before it has its name, and it gets its name, 
 gc removes blobs in one, so it never removes what has just been confirmed.
 """
 
-import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
+
+from blake3 import blake3
 
 from merkl.digest import Digest
 from merkl.errors import InputMissing, StoreError
@@ -21,7 +23,6 @@ from merkl.filesystem import clone
 from merkl.stamp import Stamp
 from merkl.store.blobs import SMALL, Blobs, pack_stamp
 from merkl.store.faults import store_error
-from merkl.store.sidehash import SideHash
 from merkl.store.streams import hash_file, sink_for, write_all
 
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -44,8 +45,11 @@ class Intake:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
-    def put(self, chunks: Iterable[bytes], durable: bool) -> Digest:
-        """Store bytes as they come.  Little more than ``SMALL`` bytes and one chunk are held in memory."""
+    def put(self, chunks: Iterable[bytes], durable: bool, known: Digest | None) -> Digest:
+        """Store bytes as they come; those of a ``known`` digest are large ones that check themselves.
+
+        Little more than ``SMALL`` bytes and one chunk are held in memory.
+        """
         held: list[bytes] = []
         size = 0
         rest = iter(chunks)
@@ -57,13 +61,13 @@ class Intake:
         data = b"".join(held)
         if size <= SMALL:
             return self.put_bytes(data, durable)
-        with self._draft() as draft, contextlib.closing(SideHash()) as hasher:
-            hasher.update(data)
-            draft.write(data)
-            for chunk in rest:
-                hasher.update(chunk)
+        with self._draft() as draft:
+            hasher = blake3(max_threads=blake3.AUTO)
+            for chunk in itertools.chain([data], rest):
+                if known is None:
+                    hasher.update(chunk)
                 draft.write(chunk)
-            digest = hasher.digest()
+            digest = Digest(hasher.digest()) if known is None else known
             self._name(digest, draft.path, draft.fd, durable)
         return digest
 

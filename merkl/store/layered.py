@@ -150,9 +150,9 @@ class Layered(FileObjects):
 
     # ---- contents ------------------------------------------------------------------------------------------------
 
-    def put(self, chunks: Iterable[bytes], *, durable: bool = False) -> Digest:
+    def put(self, chunks: Iterable[bytes], *, durable: bool = False, digest: Digest | None = None) -> Digest:
         """As the upper's."""
-        return self.upper.put(chunks, durable=durable)
+        return self.upper.put(chunks, durable=durable, digest=digest)
 
     def put_file(
         self, path: str | bytes, *, move: bool = False, digest: Digest | None = None, durable: bool = False
@@ -230,7 +230,7 @@ class Layered(FileObjects):
         try:
             first = next(coming, None)
             if first is not None:
-                self.upper.put(itertools.chain([first], coming))
+                self.upper.put(itertools.chain([first], coming), digest=digest)
         except StoreError as error:
             if coming.failure is not error:
                 raise  # The upper could not take it.

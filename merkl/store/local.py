@@ -25,7 +25,7 @@ from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store import records
-from merkl.store.answers import SHORT, Answer, keep_answer, long_answer, short_answer
+from merkl.store.answers import Answer, keep_answer, long_answer, short_answer
 from merkl.store.base import Record
 from merkl.store.blobs import Blobs
 from merkl.store.database import Database
@@ -35,6 +35,7 @@ from merkl.store.intake import Intake, store_small
 from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
 from merkl.store.locks import RunLocks
+from merkl.store.readahead import ReadAhead
 from merkl.store.schema import numbers_of
 from merkl.store.streams import pieces_of
 
@@ -65,6 +66,7 @@ class LocalStore(FileObjects):
         self._told: set[str] = set()
         self._views: dict[tuple[bytes, bytes], tuple[Digest, bytes]] = {}
         self.database = Database(self.directory, self.note)
+        self._ahead = ReadAhead(self.database)
         self.blobs = Blobs(self.directory, self.database, self.note)
         self._intake = Intake(self.blobs)
         self._locks = RunLocks(self.directory)
@@ -86,7 +88,7 @@ class LocalStore(FileObjects):
 
     def answer(self, key: Key) -> Answer | None:
         """What is filed under a key, if that is one small value; None also if only a longer look can tell."""
-        row = self.database.row(SHORT, numbers_of(key))
+        row = self._ahead.row(numbers_of(key))
         if row is not None and (found := short_answer(row, key)) is not None:
             return found
         return self.database.read(lambda connection: long_answer(connection, key))
@@ -138,9 +140,9 @@ class LocalStore(FileObjects):
 
     # Contents.
 
-    def put(self, chunks: Iterable[bytes], *, durable: bool = False) -> Digest:
-        """Store bytes as they come, hashing them while they are written."""
-        return self._intake.put(chunks, durable)
+    def put(self, chunks: Iterable[bytes], *, durable: bool = False, digest: Digest | None = None) -> Digest:
+        """Store bytes as they come, hashing them while they are written, if nobody else does."""
+        return self._intake.put(chunks, durable, digest)
 
     def put_file(
         self, path: str | bytes, *, move: bool = False, digest: Digest | None = None, durable: bool = False

@@ -85,7 +85,7 @@ class MemoryStore(FileObjects):
             self._blobs.update(blobs)
             return [self.file(record, under_key=under_key) for record, under_key in results]
 
-    def put(self, chunks: Iterable[bytes], *, durable: bool = False) -> Digest:
+    def put(self, chunks: Iterable[bytes], *, durable: bool = False, digest: Digest | None = None) -> Digest:
         """Store the bytes.
 
         Raises:

@@ -70,7 +70,8 @@ CREATE TABLE view (
 # What a name leads to, for those that lead to one small value.  They go with the name, whoever removes or changes that.
 _ANSWERS: Final = (
     """CREATE TABLE answer (
-    number  INTEGER PRIMARY KEY,         -- of a key
+    id      INTEGER PRIMARY KEY,         -- in the order of filing
+    number  INTEGER NOT NULL UNIQUE,     -- of a key
     seal    BLOB NOT NULL,               -- digest of key, form and bytes
     form    BLOB NOT NULL,               -- the value's serializer
     used_at INTEGER NOT NULL,            -- seconds since the epoch: its record was used then, or later

@@ -51,6 +51,7 @@ SERIALIZERS: Final[Sequence[Serializer]] = (
 )
 _BUILTIN: Final[dict[str, Serializer]] = {form.name: form for form in (*SERIALIZERS, ParquetForm())}
 _PICKLED: Final = "pickle+"  # Before the label of a form that has a pickle inside.
+WITH_PICKLE: Final = " with pickle"  # After that of a list, or of a bundle, in which one is.
 
 _learned: dict[str, Serializer] = {}  # The project's own, by label.
 _latest: dict[str, tuple[str, Serializer]] = {}  # The same by name: those that were learned last.
@@ -190,8 +191,8 @@ def learned() -> dict[str, Serializer]:
 
 
 def is_pickled(label: str) -> bool:
-    """Whether to read a value in that form is to load a pickle."""
-    return label == "pickle" or label.startswith(_PICKLED)
+    """Whether to read a value in that form is to load a pickle, or what may lead to one: a list inside of a list."""
+    return label == "pickle" or label.startswith(_PICKLED) or WITH_PICKLE in label
 
 
 def is_own_extension(label: str, extension: str) -> bool:

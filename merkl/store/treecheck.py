@@ -20,6 +20,18 @@ from merkl.tree import Tree, TreeEntry, leads_to
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+def tree_in(data: bytes, digest: Digest) -> Tree:
+    """The tree that a blob encodes; whose record says that it does may have lied.
+
+    Raises:
+        StoreCorrupt: it encodes none.
+    """
+    try:
+        return Tree.decode(data)
+    except ValueError as error:
+        raise StoreCorrupt(f"a blob, {digest.short}, should be a directory's and is not: {error}") from error
+
+
 def refuse_escapes(tree: Tree, digest: Digest) -> None:
     """A tree may come from anywhere: no link in it may lead out of it, also not by way of another.
 

@@ -27,7 +27,7 @@ from merkl.store.faults import store_error
 from merkl.store.local import LocalStore
 from merkl.store.removal import remove_tree
 from merkl.store.streams import FileClock, hash_file, sink_for, write_all
-from merkl.store.treecheck import has_tree, refuse_escapes, tree_evidence
+from merkl.store.treecheck import has_tree, refuse_escapes, tree_evidence, tree_in
 from merkl.tree import Tree
 
 _CHEAP: Final = 1_000_000  # Bytes that are rather hashed once more than doubted.
@@ -308,13 +308,7 @@ class Views:
 
     def _read_tree(self, digest: Digest) -> Tree:
         with self._store.reader(digest) as file:
-            data = file.read()
-        try:
-            tree = Tree.decode(data)
-        except ValueError as error:
-            raise StoreCorrupt(
-                f"a blob, {digest.short}, should be a directory's and is not: {error}"
-            ) from error
+            tree = tree_in(file.read(), digest)
         refuse_escapes(tree, digest)
         return tree
 

@@ -9,20 +9,28 @@ import os
 import stat
 
 
-def why_unsafe(path: str) -> str:
-    """Why what is in a directory may have been put there by somebody else; empty if that cannot be, or it is not there."""
+def why_unsafe(path: str, *, or_root: bool = False) -> str:
+    """Why what is in a directory may have been put there by somebody else; empty if that cannot be, or it is not there.
+
+    With ``or_root`` it may be the system's.
+    """
     try:
         known = os.stat(path)
     except OSError:
         return ""
-    user = os.geteuid()
-    if known.st_uid != user and not (user == 0 and str(known.st_uid) == os.environ.get("SUDO_UID")):
+    if not is_of_user(known.st_uid) and not (or_root and known.st_uid == 0):
         return f"belongs to {_user(known.st_uid)}"
     if known.st_mode & stat.S_IWOTH:
         return "can be written to by everybody"
     if known.st_mode & stat.S_IWGRP and not _is_private(known.st_gid, known.st_uid):
         return f"can be written to by the group {_group(known.st_gid)}"
     return ""
+
+
+def is_of_user(uid: int) -> bool:
+    """Whether what belongs to ``uid`` is this user's own: under ``sudo`` also what belongs to who called it."""
+    user = os.geteuid()
+    return uid == user or (user == 0 and str(uid) == os.environ.get("SUDO_UID"))
 
 
 def _is_private(gid: int, uid: int) -> bool:

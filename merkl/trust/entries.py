@@ -5,6 +5,8 @@
     project DIGEST
     store "/path"
 
+Quotes around a path may be left out if it has no ``;`` and no ``#``.
+
 It decides what such a text means.  It reads no file.
 
 The invariant: a line that is not understood is an error, never left out: it may have been one that revokes.
@@ -20,7 +22,8 @@ from merkl.remotes import NAMESPACE, is_namespace
 from merkl.trust.signer import Signer
 
 ANY: Final = "*"
-_NAME: Final = re.compile(r"[^\s;#\x00-\x1f]{1,80}")
+_NAME: Final = re.compile(r"[^\s;#]{1,80}")
+_PART: Final = re.compile(r'\s*(store +"(?:[^"\\]|\\.)*"|#.*|[^;#]+)')
 _FILES: Final = "files"
 _PICKLES: Final = "files,pickle"
 
@@ -85,11 +88,10 @@ def parse_entries(text: str) -> list[Entry]:
     """
     entries: list[Entry] = []
     for number, line in enumerate(text.splitlines(), 1):
-        parts = [line] if line.startswith("store ") else line.partition("#")[0].split(";")
-        for part in parts:
-            if part.strip():
+        for part in map(str.strip, _PART.findall(line)):
+            if part and not part.startswith("#"):
                 try:
-                    entries.append(_entry(part.strip()))
+                    entries.append(_entry(part))
                 except ValueError as error:
                     raise ValueError(f"line {number}: {error}") from None
     return entries
@@ -138,8 +140,10 @@ def trusted(signer: Signer, allow: str, namespace: str, name: str) -> Trusted:
         raise ValueError(f"a key may be trusted for {_FILES} or {_PICKLES}, not {allow[:80]!r}")
     if namespace != ANY and not is_namespace(namespace):
         raise ValueError(f"{namespace[:80]!r} is no namespace")
-    if name and not _NAME.fullmatch(name):
-        raise ValueError(f"a name has no spaces and at most 80 letters, not {name[:100]!r}")
+    if name and not (_NAME.fullmatch(name) and name.isprintable()):
+        raise ValueError(
+            f"a name has at most 80 letters that can be printed, and no spaces: not {name[:100]!r}"
+        )
     return Trusted(signer, allow == _PICKLES, namespace, name)
 
 

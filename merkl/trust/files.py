@@ -14,17 +14,42 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from merkl.errors import ConfigError
+from merkl.trust.directories import is_of_user, why_unsafe
 
 _LOCK: Final = "lock"
+_LONGEST: Final = 1 << 24  # Letters.
+_ELSEWHERE: Final = "XDG_CONFIG_HOME says where settings are kept"
 
 
 def settings_directory(environ: Mapping[str, str]) -> str:
     """Where this user's settings of merkl are: ``$XDG_CONFIG_HOME/merkl``, or ``~/.config/merkl``."""
     base = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # As its specification says: a relative one is ignored.
-        home = environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
-        base = os.path.join(home, ".config")
+        home = environ.get("HOME", "")
+        base = os.path.join(home if os.path.isabs(home) else _home(), ".config")
     return os.path.join(base, "merkl")
+
+
+def _home() -> str:
+    """The home that the system knows of; in a container the user may be a number without any."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "/"
+
+
+def refuse_inside(path: str, project: str, what: str) -> None:
+    """Refuse a file of settings that lies in a project, which others write to as well; "" is no project.
+
+    Raises:
+        ConfigError: it does.
+    """
+    root = os.path.realpath(project) if project else ""
+    if root and (os.path.realpath(path) + os.sep).startswith(root.rstrip(os.sep) + os.sep):
+        raise ConfigError(
+            f"{what} not kept in a project, and {os.path.dirname(path)} is in {project}",
+            hint="set XDG_CONFIG_HOME to a directory elsewhere",
+        )
 
 
 def read_own(path: str, *, secret: bool = False) -> str | None:
@@ -37,16 +62,25 @@ def read_own(path: str, *, secret: bool = False) -> str | None:
         with open(path, encoding="utf-8") as file:
             known = os.fstat(file.fileno())
             _refuse_open(path, known, secret)
-            return file.read(1 << 20)
+            text = file.read(_LONGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{path} cannot be read: {why}", hint=_ELSEWHERE) from error
+    if len(text) > _LONGEST:  # Its end may say what is revoked.
+        raise ConfigError(f"{path} is too long to be believed", hint="move it away")
+    return text
 
 
 def _refuse_open(path: str, known: os.stat_result, secret: bool) -> None:
-    if known.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path} belongs to another user, and is not believed", hint=f"see `ls -l {path}`")
+    if known.st_uid and not is_of_user(known.st_uid):
+        raise ConfigError(f"{path} belongs to another user, and is not believed", hint=_ELSEWHERE)
+    directory = os.path.dirname(path)
+    # Who can write there could put another file of this user's in its place, or take it away.
+    if why := why_unsafe(directory, or_root=True):
+        text = f"{directory} {why}, so what is in it is not believed"
+        raise ConfigError(text, hint=f"chmod go-w {directory}")
     others = known.st_mode & (0o077 if secret else 0o022)
     if others and stat.S_ISREG(known.st_mode):
         verb = "read" if known.st_mode & 0o044 and secret else "written"
@@ -83,7 +117,7 @@ def write_own(path: str, text: str, *, secret: bool = False, replace: bool = Tru
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}",
-            hint="XDG_CONFIG_HOME says where settings are kept",
+            hint=_ELSEWHERE,
         ) from error
 
 
@@ -101,7 +135,7 @@ def alone_in(directory: str) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"{directory} cannot be used: {error.strerror}",
-            hint="XDG_CONFIG_HOME says where settings are kept",
+            hint=_ELSEWHERE,
         ) from error
     try:
         # Where there are no locks, two changes at one moment may lose one.

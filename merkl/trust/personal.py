@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from merkl.errors import ConfigError
-from merkl.trust.files import read_own, settings_directory, write_own
+from merkl.trust.files import read_own, refuse_inside, settings_directory, write_own
 from merkl.trust.signer import SECRET_VARIABLE
 from merkl.trust.signing import SigningKey
 
@@ -66,12 +66,7 @@ def make_own_key(environ: Mapping[str, str], *, replace: bool = False, outside: 
             hint=f"`merkl key new --print` prints a key: keep it as a secret of CI, and set {VARIABLE} to it",
         )
     path = key_file(environ)
-    project = os.path.realpath(outside) if outside else ""
-    if project and (os.path.realpath(path) + os.sep).startswith(project + os.sep):
-        raise ConfigError(
-            f"a signing key is not kept in a project, and {os.path.dirname(path)} is in {outside}",
-            hint=f"set XDG_CONFIG_HOME to a directory elsewhere, or {VARIABLE}",
-        )
+    refuse_inside(path, outside, "a signing key is")
     made = SigningKey.new()
     if write_own(path, f"{_HEAD}{made.secret()}\n{made.signer}\n", secret=True, replace=replace):
         return made

@@ -58,6 +58,10 @@ class SigningKey:
         """The secret as text: for the file that it is kept in, and for nobody else."""
         return _SECRET + self._seed.hex()
 
+    def is_pair(self) -> bool:
+        """Whether the public key is the one that goes with the secret one."""
+        return bytes(_nacl().SigningKey(self._seed).verify_key) == self.signer
+
     def sign(self, message: bytes) -> bytes:
         """The signature of a message."""
         if self._key is None:

@@ -7,6 +7,7 @@ The invariant: no file of a project alone lets anybody's record count.
 """
 
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -22,7 +23,7 @@ from merkl.trust.entries import (
     parse_entries,
     written,
 )
-from merkl.trust.files import alone_in, read_own, settings_directory, write_own
+from merkl.trust.files import alone_in, read_own, refuse_inside, settings_directory, write_own
 from merkl.trust.personal import TRUST, make_own_key, own_key
 from merkl.trust.proposals import Proposal
 from merkl.trust.signer import Origin, Signer
@@ -36,22 +37,26 @@ def trusted_file(environ: Mapping[str, str]) -> str:
     return os.path.join(settings_directory(environ), _NAME)
 
 
-def read_entries(environ: Mapping[str, str]) -> list[Entry]:
-    """What was said of keys: under ``MERKL_TRUST`` there, else in the user's own file.
+def read_entries(environ: Mapping[str, str], *, outside: str = "") -> list[Entry]:
+    """What was said of keys: under ``MERKL_TRUST`` there, else in the user's own file, ``outside`` of a project.
 
     Raises:
-        ConfigError: it is not understood, or others can write it.
+        ConfigError: it is not understood, or others can write it, or it is in the project.
     """
     given = environ.get(TRUST)
     where = TRUST if given is not None else trusted_file(environ)
     text = read_own(where) if given is None else given
+    if given is None and text is not None:
+        refuse_inside(where, outside, "which keys are trusted is")
     try:
         return parse_entries(text or "")
     except ValueError as error:
-        raise ConfigError(f"{where}: {error}", hint="`merkl key trust` and `revoke` write it") from None
+        raise ConfigError(f"{where}: {error}", hint="correct it, or take that entry out") from None
 
 
-def change_entries(environ: Mapping[str, str], change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
+def change_entries(
+    environ: Mapping[str, str], change: Callable[[list[Entry]], list[Entry]], *, outside: str = ""
+) -> list[Entry]:
     """Write what ``change`` makes of the entries in the user's file; all there are now.
 
     Raises:
@@ -61,6 +66,7 @@ def change_entries(environ: Mapping[str, str], change: Callable[[list[Entry]], l
         raise ConfigError(
             f"under {TRUST} it alone says which keys are trusted", hint=f"change or unset {TRUST}"
         )
+    refuse_inside(trusted_file(environ), outside, "which keys are trusted is")
     with alone_in(settings_directory(environ)):
         entries = change(read_entries(environ))
         write_own(trusted_file(environ), written(entries))
@@ -147,7 +153,7 @@ class Trust:
             return self._pickles
 
     def _read(self) -> dict[Signer, bool]:
-        entries = read_entries(self._environ)
+        entries = read_entries(self._environ, outside=self._root)
         own = self.own()
         counts: dict[Signer, bool] = {} if own is None else {own: True}
         self._revoked = {each.signer for each in entries if isinstance(each, Revoked)}
@@ -155,11 +161,21 @@ class Trust:
         proposal = None if TRUST in self._environ else self.proposal
         if proposal is not None and Accepted(proposal.digest) in entries:
             said += proposal.keys
+        # What is said of this very namespace counts, not what is said of all.
+        named = {each.signer for each in said if each.namespace == self.namespace}
         for each in said:
-            if each.holds_in(self.namespace) and each.signer not in self._revoked:
+            if not each.holds_in(self.namespace) or each.signer in self._revoked:
+                continue
+            if each.namespace == self.namespace or each.signer not in named:
                 counts[each.signer] = counts.get(each.signer, False) or each.pickles
         return counts
 
     def is_safe_store(self, path: str) -> bool:
         """Whether the user has said that the store at a path may be used whoever else can write there."""
-        return SafeStore(path) in read_entries(self._environ)
+        return SafeStore(path) in read_entries(self._environ, outside=self._root)
+
+    def allowing_store(self, path: str) -> str:
+        """What lets the store at a path be used whoever else can write there."""
+        if TRUST in self._environ:
+            return f"{SafeStore(os.path.realpath(path))} in {TRUST}"
+        return f"merkl key trust --store {shlex.quote(path)}"

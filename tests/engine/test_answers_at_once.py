@@ -258,7 +258,7 @@ def test_fsck_removes_answers_that_do_not_fit(place: Place) -> None:
         place.call(n).eval()
     place.sql("UPDATE answer SET form = x'00' WHERE number = (SELECT min(number) FROM answer)")
     place.sql(
-        "INSERT INTO answer SELECT 5, seal, form, used_at, blob FROM answer ORDER BY number DESC LIMIT 1"
+        "INSERT INTO answer SELECT 9, 5, seal, form, used_at, blob FROM answer ORDER BY number DESC LIMIT 1"
     )
     assert check(place.project.store).is_clean
     assert place.rows("SELECT count(*) FROM answer WHERE number <> 5") == [(2,)]

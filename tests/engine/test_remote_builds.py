@@ -311,7 +311,7 @@ def test_a_remote_that_fails_costs_one_note_and_nothing_else(team: Team) -> None
     assert not team.share.exists()
 
 
-@pytest.mark.parametrize("how", [("--require-remote",), ()])
+@pytest.mark.parametrize("how", [("--require-remote",), (), ("-B", "--require-remote")])
 def test_a_remote_that_is_required_and_fails_is_an_error(team: Team, how: tuple[str, ...]) -> None:
     one = team.clone("one", MIXED, required=not how)
     team.share.rmdir()

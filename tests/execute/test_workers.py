@@ -216,6 +216,18 @@ def test_a_worker_runs_its_exit_handlers(bench):
     assert (bench.root / "bye").read_text() == "goodbye\n"
 
 
+def test_a_file_that_a_call_leaves_open_is_whole_once_its_worker_has_ended(bench):
+    def leave_open(path):
+        import builtins
+
+        builtins.left = open(path, "w")
+        builtins.left.write("not flushed")
+
+    with Local(2) as executor:
+        finish(executor, bench.call(leave_open, str(bench.root / "left")))
+    assert (bench.root / "left").read_text() == "not flushed"
+
+
 # ---- interrupts ----
 
 

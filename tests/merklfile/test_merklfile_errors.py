@@ -67,6 +67,19 @@ def test_an_exception_in_a_target_names_the_target_and_keeps_its_cause(project: 
     assert caught.value.exit_code == 2
 
 
+def test_an_exception_that_is_no_exception_is_told_the_same_way_and_ctrl_c_is_not(project: Project):
+    merklfile = project.load(
+        "class Mine(BaseException): pass\n"
+        "@target\ndef one():\n    raise Mine('no')\n"
+        "@target\ndef two():\n    raise KeyboardInterrupt\n"
+    )
+
+    with pytest.raises(MerklfileError, match=r"the target one raised Merklfile\.Mine: no"):
+        project.call(merklfile, "one")
+    with pytest.raises(KeyboardInterrupt):
+        project.call(merklfile, "two")
+
+
 def test_an_error_while_a_module_is_imported_shows_no_frame_of_the_import_system(project: Project):
     project.write("broken.py", "value = undefined_name\n")
 

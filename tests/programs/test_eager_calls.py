@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from merkl import task
+from merkl import Eval, task
 from merkl.errors import TaskError
+from merkl.nodes import evaluating
 
 TASKS = """
     import os, time
@@ -336,3 +338,27 @@ def test_a_merklfile_starts_eager_calls_only_in_commands_that_run(inside: Any) -
 def test_an_interactive_task_cannot_be_eager() -> None:
     with pytest.raises(TaskError, match="the terminal to itself"):
         task(eager=True, interactive=True)
+
+
+def test_one_eval_is_shared_by_threads_that_leave_it_in_any_order() -> None:
+    shared, seen = Eval(), list[bool]()
+    entered, left = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with shared:
+            entered.set()
+            left.wait(20)
+            seen.append(evaluating())
+        seen.append(evaluating())
+
+    thread = threading.Thread(target=other)
+    with shared:
+        thread.start()
+        entered.wait(20)
+        with shared:
+            pass
+        assert evaluating()
+    assert not evaluating()
+    left.set()
+    thread.join()
+    assert seen == [True, False]

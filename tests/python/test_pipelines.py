@@ -509,6 +509,21 @@ def test_an_error_in_a_pipeline_in_a_pipeline_is_told_in_the_users_own_lines(
     assert error.count("\n") <= 16
 
 
+def test_an_endless_pipeline_that_is_run_by_name_is_told_by_its_own_line(inside: Any) -> None:
+    inside.merklfile("""
+        @pipeline
+        def endless(n=0):
+            return endless(n + 1)
+    """)
+
+    assert inside.merkl("run", "Merklfile.endless", code=2).stderr.splitlines()[:4] == [
+        "pipelines call each other too deep, from endless",
+        "  at:",
+        "    Merklfile.py:3, in endless",
+        "      @pipeline",
+    ]
+
+
 SCRIPT = """
 from merkl import pipeline, task
 

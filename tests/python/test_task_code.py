@@ -187,9 +187,10 @@ def test_a_task_that_asks_for_the_value_of_another_call_is_refused(project: Any,
         def all():
             return outer(1)
     """)
-    said = project.merkl("build", jobs, code=None).stderr
+    said = project.merkl("build", jobs, code=1).stderr
 
     assert "outer asked for the value of inner while it ran, which a task cannot do" in said
+    assert "at: Merklfile.py:9" in said
     assert "pass the Future to the task as an argument" in said
 
 

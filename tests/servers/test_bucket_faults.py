@@ -61,6 +61,15 @@ def test_row_77_a_build_goes_on_without_a_remote_that_fails_and_says_so_once(pus
     assert pushed.build(pushed.there, "--require-remote") == []
 
 
+def test_a_remote_that_refuses_what_is_asked_and_what_is_sent_says_so_once(users):
+    users.proxy.rule(faults.failing(403, "AccessDenied"))
+
+    done = users.merkl(users.here, "build", "--push")
+    said = done.stdout + done.stderr
+
+    assert said.count("AccessDenied") == 1 and "2 results not pushed\n" in said
+
+
 @pytest.mark.parametrize("name", some("skewed"))
 def test_row_77_a_remote_that_is_required_and_fails_is_an_error(pushed, name):
     fault, words = AWAY[name]

@@ -138,6 +138,7 @@ def test_the_layout_of_a_remote_stays_what_it_is(tmp_path: Path, remote: Remote)
         lambda fields: fields | {"started_ns": 2**63},
         lambda fields: fields | {"exit_code": True},
         lambda fields: fields | {"seconds": "1"},
+        lambda fields: fields | {"seconds": 10**400},
         lambda fields: {"filed": None} | fields,
         lambda fields: fields | {"outputs": fields["outputs"] * 2},
         lambda fields: fields | {"outputs": [fields["outputs"][0] | {"filename": "../x"}]},
@@ -170,6 +171,28 @@ def test_a_record_answers_only_the_key_that_it_was_filed_under(remote: Remote, t
     assert remote.by_key([one, two]).keys() == {one}
     (note,) = remote.take_notes()
     assert "it has the name of another" in note.text
+
+
+def test_more_signers_than_are_listed_hide_nobody_who_counts(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, blobs = record("f", key=key_of(1))
+    remote.prepare()
+    remote.put(blobs.values())
+    remote.file(made)
+    monkeypatch.setattr("merkl.store.remote.slots._MOST", 5)
+    monkeypatch.setattr("merkl.store.remote.records._ASKED", 0)
+    me = Trust().signing_key().signer.hex()
+    mine = [path for path in (tmp_path / "share").rglob(f"*{me}") if path.is_file()]
+    assert len(mine) == 3
+    for path in mine:
+        for number in range(20):
+            path.with_name(path.name.replace(me, f"{number:064x}")).touch()
+    fresh = remote_at(tmp_path)
+
+    assert fresh.by_key([made.key]) == {made.key: made}
+    assert fresh.by_content_key([made.content_key]) == {made.content_key: [made]}
+    fresh.close()
 
 
 def test_an_index_that_promises_the_impossible_is_not_used() -> None:

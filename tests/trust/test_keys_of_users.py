@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from merkl.cli.complete import complete
+from merkl.digest import Digest
 from merkl.store.find import find
 from merkl.store.local import LocalStore
 from merkl.store.remote.directory import DirectoryObjects
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.upload import Result, upload
+from merkl.tree import Tree, TreeEntry
 from merkl.trust.signing import SigningKey
 from merkl.trust.trust import Trust
 
@@ -392,3 +394,123 @@ def test_a_key_for_ci_is_printed_and_kept_nowhere(users: Users) -> None:
     assert not (users.top / "home of alice").exists()
     lines = users.merkl("alice", "key", "new", "--print").stdout.splitlines()
     assert lines[0].startswith("MERKL_SIGNING_KEY=ed25519-secret:") and "merkl key trust ed25519:" in lines[1]
+
+
+NESTED = """
+    @task(outs=list)
+    def several():
+        return [1, 2]
+
+    @task
+    def use(items):
+        return repr([list(each) if hasattr(each, "__iter__") else each for each in items])
+
+    @target(default=True)
+    def all():
+        use(several()) > "build/used.txt"
+"""
+
+
+def test_a_list_inside_of_a_list_brings_no_pickle_along(users: Users, tmp_path: Path) -> None:
+    users.text = NESTED
+    canary = tmp_path / "canary"
+    assert users.ran("mallory") == ["several", "use"]
+    data = f"cos\nsystem\n(S\"touch '{canary}'\"\ntR.".encode()
+
+    def poison(store: LocalStore) -> list[Result]:
+        (made,) = [each for each in find(store) if each.task == "several"]
+        ((name, artifact),) = made.outputs.items()
+        trap = store.put([data])
+        inner = Tree((TreeEntry(b"00000000.pickle", "file", trap, len(data)),)).encode()
+        entries = (
+            TreeEntry(b"00000000.list with pickle", "file", store.put([inner]), len(inner)),
+            TreeEntry(b"00000001.bytes", "file", trap, len(data)),  # So that it is fetched.
+        )
+        tree = Tree(entries)
+        outputs = {name: replace(artifact, digest=store.put([tree.encode()]), size=tree.size)}
+        return [Result(replace(made, outputs=outputs), [made.key])]
+
+    users.push_as("mallory", poison)
+    users.merkl("bob", "key", "trust", users.key("mallory"))
+    users.ran("bob", code=None)
+
+    assert not canary.exists()
+
+
+def test_a_key_that_was_revoked_is_not_said_to_be_trusted_with_the_project(users: Users) -> None:
+    one, two = (str(SigningKey.new().signer) for _ in range(2))
+    users.settings["trust"] = [one, two]
+    users.merkl("bob", "key", "revoke", one)
+
+    done = users.merkl("bob", "key", "trust", "--from-project", "--yes")
+
+    assert "trusted 1 key" in done.stdout and "revoked by you" in done.stderr.splitlines()[0]
+    assert "revoked by you" in next(
+        line for line in users.merkl("bob", "key", "list").stdout.splitlines() if line.startswith(one)
+    )
+
+
+def test_under_merkl_trust_every_command_offered_can_be_done(users: Users) -> None:
+    users.ran("ci")
+    store = users.top / "ci/.merkl/store"
+    store.chmod(0o777)
+    users.settings["trust"] = [str(SigningKey.new().signer)]
+    users.env["ci"] = {"MERKL_TRUST": ""}
+
+    hint = users.merkl("ci", "build", code=4).stderr.splitlines()[-1]
+    assert hint.endswith(f'store "{store}" in MERKL_TRUST') and "key trust" not in hint
+    assert "says nothing under MERKL_TRUST" in users.merkl("ci", "key", "list").stdout
+    assert "MERKL_SIGNING_KEY" in users.merkl("ci", "key", "show", code=2).stderr
+    users.env["ci"]["MERKL_TRUST"] = f'store "{store}"; {SigningKey.new().signer}'
+    assert users.ran("ci") == []
+
+
+def test_who_stands_at_home_can_make_and_trust_keys(users: Users) -> None:
+    home = users.top / "home"
+    home.mkdir()
+    env = {**os.environ, "HOME": str(home)}
+    for words in (["new"], ["trust", str(SigningKey.new().signer)], ["list"], ["new", "--replace"]):
+        done = users._inside.merkl("key", *words, cwd=home, code=0, env=env)
+    assert (home / ".config/merkl/trusted").read_text().count("my-earlier-key") == 1
+    env["MERKL_SIGNING_KEY"] = SigningKey.new().secret()
+    done = users._inside.merkl("key", "new", "--replace", cwd=home, code=2, env=env)
+    assert "of MERKL_SIGNING_KEY" in done.stderr and "--print" in done.stderr
+
+
+TREE = """
+    tree = bash_task("echo hello > {out_dir_arg('out')}/hello.txt")
+
+    @target(default=True)
+    def all():
+        tree() > "build/tree"
+"""
+LIES = {
+    "no directory": b"hello",
+    "a path that leads out": Tree((TreeEntry(b"../../escaped", "file", Digest.of(b""), 0),)).encode(),
+    "a link that leads out": Tree((TreeEntry(b"out", "link", link=b"../../.."),)).encode(),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_directory_that_leads_elsewhere_is_not_placed_whoever_signed_it(users: Users, lie: str) -> None:
+    """Rows 63, 64 and 66, in records that are well signed."""
+    users.text = TREE
+    users.ran("mallory")
+
+    def poison(store: LocalStore) -> list[Result]:
+        (made,) = find(store)
+        ((name, artifact),) = made.outputs.items()
+        store.put([b""])
+        outputs = {name: replace(artifact, digest=store.put([LIES[lie]]), size=5)}
+        return [Result(replace(made, outputs=outputs), [made.key])]
+
+    users.push_as("mallory", poison)
+    users.merkl("bob", "key", "trust", users.key("mallory"))
+
+    if "link" in lie:
+        assert "outside its directory" in users.merkl("bob", "build", "-j1", code=2).stderr
+        assert not (users.top / "bob/build/tree/out").is_symlink()
+    else:
+        assert users.ran("bob") == ["tree"]
+        assert (users.top / "bob/build/tree/hello.txt").read_text() == "hello\n"
+    assert not list(users.top.rglob("escaped*"))

@@ -22,6 +22,7 @@ from merkl.trust.entries import (
     with_entry,
     written,
 )
+from merkl.trust.files import settings_directory
 from merkl.trust.personal import key_file, make_own_key, own_key
 from merkl.trust.proposals import proposal_of
 from merkl.trust.signer import Origin, Signer
@@ -63,7 +64,7 @@ def test_an_environment_variable_has_them_in_one_line_too() -> None:
     "line",
     [
         "ed25519:00", str(ONE)[:-1], str(ONE).upper(), f"{ONE} allow=pickle", f"{ONE} allow=all", f"{ONE} namespace=a/b",
-        f"{ONE} namespace=..", f"{ONE} pickles", f"{ONE} name=a name=b", "revoked", "revoked x", "project 12", "store x",
+        f"{ONE} name=\udcff", f"{ONE} name=a\u202eb", f"{ONE} namespace=..", f"{ONE} pickles", f"{ONE} name=a name=b", "revoked", "revoked x", "project 12", "store x",
         "whatever", f"trust {ONE}",
     ],
 )  # fmt: skip
@@ -84,6 +85,15 @@ def test_the_last_word_on_a_key_counts() -> None:
     assert entries == [Trusted(ONE, True, "a"), Trusted(ONE, namespace="b"), Trusted(TWO)]
     assert with_entry(entries, Revoked(ONE)) == [Trusted(TWO), Revoked(ONE)]
     assert with_entry([Revoked(ONE)], Trusted(ONE)) == [Trusted(ONE)]
+
+
+def test_a_store_is_allowed_beside_keys_in_one_line() -> None:
+    text = f'store /a b; {ONE}; store "/c;#\\"d" ; {TWO} # store /e'
+
+    assert parse_entries(text) == [SafeStore("/a b"), Trusted(ONE), SafeStore('/c;#"d'), Trusted(TWO)]
+    for wrong in (f'store "/a" {ONE}x', 'store "/a', f"store /a;{ONE}0"):
+        with pytest.raises(ValueError, match="line 1"):
+            parse_entries(wrong)
 
 
 # ---- the key of one's own ----------------------------------------------------------------------------------------------
@@ -137,6 +147,40 @@ def test_a_key_that_others_can_read_is_not_used(home: dict[str, str], mode: int,
     with pytest.raises(ConfigError, match=f"can be {word} by others") as raised:
         own_key(home)
     assert "chmod 600" in raised.value.hint
+
+
+def test_files_in_a_directory_that_others_can_write_to_are_not_believed(home: dict[str, str]) -> None:
+    made = make_own_key(home)
+    says(home, Trusted(ONE))
+    directory = Path(key_file(home)).parent
+    directory.chmod(0o777)
+
+    for ask in (own_key, read_entries):
+        with pytest.raises(ConfigError, match="written to by everybody") as raised:
+            ask(home)
+        assert raised.value.hint == f"chmod go-w {directory}"
+    directory.chmod(0o700)
+    assert own_key(home).signer == made.signer  # type: ignore[union-attr]
+
+
+def test_a_home_that_is_nowhere_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    known = settings_directory({})
+    assert settings_directory({"HOME": "."}) == settings_directory({"HOME": ""}) == known
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert settings_directory({"HOME": "."}) == "/.config/merkl", "and not one in a project"
+
+
+def test_a_file_of_keys_too_long_to_be_read_is_an_error(
+    home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(home, Trusted(ONE))
+    monkeypatch.setattr("merkl.trust.files._LONGEST", 20)
+
+    with pytest.raises(ConfigError, match="too long"):
+        read_entries(home)
 
 
 def test_a_key_is_not_kept_in_a_project(tmp_path: Path) -> None:
@@ -206,6 +250,26 @@ def test_nobody_counts_until_somebody_says_so_but_oneself(home: dict[str, str]) 
     assert [accepts(trust, each) for each in (own, ONE, TWO)] == ["files+pickles", "files", "files+pickles"]
     assert trust.accepts(None, pickles=True), "what was made here"
     assert accepts(trust, TWO, "other") == ""
+
+
+def test_what_is_said_of_a_namespace_counts_there_and_not_what_is_said_of_all(home: dict[str, str]) -> None:
+    says(home, Trusted(ONE, True, "*"), Trusted(ONE, False, "main"))
+
+    assert accepts(Trust("main", environ=home), ONE, "main") == "files"
+    assert accepts(Trust("other", environ=home), ONE, "other") == "files+pickles"
+
+
+def test_a_file_in_the_project_does_not_say_whose_records_count(home: dict[str, str], tmp_path: Path) -> None:
+    says(home, Trusted(ONE))
+
+    for ask in (Trust(environ=home, root=str(tmp_path)).signers, Trust(environ=home, root="/").signers):
+        with pytest.raises(ConfigError, match="not kept in a project") as raised:
+            ask()
+        assert "XDG_CONFIG_HOME" in raised.value.hint
+    with pytest.raises(ConfigError, match="not kept in a project"):
+        change_entries(home, list, outside=str(tmp_path))
+    assert Trust(environ={"HOME": str(tmp_path / "other")}, root=str(tmp_path)).signers() == []
+    assert Trust(environ=home | {"MERKL_TRUST": ""}, root=str(tmp_path)).signers() == []
 
 
 def test_the_file_of_trusted_keys_is_the_users_own(home: dict[str, str]) -> None:

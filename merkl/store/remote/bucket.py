@@ -45,6 +45,9 @@ class BucketObjects:
         self._ahead = Pool(_AHEAD)
         self._sends = Pool(_SENDS)
         self._failure: StoreError | None = None
+        self._refusals: dict[
+            str, StoreError
+        ] = {}  # By headline: what was told of one need not be told again.
         self._found = False  # Whether the bucket is known to be there.
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -84,7 +87,7 @@ class BucketObjects:
         data, size = first
         ranges = ((at, min(at + PIECE, size)) for at in range(PIECE, size, PIECE))
         rest = (lambda at=at, end=end: self._get(name, at, end - at) for at, end in ranges)
-        return cast(BinaryIO, Reading(data, rest, self._ahead, size, self.url))
+        return cast(BinaryIO, Reading(data, rest, self._ahead, self.url))
 
     def _first(self, name: str) -> tuple[bytes, int] | None:
         """The first bytes of an object, and how many there are in all."""
@@ -274,6 +277,7 @@ class BucketObjects:
         if is_beyond(error):
             return _Beyond()
         found = refusal(error, self.url)
+        found = self._refusals.setdefault(found.headline, found)
         if is_final(error):
             self._failure = found
         return found

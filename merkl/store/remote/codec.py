@@ -121,7 +121,7 @@ def read_fields(line: bytes, write: Callable[[Record], dict[str, Any]]) -> Recor
         return record
     except NotARecord:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise NotARecord(f"it is damaged: {error}") from None
 
 

@@ -26,7 +26,6 @@ from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.packs import Packs
 from merkl.store.remote.squeezing import LONGEST, plain_pieces, size_of, squeeze_file
 from merkl.store.remote.whereabouts import Packed
-from merkl.store.sidehash import SideHash
 from merkl.store.together import Together
 
 _SENDING: Final = 8  # Packs or large contents on their way at once: each is some megabytes in memory.
@@ -128,14 +127,12 @@ class RemoteContents:
         file = None if self._doubted([digest]) else self.objects.open(blob_name(digest))
         if file is None:
             return
-        hasher = SideHash()
-        with contextlib.closing(hasher), file:
-            with contextlib.suppress(StoreCorrupt):  # Whoever takes them may say so.
-                for piece in self._plain(file):
-                    hasher.update(piece)
-                    yield piece
-            found = hasher.digest()
-        if found != digest:
+        hasher = blake3(max_threads=blake3.AUTO)
+        with file, contextlib.suppress(StoreCorrupt):  # Whoever takes them may say so.
+            for piece in self._plain(file):
+                hasher.update(piece)
+                yield piece
+        if hasher.digest() != digest:
             self.set_aside(digest)
             raise StoreCorrupt(
                 f"a blob, {digest.short}, is damaged in the remote {self.objects.url}, and not used",

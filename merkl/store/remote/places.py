@@ -55,9 +55,14 @@ def _bucket(scheme: str, rest: str, settings: RemoteConfig) -> Objects:
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.strip("/")
     dotted = any(part in (".", "..") for part in prefix.split("/"))
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or dotted or (prefix and not _PREFIX.fullmatch(prefix)):
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
         raise ConfigError(
-            f"merkl.yaml: remote: {scheme}://{rest!r:.100} names no bucket",
+            f"merkl.yaml: remote: {f'{scheme}://{rest}'!r:.100} names no bucket",
             hint=f"such as {scheme}://bucket, or {scheme}://bucket/prefix",
+        )
+    if dotted or (prefix and not _PREFIX.fullmatch(prefix)):
+        raise ConfigError(
+            f"merkl.yaml: remote: {prefix!r:.100} is no prefix for objects in a bucket",
+            hint="words of letters, digits and . _ = + @ - and spaces, with / between them, and no . or .. alone",
         )
     return BucketObjects(scheme, bucket, prefix, settings)

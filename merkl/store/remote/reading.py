@@ -53,17 +53,12 @@ class Reading:
     """A reader of an object: ``first`` is at hand, and each of ``rest`` gets what follows.  Forward only."""
 
     def __init__(
-        self,
-        first: bytes,
-        rest: Iterable[Callable[[], bytes | None]],
-        pool: Pool,
-        size: int,
-        url: str,
+        self, first: bytes, rest: Iterable[Callable[[], bytes | None]], pool: Pool, url: str
     ) -> None:
-        self._data = memoryview(first)
+        self._data = first
+        self._at = 0  # How many of these bytes have been handed out.
         self._rest = iter(rest)
         self._pool = pool
-        self._left = size
         self._url = url
         self._coming: deque[Future[bytes | None]] = deque()
         self._ask()
@@ -76,16 +71,16 @@ class Reading:
         """The next bytes, all that are left without ``size``."""
         if size < 0:
             return b"".join(iter(lambda: self.read(PIECE), b""))
-        if not self._data and self._coming:
+        if self._at == len(self._data) and self._coming:
             data = self._coming.popleft().result()
             if data is None:
                 raise RemoteError(
                     f"an object in the remote {self._url} was removed while it was read", hint="try again"
                 )
             self._ask()
-            self._data = memoryview(data)
-        piece, self._data = bytes(self._data[:size]), self._data[size:]
-        return piece
+            self._data, self._at = data, 0
+        start, self._at = self._at, min(self._at + size, len(self._data))
+        return self._data[start : self._at]  # Of whole pieces this makes no copy.
 
     def close(self) -> None:
         """Ask for nothing more."""

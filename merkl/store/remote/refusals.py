@@ -36,6 +36,8 @@ _NO_CREDENTIALS: Final = (
     "InvalidAuthenticationToken",
 )
 _WORDS: Final = (
+    ("InvalidContentType", "it does not speak TLS"),
+    ("NotPartial", "it sends more of an object than it is asked for"),
     ("certificate", "its certificate is not one that this machine trusts"),
     ("InvalidCertificate", "its certificate is not one that this machine trusts"),
     ("dns error", "there is no host of that name"),
@@ -53,6 +55,8 @@ _WORDS: Final = (
     ("kind: Decode", "it ended the connection in the middle of an answer"),
 )
 _HINTS: Final = {
+    "it does not speak TLS": "http:// or https://? see endpoint: of the remote in merkl.yaml",
+    "it sends more of an object than it is asked for": "its server, or a proxy before it, would have to know Range",
     "its certificate is not one that this machine trusts": "AWS_CA_BUNDLE or SSL_CERT_FILE names a file with the one to trust",
     "there is no host of that name": "is the network there, and the remote spelled right in merkl.yaml?",
     "nothing answers at that address": "does the server run? see endpoint: of the remote in merkl.yaml",

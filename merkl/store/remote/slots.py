@@ -73,10 +73,14 @@ class Slots:
     def _known(self) -> set[Signer]:
         with self._lock:
             if self._there is None:
-                listed = itertools.islice(self._objects.names(f"signers/{self._trust.namespace}"), _MOST)
-                names = [each.name.rpartition("/")[2] for each in listed]
-                self._there = {Signer(bytes.fromhex(name)) for name in names if _SIGNER.fullmatch(name)}
+                self._there = self._filing(f"signers/{self._trust.namespace}")
             return self._there
+
+    def _filing(self, folder: str) -> set[Signer]:
+        """Who has an object in a folder; all who count, if there are too many to tell."""
+        listed = list(self._listed(folder))
+        there = {signer for each in listed if (signer := _signer_of(each.name))}
+        return there | set(self._trust.signers()) if len(listed) >= _MOST else there
 
     def look_again(self) -> None:
         """Somebody may have come."""
@@ -91,7 +95,7 @@ class Slots:
 
     def present(self, key: Key) -> set[Signer]:
         """Who has a record that answers a key, in one request."""
-        return {signer for each in self._listed(self.folder_of(key)) if (signer := _signer_of(each.name))}
+        return self._filing(self.folder_of(key))
 
     # ---- what does not count -------------------------------------------------------------------------------------
 
@@ -99,13 +103,22 @@ class Slots:
         """The slots of a content key that are worth looking at: one's own first, then as they were filed."""
         ranks = {signer: rank for rank, signer in enumerate(self._trust.signers())}
         found: list[tuple[Listed, Signer]] = []
-        for each in self._listed(self.folder_made(content_key)):
+        for each in self._all_made(content_key, list(ranks)):
             signer = _signer_of(each.name)
             if signer in ranks:
                 found.append((each, signer))
             elif signer is not None:
                 self._count(self._strange, signer, content_key)
         return sorted(found, key=lambda it: (ranks[it[1]], it[0].modified, it[0].name))
+
+    def _all_made(self, content_key: Key, signers: Iterable[Signer]) -> Iterable[Listed]:
+        folder = self.folder_made(content_key)
+        listed = list(self._listed(folder))
+        if len(listed) >= _MOST:  # Those that discovered nothing have a name that can be asked for.
+            there = {each.name for each in listed}
+            names = {f"{folder}/{_NOTHING}.{signer.hex()}" for signer in signers} - there
+            listed += [found for name in sorted(names) if (found := self._objects.look(name)) is not None]
+        return listed
 
     def refuse_pickles(self, record: Record) -> None:
         """A record was found that may not be used, for the pickles in it."""

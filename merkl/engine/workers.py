@@ -1,0 +1,60 @@
+"""The executor of a build, and how many workers it starts before there are calls for them.
+
+It decides when a call is likely enough to come: to start a worker takes as long as hundreds of brief calls.  Who runs what
+is the schedule's.
+
+The invariant: a worker that was started in vain costs time and nothing else.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from merkl.engine.judge import Judge
+from merkl.engine.project import Project
+from merkl.engine.step import State
+from merkl.execute.base import Executor, Terminal
+from merkl.execute.call import in_worker
+from merkl.execute.sharing import Sharer
+from merkl.nodes import Node
+from merkl.python.run import NEEDED
+from merkl.python.task import PythonCall
+from merkl.resources import USUAL
+
+_LOOKED_AT: Final = (
+    16  # Nodes, of those that come first in a build: it must cost a build with nothing to do nothing.
+)
+
+
+def executor_of(sharer: Sharer, terminal: Terminal, *, inline: bool) -> Executor:
+    """What runs jobs on this machine; ``inline``, with one slot, in this process."""
+    from merkl.execute.local import Local
+
+    return Local(sharer.slots, terminal, inline=inline, modules=NEEDED, sharer=sharer)
+
+
+def calls_likely(project: Project, nodes: Sequence[Node]) -> int:
+    """How many of the first of ``nodes``, dependencies first, are calls that run unless the plan finds otherwise.
+
+    These depend on nothing, so if the store does not know their keys, it has no other answer either.  Asked before a build
+    is planned, so that workers start meanwhile.
+    """
+    if in_worker() or project.config.frozen or project.config.remote is not None:
+        return 0
+    keys = [
+        node.key for node in islice(nodes, _LOOKED_AT) if not node.deps and not node.open and _shares(node)
+    ]
+    return len(set(keys) - project.shelter.by_key(keys).keys()) if keys else 0
+
+
+def calls_ready(planned: Judge) -> int:
+    """How many calls of Python tasks could start now, each in a process that others use too."""
+    return sum(step.state is State.READY and _shares(step.node) for step in planned.steps.values())
+
+
+def _shares(node: Node) -> bool:
+    """Whether it is a Python call that runs in a process that others use too."""
+    call = node.call
+    return isinstance(call, PythonCall) and not (
+        call.interactive or call.task.settings.nice or call.needs != USUAL
+    )
