@@ -388,14 +388,23 @@ def plain_node(
 ) -> Node:
     """As ``make_node``, of a call of nothing but plain values and Futures: most calls of a large graph are such."""
     frozen = blake3(_NO_SOURCES + static).digest()
+    is_open = not shared.cache
     if inputs is None:
-        key, is_open = _new(Key, blake3(KEY_DOMAIN + frozen).digest()), False
-        inputs = ()
-    else:
-        key, is_open = _key_with(frozen, inputs)
-    return Node(
-        arguments, key, frozen, inputs, (), outputs, place, shared, is_open or not shared.cache
-    )
+        key = _new(Key, blake3(KEY_DOMAIN + frozen).digest())
+        return Node(arguments, key, frozen, (), (), outputs, place, shared, is_open)
+    named = b""  # As in ``_key_of``, of Futures under no file names.
+    several: tuple[Future[Any], ...] = inputs if type(inputs) is tuple else (inputs,)  # type: ignore[assignment]
+    for future in several:
+        node = future.node
+        if future.output:
+            before, after = _around(future.output, "")
+            named += before + node.key + after
+        else:
+            named += _BEFORE_NAMELESS + node.key + _AFTER_NAMELESS
+        if node.open:
+            is_open = True
+    key = _new(Key, blake3(KEY_DOMAIN + frozen + _TUPLES[len(named)] + named).digest())
+    return Node(arguments, key, frozen, inputs, (), outputs, place, shared, is_open)
 
 
 def with_call(node: Node, call: Call) -> Node:
@@ -434,21 +443,6 @@ def _key_of(frozen: bytes, deps: Sequence[Dep]) -> tuple[Key, bool]:
         named += before + node.key + after
         is_open = is_open or node.open
     return _new(Key, blake3(KEY_DOMAIN + frozen + tagged(b"t", named)).digest()), is_open
-
-
-def _key_with(frozen: bytes, inputs: Inputs) -> tuple[Key, bool]:
-    """As ``_key_of``, of Futures under no file names."""
-    is_open = False
-    named = b""
-    for future in inputs if type(inputs) is tuple else (inputs,):
-        node = future.node  # type: ignore[union-attr]
-        if future.output:  # type: ignore[union-attr]
-            before, after = _around(future.output, "")  # type: ignore[union-attr]
-            named += before + node.key + after
-        else:
-            named += _BEFORE_NAMELESS + node.key + _AFTER_NAMELESS
-        is_open = is_open or node.open
-    return _new(Key, blake3(KEY_DOMAIN + frozen + _TUPLES[len(named)] + named).digest()), is_open
 
 
 class _Tuples(dict[int, bytes]):
@@ -707,7 +701,8 @@ _evaluating: ContextVar[tuple[bool, ...]] = ContextVar("merkl_evaluating", defau
 
 def evaluating() -> bool:
     """Whether calls are evaluated when they are made: see ``Eval``."""
-    return _evaluating.get()[-1:] == (True,)
+    told = _evaluating.get()
+    return told[-1] if told else False
 
 
 @contextlib.contextmanager

@@ -71,6 +71,7 @@ class Attempt:
     refused: Exception | None = None  # Why one of them could not be.
     shared: bool = False  # Others of its batch use its workplace after it.
     silent: bool = False  # Its log is empty, and there is nothing else of ours beside its temporary files.
+    left_nothing: bool = False  # No outputs, and no temporary files.
 
 
 class Attempts:
@@ -277,7 +278,7 @@ class Attempts:
             return merkl.bash.outcome.collect(attempt.node, attempt.inputs, ended, attempt.place)
         secrets = secrets_of(call, attempt.place.environ)
         try:
-            staged = merkl.python.send.collect(attempt.node, ended, attempt.place)
+            staged, attempt.left_nothing = merkl.python.send.collect(attempt.node, ended, attempt.place)
             self._refuse_secrets(attempt, staged, secrets)
         except MerklError as error:
             hide_in_error(error, secrets)
@@ -365,7 +366,8 @@ class Attempts:
     def discard(self, attempt: Attempt) -> None:
         """Remove what an attempt left; directories that it left empty serve another."""
         if not attempt.shared:
-            self._directories.give_back(attempt.place.stage, attempt.place.run, silent=attempt.silent)
+            stage, run = attempt.place.stage, attempt.place.run
+            self._directories.give_back(stage, run, silent=attempt.silent, empty=attempt.left_nothing)
 
     def close(self) -> None:
         """Remove the spare directories, and what attempts had in common."""

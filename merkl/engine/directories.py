@@ -36,13 +36,14 @@ class Directories:
             os.mkdir(self._below + run + b"/tmp")
         return stage, run
 
-    def give_back(self, stage: bytes, run: bytes, *, silent: bool = False) -> None:
+    def give_back(self, stage: bytes, run: bytes, *, silent: bool = False, empty: bool = False) -> None:
         """Empty the directories of an attempt that has ended; where that is not simple, remove them.
 
-        ``silent``: its log is empty, and nothing else was put beside its temporary files.
+        ``silent``: its log is empty, and nothing else was put beside its temporary files.  ``empty``: there are none of
+        these, and nothing is in ``stage``.
         """
         try:
-            for name in self._left(stage):
+            for name in () if empty else self._left(stage):
                 os.unlink(self._below + stage + b"/" + name)
             for name in () if silent else self._left(run):
                 path = self._below + run + b"/" + name
@@ -50,7 +51,7 @@ class Directories:
                     continue  # It is written over by the next.
                 if name != b"tmp":
                     os.unlink(path)
-            if self._left(run + b"/tmp"):
+            if not empty and self._left(run + b"/tmp"):
                 raise OSError
             self._spare.append((stage, run))
         except OSError:

@@ -210,12 +210,13 @@ class _Push:
         [stood] = standing(self._project, [path])
         if self._dry_run and stood.state == "fresh":
             return OutOfDate(f"{path} is not in the store yet", hint="`merkl push` stores and sends it")
-        makes = (
-            "`merkl build` the target that makes it"
-            if sidecar.key is not None
-            else f"`merkl track {path}` tracks what is there"
-        )
-        where = "and is not there" if stood.state == "missing" else "and what is there is something else"
+        missing = stood.state == "missing"
+        makes = f"`merkl track {path}` tracks what is there"
+        if sidecar.key is not None:
+            makes = "`merkl build` the target that makes it"
+        elif missing:
+            makes = f"`merkl push {path}` on a machine that has it"
+        where = "and is not there" if missing else "and what is there is something else"
         return OutOfDate(f"cannot push {path}: its data is not in the store, {where}", hint=makes)
 
     def _contents(self, artifact: Artifact) -> dict[Digest, int | None]:

@@ -95,7 +95,10 @@ def forget_tasks() -> None:
 
 
 def run_call(spec: CallSpec) -> bytes:
-    """Run the function on its values and stage what it returned; the worker's side."""
+    """Run the function on its values and stage what it returned; the worker's side.
+
+    What comes back is pickled: the staged outputs, and whether the directories of the call are empty.
+    """
     _see_sources(spec)
     unpacked(spec.forms)
     task = _loaded.get(spec.task)
@@ -137,7 +140,16 @@ def run_call(spec: CallSpec) -> bytes:
             os.environ.pop("TMPDIR", None)
         else:
             os.environ["TMPDIR"] = before
-    return pickle.dumps(staged, protocol=5)
+    return pickle.dumps((staged, _left_nothing(spec)), protocol=5)
+
+
+def _left_nothing(spec: CallSpec) -> bool:
+    """Whether the directories of the call are empty: seen here, where calls end side by side, and not by the one
+    coordinator."""
+    try:
+        return not os.listdir(spec.tmp) and not os.listdir(os.path.join(spec.root, spec.stage))
+    except OSError:
+        return False
 
 
 def _forget_tempdir() -> None:

@@ -228,8 +228,8 @@ def _imported(place: Workplace) -> list[str]:
 # ---- afterwards ----------------------------------------------------------------------------------------------------
 
 
-def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
-    """The outputs of a call that has ended.
+def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], bool]:
+    """The outputs of a call that has ended, and whether it left nothing in its directories.
 
     Raises:
         TaskFailed: it raised, was stopped, or its worker died.
@@ -237,8 +237,8 @@ def collect(node: Node, ended: Ended, place: Workplace) -> list[Staged]:
     """
     call = _call(node)
     if isinstance(ended.how, Returned):
-        staged: list[Staged] = pickle.loads(pickle.loads(ended.how.payload))
-        return staged
+        made: tuple[list[Staged], bool] = pickle.loads(pickle.loads(ended.how.payload))
+        return made
     label = f"{call.task_name}({call.subject})"
     match ended.how:
         case Raised(error, trace):

@@ -49,13 +49,18 @@ _NUMBERS: Final = struct.Struct(">qqd")
 Row = tuple[Any, ...]
 
 
+# Made once, where ``json.dumps`` makes one for each text.
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
+_compact_values: Final = json.JSONEncoder(allow_nan=False, default=repr, separators=(",", ":")).encode
+
+
 def to_json(value: object) -> str:
     """Write a value that is there to be looked at: what JSON does not know becomes its ``repr``.
 
     Only ASCII, so that names that are not UTF-8 survive as the escapes Python gave them.
     """
     try:
-        return json.dumps(value, allow_nan=False, default=repr, separators=(",", ":"))
+        return _compact_values(value)
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_plain(value, 0), separators=(",", ":"))
 
@@ -109,7 +114,7 @@ def seal_of(fields: Sequence[Any]) -> bytes:
 
 
 def _outputs_text(outputs: Mapping[str, Artifact]) -> str:
-    return json.dumps(
+    return _compact(
         [
             {
                 "name": name,
@@ -121,8 +126,7 @@ def _outputs_text(outputs: Mapping[str, Artifact]) -> str:
                 "filename": made.filename,
             }
             for name, made in outputs.items()
-        ],
-        separators=(",", ":"),
+        ]
     )
 
 

@@ -95,6 +95,7 @@ class Trust:
         self._own: SigningKey | None = None
         self._looked = False
         self._revoked: set[Signer] = set()
+        self._said: set[Signer] = set()  # Of whom the user has spoken: a project does not say more.
         self._pickles: dict[Signer, bool] | None = None  # By signer who counts: whether for pickles too.
 
     def own(self) -> Signer | None:
@@ -141,7 +142,8 @@ class Trust:
         if TRUST in self._environ:
             return f"whom {TRUST} does not name{' for pickles' * pickles}"
         if self.proposal is not None and any(
-            each.signer == signer and each.pickles >= pickles for each in self.proposal.keys
+            each.signer == signer and each.pickles >= pickles and signer not in self._said
+            for each in self.proposal.keys
         ):
             return f"{why} yet: `merkl key trust --from-project`"
         return f"{why}: `merkl key trust {signer}{' --allow files,pickle' * pickles}`"
@@ -158,9 +160,10 @@ class Trust:
         counts: dict[Signer, bool] = {} if own is None else {own: True}
         self._revoked = {each.signer for each in entries if isinstance(each, Revoked)}
         said = [each for each in entries if isinstance(each, Trusted)]
+        self._said = {each.signer for each in said if each.holds_in(self.namespace)}
         proposal = None if TRUST in self._environ else self.proposal
         if proposal is not None and Accepted(proposal.digest) in entries:
-            said += proposal.keys
+            said += [each for each in proposal.keys if each.signer not in self._said]
         # What is said of this very namespace counts, not what is said of all.
         named = {each.signer for each in said if each.namespace == self.namespace}
         for each in said:

@@ -283,33 +283,39 @@ def test_ctrl_c_ends_in_130_with_a_list_of_what_was_interrupted(poem):
 def test_a_second_build_waits_for_a_task_that_the_first_one_runs(poem):
     (poem.root / "Merklfile.py").write_text(
         "from merkl import bash_task, target\n"
+        "run = bash_task('echo x >> started; until [ -e go ]; do sleep 0.02; done; echo > {out_file_arg(\"o\")}', name='once')\n"
         "@target(default=True)\n"
-        "def once(): bash_task(\"echo x >> started; sleep 1.5; echo > {out_file_arg('o')}\", name='once')() > 'out'\n"
+        "def once(): run() > 'out'\n"
     )
     first = poem.start("build")
     wait_for(poem.root / "started")
 
     second = poem.start("build")
-    _, (out, err) = first.communicate(timeout=20), second.communicate(timeout=20)
+    said = second.stdout.readline()
+    (poem.root / "go").touch()
+    _, (_, err) = first.communicate(timeout=60), second.communicate(timeout=60)
 
+    assert said.startswith(b"waiting for once out, which runs elsewhere: once in process %d on " % first.pid)
     assert (first.returncode, second.returncode, err) == (0, 0, b"")
-    assert b"waiting for once out, which runs elsewhere: once in process %d on " % first.pid in out
     assert (poem.root / "started").read_text() == "x\n"
 
 
 def test_another_process_can_follow_what_a_task_prints(poem):
     (poem.root / "Merklfile.py").write_text(
         "from merkl import bash_task, target\n"
+        "talk = bash_task('echo one; echo > started; until [ -e go ]; do sleep 0.02; done; echo two; echo > {out_file_arg(\"o\")}')\n"
         "@target(default=True)\n"
-        "def talk(): bash_task(\"echo one; echo > started; sleep 1; echo two; echo > {out_file_arg('o')}\", name='talk')() > 'out'\n"
+        "def it(): talk() > 'out'\n"
     )
     build = poem.start("build")
     wait_for(poem.root / "started")
+    followed = poem.start("log", "-f")
+    printed = followed.stdout.readline() + followed.stdout.readline()
+    (poem.root / "go").touch()
+    printed += followed.communicate(timeout=60)[0]
+    build.communicate(timeout=60)
 
-    followed = poem("log", "-f")
-    build.communicate(timeout=20)
-
-    assert followed.out == "== talk out\none\ntwo\n"
+    assert printed == b"== talk out\none\ntwo\n"
     assert poem("log", "-f").err == "none of these tasks runs now\n"
 
 

@@ -77,8 +77,12 @@ class Program:
         )  # fmt: skip
 
     def run(self, text: str, jobs: int = 2) -> str:
-        process = self.start(text, jobs)
-        out, err = process.communicate(timeout=60)
+        with self.start(text, jobs) as process:
+            try:
+                out, err = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         assert (process.returncode, err) == (0, "")
         return out
 
@@ -104,6 +108,7 @@ def test_eager_calls_and_what_is_evaluated_meanwhile_share_the_slots(program: Pr
         """
         first = [traced(n, 0.4) for n in range(3)]
         seen(0)
+
         @task
         def here(n):
             note(f"+here{n}")
@@ -116,7 +121,7 @@ def test_eager_calls_and_what_is_evaluated_meanwhile_share_the_slots(program: Pr
         jobs,
     )
 
-    assert out == "7\n[0, 1, 2, 3, 4, 5]\n"
+    assert out == "7\n[0, 1, 2]\n"
     assert program.most_at_once() <= jobs
 
 

@@ -259,6 +259,16 @@ def test_what_is_said_of_a_namespace_counts_there_and_not_what_is_said_of_all(ho
     assert accepts(Trust("other", environ=home), ONE, "other") == "files+pickles"
 
 
+def test_what_the_user_says_of_a_key_counts_before_what_a_project_proposes(home: dict[str, str]) -> None:
+    proposal = proposal_of([f"{ONE} allow=files,pickle"], "default")
+    assert proposal is not None
+    says(home, Trusted(ONE), Accepted(proposal.digest))
+    trust = Trust(environ=home, proposal=proposal)
+
+    assert accepts(trust, ONE) == "files"
+    assert trust.lack(ONE, pickles=True).endswith(f"`merkl key trust {ONE} --allow files,pickle`")
+
+
 def test_a_file_in_the_project_does_not_say_whose_records_count(home: dict[str, str], tmp_path: Path) -> None:
     says(home, Trusted(ONE))
 

@@ -32,7 +32,7 @@ def open_objects(url: str, root: str, settings: RemoteConfig | None = None) -> O
     if scheme in _SAME:
         return _bucket(_SAME[scheme], rest, settings or RemoteConfig(url))
     raise ConfigError(
-        f"merkl.yaml: remote: {scheme}:// is no place that this merkl knows",
+        f"remote: {scheme}:// is no place that this merkl knows",
         hint="a bucket, such as s3://bucket/prefix, gs://… or az://…; or a directory, such as /mnt/team/merkl",
     )
 
@@ -43,7 +43,7 @@ def _directory(path: str, root: str) -> Objects:
     state, own = os.path.join(os.path.realpath(root), STATE_DIR), os.path.realpath(root)
     if where == own or (where + os.sep).startswith(state + os.sep) or ".git" in where.split(os.sep):
         raise ConfigError(
-            f"merkl.yaml: remote: {path} has a use of its own",
+            f"remote: {path} has a use of its own",
             hint="name a directory for the remote alone",
         )
     return DirectoryObjects(directory)
@@ -57,12 +57,12 @@ def _bucket(scheme: str, rest: str, settings: RemoteConfig) -> Objects:
     dotted = any(part in (".", "..") for part in prefix.split("/"))
     if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
         raise ConfigError(
-            f"merkl.yaml: remote: {f'{scheme}://{rest}'!r:.100} names no bucket",
+            f"remote: {f'{scheme}://{rest}'!r:.100} names no bucket",
             hint=f"such as {scheme}://bucket, or {scheme}://bucket/prefix",
         )
     if dotted or (prefix and not _PREFIX.fullmatch(prefix)):
         raise ConfigError(
-            f"merkl.yaml: remote: {prefix!r:.100} is no prefix for objects in a bucket",
+            f"remote: {prefix!r:.100} is no prefix for objects in a bucket",
             hint="words of letters, digits and . _ = + @ - and spaces, with / between them, and no . or .. alone",
         )
     return BucketObjects(scheme, bucket, prefix, settings)
