@@ -1,5 +1,6 @@
 """What every test can rely on: no settings of the machine leak in, and missing programs are spoken of."""
 
+import contextlib
 import json
 import os
 import random
@@ -93,6 +94,14 @@ class ProjectDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._started: list[subprocess.Popen[str]] = []
+
+    def close(self) -> None:
+        """End what a test that failed left running.  A pipe left open would fail another test, when it is collected."""
+        for process in self._started:
+            with contextlib.suppress(OSError), process:
+                if process.poll() is None:
+                    process.kill()
 
     def write(self, name: str, text: str | bytes) -> Path:
         """Write a file of the project."""
@@ -111,22 +120,20 @@ class ProjectDir:
 
     def popen(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start merkl."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "merkl", *arguments],
             **{"cwd": self.path, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                "text": True, **options},
         )  # fmt: skip
+        self._started.append(process)
+        return process
 
     def merkl(
         self, *arguments: str, code: int | None = 0, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run merkl to its end and check its exit code (None: any)."""
-        with self.popen(*arguments, **options) as process:
-            try:
-                out, err = process.communicate(timeout=1200 if FULL else 120)
-            except BaseException:  # Its pipes would be closed in another test, which would fail for that.
-                process.kill()
-                raise
+        process = self.popen(*arguments, **options)
+        out, err = process.communicate(timeout=1200 if FULL else 120)
         assert code is None or process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
@@ -142,10 +149,12 @@ class ProjectDir:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> ProjectDir:
+def project(tmp_path: Path) -> Iterator[ProjectDir]:
     """An empty project."""
     (tmp_path / "project").mkdir()
-    return ProjectDir(tmp_path / "project")
+    made = ProjectDir(tmp_path / "project")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -133,6 +133,7 @@ def _to_run(project: Project, planned: Judge) -> list[Node]:
     if to_run:
         _not_in_worker(to_run[0])
         recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
+    if to_run or (project.config.remote is not None and project.config.remote.push):
         project.expect_remote()
     require_secrets(to_run, os.environb, project.root)
     return to_run

@@ -8,7 +8,6 @@ or builds it anew.
 """
 
 import atexit
-import contextlib
 import math
 import os
 import signal
@@ -30,15 +29,16 @@ from merkl.engine.starting import runs_again
 from merkl.engine.step import ENDED, State
 from merkl.engine.terminal import Reins
 from merkl.engine.yields import in_order
-from merkl.errors import Interrupted, MerklError
-from merkl.execute.sharing import aside
-from merkl.nodes import Future, Node, using, walk
+from merkl.errors import Interrupted, MerklError, UsageError
+from merkl.execute.sharing import aside, is_held
+from merkl.nodes import Future, Node, calling_place, using, walk
 from merkl.snapshot import recorder
 
 if TYPE_CHECKING:  # Imported by the build itself.
     from merkl.engine.schedule import Schedule
 
 IDLE: Final = 5.0  # Seconds without work after which the build ends, and its workers with it.
+SOON: Final = 0.01  # Seconds until a signal is looked at again that came in the wrong moment.
 GRACE: Final = 10.0  # From Ctrl-C for the tasks, when the program ends badly, to killing them.
 _CLONE_FS: Final = 0x200  # linux/sched.h
 
@@ -89,13 +89,14 @@ class Begun:
                 current = None
             asked = Wanted(wanted, after, missing)
             if current is None or not current.take(asked):
-                current = self._round = Round(self)
+                current = Round(self)
                 current.take(asked)
+                current.thread.start()  # If there can be no thread, nobody is to wait for one.
+                self._round = current
                 self._rounds = [*(each for each in self._rounds if each.thread.is_alive()), current]
                 atexit.unregister(self._at_exit)
                 atexit.register(self._at_exit)
                 self._mind_signals()
-                current.thread.start()
             for node in missing:
                 self._asked[node.key] = current
 
@@ -193,6 +194,10 @@ class Begun:
         self.close(at_once=getattr(sys, "last_value", None) is not None)
 
     def _terminated(self, number: int, _: object) -> None:
+        if self.news._is_owned() or is_held():  # type: ignore[attr-defined]
+            # By what this has interrupted, and those that are to end may wait for it.
+            threading.Timer(SOON, os.kill, (os.getpid(), number)).start()
+            return
         self.close(at_once=True)
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
@@ -227,6 +232,7 @@ class Begun:
     def over(self, ended: "Round") -> None:
         """Hear that a build has ended, and all that it was given with it."""
         with self.news:
+            ended.close()
             if self._round is ended:
                 self._round = None
             for key in [key for key, each in self._asked.items() if each is ended]:
@@ -265,25 +271,30 @@ class Round(events.Silent):
             self._schedule.executor.wake()
 
     def _run(self) -> None:
-        from merkl.engine.build import build
-
-        _own_directory()
-        theirs = self._begun.project
-        project = Project(replace(theirs.config, keep_going=True), base=theirs.base)
-        project.passing = theirs.passing  # The program goes on with what was returned after Ctrl-C.
         try:
-            with using(project):
-                build(project, Selection((), ()), self, reins=self.reins, feed=self)
+            self._build()
         except MerklError:
             pass  # Whoever asks for a value builds what is missing, and is told.
         except Exception:  # noqa: BLE001
             traceback.print_exc()
         finally:
+            self._begun.over(self)  # Whatever happened, or who waits would do so for ever.
+
+    def _build(self) -> None:
+        from merkl.engine.build import build
+
+        _own_directory()
+        theirs = self._begun.project
+        project = Project(replace(theirs.config, keep_going=True), base=theirs.base)
+        project.builder = _refused
+        project.passing = theirs.passing  # The program goes on with what was returned after Ctrl-C.
+        try:
+            with using(project):
+                build(project, Selection((), ()), self, reins=self.reins, feed=self)
+        finally:
             with self._begun.news:
                 self._closed, self._schedule = True, None
-            with contextlib.suppress(MerklError):
-                project.close()
-            self._begun.over(self)
+            project.close()
 
     def feed(self, schedule: "Schedule") -> None:
         """Give the build what it was asked for since this was last called."""
@@ -322,6 +333,15 @@ class Round(events.Silent):
                 self._begun.ended(node, error=self._begun.cause_of(node))
             case _:
                 pass
+
+
+def _refused(_: Project, futures: Sequence[Future[Any]]) -> list[Any]:
+    """What a function gets that an eager call's completion calls, and that asks for what is not there: it would wait for itself."""
+    raise UsageError(
+        f"{futures[0].node.name} would have to run before the build can go on that calls this",
+        hint="let what is called on completion read results only, and evaluate in the program itself",
+        at=calling_place(),
+    )
 
 
 def _own_directory() -> None:

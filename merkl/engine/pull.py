@@ -13,6 +13,7 @@ from typing import Final
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
+from merkl.engine.arriving import LARGE, Arriving
 from merkl.engine.left import link_in_place, modified, never_placed, one_of_two
 from merkl.engine.lost import damaged_everywhere, in_no_cache
 from merkl.engine.project import Project
@@ -33,6 +34,7 @@ from merkl.store.base import Store
 from merkl.store.layered import Layered
 from merkl.tree import Tree
 from merkl.workspace import ledger
+from merkl.workspace.copying import Content
 from merkl.workspace.drafts import sweep_drafts
 from merkl.workspace.index import Other
 from merkl.workspace.patching import apply_patch, is_between, patch_between
@@ -224,7 +226,8 @@ class _Pull:
             return
         try:
             wanted = [job for job in batch if not job.lost]
-            self._layered.bring([artifact_of(job.sidecar) for job in wanted])
+            alone = {digest for job in wanted for digest, size in job.lacking.items() if size >= LARGE}
+            self._layered.bring([artifact_of(job.sidecar) for job in wanted], leave=alone)
             self._layered.by_key([job.sidecar.key for job in wanted if job.sidecar.key is not None])
         except Stopped:
             raise KeyboardInterrupt from None
@@ -308,7 +311,7 @@ class _Pull:
         if sidecar.kind == "dir":
             self._put_tree(job, replace)
         else:
-            with self._store.reader(sidecar.digest) as content:
+            with self._content(job, sidecar.digest) as content:
                 stamp = place_file(
                     project.root,
                     path,
@@ -327,6 +330,12 @@ class _Pull:
             )
             project.index.set_placed(path, placed)
 
+    def _content(self, job: _Job, digest: Digest) -> Content:
+        size = job.lacking.get(digest, 0)
+        if size < LARGE or self._layered is None or self._project.store.has([digest]):
+            return self._store.reader(digest)
+        return Arriving(self._layered, digest, size, self._project.store.directory)
+
     def _put_tree(self, job: _Job, replace: bool) -> Stamp:
         path, root, when = job.stood.path, self._project.root, job.sidecar.modified_ns
         tree = self._tree_of(job.sidecar.digest)
@@ -336,18 +345,14 @@ class _Pull:
                 hint="get the sidecar from version control",
             )
         found = job.stood.found
-        look = partial(self._look_again, job)
+        look, content = partial(self._look_again, job), partial(self._content, job)
         if isinstance(found, Artifact) and found.kind == "dir" and not job.stood.link:
             patch = patch_between(self._tree_at(path), tree)
             if patch is not None:
-                stamp = apply_patch(
-                    root, path, patch, tree, self._store.reader, mtime_ns=when, last_look=look
-                )
+                stamp = apply_patch(root, path, patch, tree, content, mtime_ns=when, last_look=look)
                 if stamp is not None:
                     return stamp
-        return place_tree(
-            root, path, tree, self._store.reader, mtime_ns=when, replace=replace, last_look=look
-        )
+        return place_tree(root, path, tree, content, mtime_ns=when, replace=replace, last_look=look)
 
 
 def _batch(jobs: Sequence[_Job]) -> list[_Job]:

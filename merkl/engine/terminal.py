@@ -54,7 +54,7 @@ class Reins:
     __slots__ = ("_ask", "_lock", "_pulled")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # A signal handler may pull them while its thread does.
         self._ask: Callable[[], None] | None = None
         self._pulled = 0
 

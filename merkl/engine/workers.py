@@ -21,9 +21,8 @@ from merkl.python.run import NEEDED
 from merkl.python.task import PythonCall
 from merkl.resources import USUAL
 
-_LOOKED_AT: Final = (
-    16  # Nodes, of those that come first in a build: it must cost a build with nothing to do nothing.
-)
+# Nodes, of those that come first in a build: a build with nothing to do must hardly notice.
+_LOOKED_AT: Final = 16
 
 
 def executor_of(sharer: Sharer, terminal: Terminal, *, inline: bool) -> Executor:

@@ -12,6 +12,7 @@ import math
 import os
 import select
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,6 +102,7 @@ class Local:
         self._reaped = 0
         self._suspended = 0.0  # When (monotonic) the last time was.
         self._poll = select.poll()
+        self._waking = threading.RLock()  # So that nobody writes to what has become another's descriptor.
         self._woken, self.wake_fd = os.pipe()
         for fd in (self._woken, self.wake_fd):
             os.set_blocking(fd, False)
@@ -197,7 +199,9 @@ class Local:
         try:
             worker = self._hand_over(job) if isinstance(job, CallJob) else None
             child = (
-                worker.child if worker is not None else start_command(*told_of_jobserver(job, self._sharer.tokens))  # type: ignore[arg-type]
+                worker.child
+                if worker is not None
+                else start_command(*told_of_jobserver(job, self._sharer.tokens))  # type: ignore[arg-type]
             )
         except OSError as error:
             if job.interactive:
@@ -507,10 +511,13 @@ class Local:
 
     def wake(self) -> None:
         """See ``Executor``."""
-        try:
-            os.write(self.wake_fd, b"\0")
-        except OSError:
-            pass  # Full, so it is awake; or closed.
+        with self._waking:
+            if self.wake_fd < 0:
+                return
+            try:
+                os.write(self.wake_fd, b"\0")
+            except OSError:
+                pass  # Full, so it is awake.
 
     # ---- ending -----------------------------------------------------------------------------------------------------
 
@@ -575,9 +582,10 @@ class Local:
         if self._adoption is not None:
             self._adoption.end()
         self._sharer.close()  # From now on nobody wakes us.
-        for fd in (self._woken, self.wake_fd, *(self._lifeline or ())):
-            os.close(fd)
-        self.wake_fd = -1
+        with self._waking:
+            for fd in (self._woken, self.wake_fd, *(self._lifeline or ())):
+                os.close(fd)
+            self.wake_fd = -1
 
 
 def _is_dead(child: Child) -> bool:

@@ -5,7 +5,7 @@ value of several lines, as it is or as a shell, Python or JSON would quote it, n
 hexadecimal or as part of a URL.
 """
 
-import base64
+import binascii
 import json
 import os
 import re
@@ -156,13 +156,13 @@ def _encoded(value: bytes) -> Iterator[bytes]:
         yield written.replace(b"%20", b"+")
     for before in range(3):
         # Three bytes are four characters: what stands at the ends depends on what is beside it, too.
-        written = base64.b64encode(bytes(before) + value)
+        written = binascii.b2a_base64(bytes(before) + value, newline=False)
         written = written[(0, 2, 3)[before] : 8 * (before + len(value)) // 6]
         yield written
         yield written.translate(_URL_SAFE)
     if len(value) > _BASE64_LINE:
         for start in range(0, len(value) - _LONG_LINE, _BASE64_LINE):
-            yield base64.b64encode(value[start : start + _BASE64_LINE])
+            yield binascii.b2a_base64(value[start : start + _BASE64_LINE], newline=False)
 
 
 def without(data: bytes, secrets: list[bytes]) -> bytes:

@@ -253,6 +253,7 @@ class Sharer:
 
 # ---- of which project ----------------------------------------------------------------------------------------------
 
+
 def join(project: str, slots: int, tokens: "Tokens | None") -> Sharer:
     """Take part in what the builds of this process in that project share.  ``tokens`` is the caller's no more."""
     with _lock:
@@ -282,6 +283,11 @@ def aside(project: str) -> Iterator[None]:
     finally:
         for each in mine:
             each.count_again()
+
+
+def is_held() -> bool:
+    """Whether this thread is just changing what builds share: for a signal handler, which must not wait for others then."""
+    return _lock._is_owned()  # type: ignore[attr-defined,no-any-return]
 
 
 def _forget_all() -> None:

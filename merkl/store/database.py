@@ -210,8 +210,7 @@ class Database:
         with self._guard:
             try:
                 handle.path = self._path = self._path or self._current() or self._create()
-                if os.path.exists(self._path):
-                    handle.identity = walindex.hold(self._path)
+                handle.identity = walindex.hold(self._path)
                 handle.connection = self._open(self._path)
                 handle.cursor = handle.connection.cursor()
             except OSError as error:

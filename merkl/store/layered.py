@@ -10,7 +10,7 @@ upper says of ``present`` may be more than it holds, never more than both do.
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final, TypeVar
 
 from merkl.digest import Digest, Key
@@ -190,18 +190,25 @@ class Layered(FileObjects):
                 found.add(artifact.digest)
         return found
 
-    def bring(self, artifacts: Iterable[Artifact]) -> int:
+    def bring(self, artifacts: Iterable[Artifact], *, leave: Collection[Digest] = ()) -> int:
         """Fetch what of these is only below, several at once, directories with all their files; how many bytes came.
 
-        What is nowhere, or damaged, is left out: reading it says so.
+        What is nowhere, or damaged, is left out: reading it says so.  What is in ``leave`` is left to ``bring_through``.
         """
         asked = list(artifacts)
         self._expect(asked)
-        fetched = self._bring({artifact.digest for artifact in asked})
+        fetched = self._bring({artifact.digest for artifact in asked}.difference(leave))
         trees = [self.upper.read(artifact.digest) for artifact in asked if artifact.kind == "dir"]
         inside = {leaf: size for tree in trees if tree is not None for leaf, size in sizes_in(tree).items()}
         self._sizes |= inside
-        return fetched + self._bring(set(inside))
+        return fetched + self._bring(set(inside).difference(leave))
+
+    def bring_through(self, digest: Digest, sink: Callable[[bytes], object]) -> int:
+        """Fetch one content and give each of its pieces to ``sink`` as well; how many bytes came.
+
+        0 if it could not be fetched whole and sound: then what ``sink`` has been given is worth nothing.
+        """
+        return self._fetch(digest, sink)
 
     def _bring(self, digests: set[Digest]) -> int:
         missing = digests - self.upper.has(digests)
@@ -222,7 +229,7 @@ class Layered(FileObjects):
         while (blobs := self._below(lambda: next(several, None), None)) is not None:
             yield blobs
 
-    def _fetch(self, digest: Digest) -> int:
+    def _fetch(self, digest: Digest, sink: Callable[[bytes], object] | None = None) -> int:
         """Bring one content; how many bytes came."""
         if self._given_up:
             return 0
@@ -230,7 +237,8 @@ class Layered(FileObjects):
         try:
             first = next(coming, None)
             if first is not None:
-                self.upper.put(itertools.chain([first], coming), digest=digest)
+                pieces = itertools.chain([first], coming)
+                self.upper.put(pieces if sink is None else _given_to(sink, pieces), digest=digest)
         except StoreError as error:
             if coming.failure is not error:
                 raise  # The upper could not take it.
@@ -311,6 +319,11 @@ class Layered(FileObjects):
             StoreCorrupt: it is gone or damaged.
         """
         reader = self.open(digest)
+        if reader is None and self._given_up:
+            raise StoreCorrupt(
+                f"a blob, {digest.short}, is not here, and the remote is not asked any more",
+                hint="what needs it is made again",
+            )
         return self.upper.reader(digest) if reader is None else reader
 
     def size(self, digest: Digest) -> int | None:
@@ -339,3 +352,9 @@ class Layered(FileObjects):
         self._together.close()
         self.upper.close()
         self.lower.close()
+
+
+def _given_to(sink: Callable[[bytes], object], pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        sink(piece)
+        yield piece

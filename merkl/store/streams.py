@@ -17,6 +17,8 @@ from merkl.holes import has_holes, let_go, write_around_zeros
 
 _CHUNK: Final = 4 << 20  # Bytes read at once: enough for BLAKE3 to use several threads.
 _SMALL: Final = 64 << 10
+# Bytes written at once: of more, Linux looks for memory in one piece, which where there is little costs several times the copy.
+_WRITTEN: Final = 64 << 10
 
 
 def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tuple[Digest, int]:
@@ -61,7 +63,7 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write every byte at the descriptor's place."""
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(fd, rest) :]
+        rest = rest[os.write(fd, rest[:_WRITTEN]) :]
 
 
 def sink_for(source: int, target: int) -> Callable[[memoryview], object]:

@@ -27,13 +27,12 @@ _files: dict[Identity, int] = {}
 _mapped: dict[Identity, mmap.mmap] = {}
 
 
-def hold(path: str) -> Identity:
-    """Hear that the database at ``path`` is about to be opened.
-
-    Raises:
-        OSError: it is not there.
-    """
-    identity = _identity(path)
+def hold(path: str) -> Identity | None:
+    """Hear that the database at ``path`` is about to be opened; None if it is not there."""
+    try:
+        identity = _identity(path)
+    except OSError:
+        return None
     with guard:
         _held[identity] = _held.get(identity, 0) + 1
     return identity

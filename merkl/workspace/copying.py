@@ -7,7 +7,8 @@ the other as it was.
 import errno
 import io
 import os
-from typing import BinaryIO, Final
+from abc import ABC, abstractmethod
+from typing import BinaryIO, Final, Self, TypeAlias
 
 from merkl.filesystem import clone
 from merkl.holes import has_holes, let_go, write_around_zeros
@@ -27,7 +28,25 @@ _UNABLE: Final = frozenset(
 )
 
 
-def copy_into(source: BinaryIO | bytes | int, target: int) -> int:
+class Copying(ABC):
+    """Bytes that know their way into a file."""
+
+    @abstractmethod
+    def copy_to(self, target: int) -> int:
+        """Write them all to an empty file; how many there were."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+Content: TypeAlias = BinaryIO | Copying
+"""What the bytes of a file are taken from."""
+
+
+def copy_into(source: Content | bytes | int, target: int) -> int:
     """Write all bytes of ``source`` to the empty file ``target``; how many there were.
 
     A descriptor, and a plain file object that has not been read from, is cloned or copied inside the kernel; any other
@@ -37,6 +56,8 @@ def copy_into(source: BinaryIO | bytes | int, target: int) -> int:
         return _write_all(target, memoryview(source))
     if isinstance(source, int):
         return copy_descriptor(source, target)
+    if isinstance(source, Copying):
+        return source.copy_to(target)
     # Only these two: a reader that unpacks has the descriptor of what is packed.
     if type(source) in (io.BufferedReader, io.FileIO) and source.tell() == 0:
         return copy_descriptor(source.fileno(), target)

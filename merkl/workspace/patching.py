@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Final
+from typing import Final
 
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
@@ -19,6 +19,7 @@ from merkl.errors import PlacementError
 from merkl.stamp import Stamp
 from merkl.tree import Tree, TreeEntry
 from merkl.workspace import folding
+from merkl.workspace.copying import Content
 from merkl.workspace.drafts import discard_draft, draft_name
 from merkl.workspace.paths import placeable
 from merkl.workspace.place import explained
@@ -67,7 +68,7 @@ def apply_patch(
     path: str,
     patch: Patch,
     new: Tree,
-    open_blob: Callable[[Digest], BinaryIO],
+    open_blob: Callable[[Digest], Content],
     *,
     mtime_ns: int | None = None,
     last_look: Callable[[], None] | None = None,
@@ -134,7 +135,7 @@ def _prepare_and_swap(
     draft: bytes,
     top: int,
     patch: Patch,
-    open_blob: Callable[[Digest], BinaryIO],
+    open_blob: Callable[[Digest], Content],
     shown: str,
     last_look: Callable[[], None] | None,
 ) -> None:

@@ -11,14 +11,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from merkl.digest import Digest
 from merkl.errors import MerklError, PlacementError, WorkspaceError
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.stamp import Stamp
 from merkl.tree import Tree
-from merkl.workspace.copying import copy_into, make_executable
+from merkl.workspace.copying import Content, copy_into, make_executable
 from merkl.workspace.drafts import discard_draft, draft_name, remove_at
 from merkl.workspace.exchange import exchange
 from merkl.workspace.missing import what_is
@@ -32,7 +32,7 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 def place_file(
     root: str,
     path: str,
-    content: BinaryIO | bytes | int,
+    content: Content | bytes | int,
     *,
     executable: bool = False,
     mtime_ns: int | None = None,
@@ -64,7 +64,7 @@ def place_file(
 def put_file(
     root: str,
     path: str,
-    content: BinaryIO | bytes | int,
+    content: Content | bytes | int,
     *,
     executable: bool = False,
     mtime_ns: int | None = None,
@@ -143,7 +143,7 @@ def place_tree(
     root: str,
     path: str,
     tree: Tree,
-    open_blob: Callable[[Digest], BinaryIO],
+    open_blob: Callable[[Digest], Content],
     *,
     mtime_ns: int | None = None,
     replace: bool = False,

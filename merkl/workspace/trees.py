@@ -9,14 +9,14 @@ The invariant: what ``read_tree`` accepts for saving, ``restore_tree`` makes aga
 import os
 import stat
 from collections.abc import Callable
-from typing import BinaryIO, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputMissing, MerklError, PlacementError, TaskFailed
 from merkl.tree import Tree, TreeEntry, leads_to
 from merkl.workspace import folding
-from merkl.workspace.copying import copy_into, make_executable
+from merkl.workspace.copying import Content, copy_into, make_executable
 from merkl.workspace.ignore import MERKLIGNORE, Rules
 from merkl.workspace.missing import unreadable, what_is, wrong_kind
 from merkl.workspace.paths import reserved, temporary
@@ -199,7 +199,7 @@ def _under(shown: str, name: bytes) -> str:
 
 
 def restore_tree(
-    tree: Tree, directory: int, open_blob: Callable[[Digest], BinaryIO], shown: str, *, own: bool = False
+    tree: Tree, directory: int, open_blob: Callable[[Digest], Content], shown: str, *, own: bool = False
 ) -> None:
     """Fill an empty directory, given by its descriptor, that nobody else writes to.
 
@@ -245,7 +245,7 @@ def may_restore(entries: dict[bytes, TreeEntry], entry: TreeEntry, shown: str, o
 
 
 def restore_entry(
-    entry: TreeEntry, directory: int, name: bytes, open_blob: Callable[[Digest], BinaryIO], shown: str
+    entry: TreeEntry, directory: int, name: bytes, open_blob: Callable[[Digest], Content], shown: str
 ) -> None:
     """Make a file or link of the directory called ``shown``, as ``name`` in an open directory."""
     if entry.kind == "link":

@@ -333,6 +333,17 @@ def test_sending_to_a_required_remote_that_fails_is_an_error(team: Team) -> None
     assert contents(one) != {}, "what was built is there all the same"
 
 
+def test_a_required_remote_to_send_to_is_asked_also_when_there_is_nothing_to_do(team: Team) -> None:
+    one = team.clone("one", MIXED)
+    team.events(one)
+    team.share.rmdir()
+
+    done = team.inside.merkl("build", "--push", "--require-remote", cwd=one, code=3)
+
+    assert "is not there" in done.stderr
+    assert team.events(one, "--require-remote")[-1]["event"] == "done", "what is here needs no remote"
+
+
 def test_without_a_remote_there_is_nothing_to_send_to(inside: Any) -> None:
     inside.merklfile("@target(default=True)\ndef all(): pass\n")
 

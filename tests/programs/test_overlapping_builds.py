@@ -189,3 +189,45 @@ def test_after_ctrl_c_nothing_of_either_build_runs_on(program: Program) -> None:
     for name in ("one", "two"):
         with pytest.raises(ProcessLookupError):
             os.kill(int((program.path / name).read_text()), 0)
+
+
+def test_a_signal_that_comes_while_a_call_is_started_ends_the_program_a_moment_later(
+    program: Program,
+) -> None:
+    process = program.start(
+        """
+        from merkl.nodes import session
+
+        bash_task("echo $$ > one; echo +one >> trace; exec sleep 60", eager=True)()
+        seen("one")
+        with session().begun.news:  # As while something is noted there.
+            os.kill(os.getpid(), 15)
+        time.sleep(60)
+        """,
+        jobs=1,
+    )
+    process.communicate(timeout=30)
+
+    assert process.returncode == -signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((program.path / "one").read_text()), 0)
+
+
+def test_what_an_eager_call_calls_when_it_is_done_may_not_wait_for_a_build(program: Program) -> None:
+    process = program.start(
+        """
+        @task
+        def plain(n):
+            return n
+
+        future = traced(1, 0.5)
+        future.on_completed(lambda done: print(done.eval()))
+        future.on_completed(lambda done: print(plain(done).eval()))
+        seen(1)
+        """,
+        jobs=1,
+    )
+    out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (0, "1\n")
+    assert "plain would have to run before the build can go on that calls this" in err

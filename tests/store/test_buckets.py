@@ -168,6 +168,8 @@ def test_credentials_of_the_environment_come_first(home: Path) -> None:
     config, provider = told(home, AWS_ACCESS_KEY_ID="X", AWS_SECRET_ACCESS_KEY="Y")
 
     assert "access_key_id" not in config and provider is None
+    assert told(home, AWS_SKIP_SIGNATURE="false")[0]["access_key_id"] == "A"
+    assert "access_key_id" not in told(home, AWS_SKIP_SIGNATURE="true")[0]
 
 
 def test_a_program_gives_credentials(home: Path) -> None:

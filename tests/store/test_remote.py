@@ -25,7 +25,7 @@ from shared_stores import remote as remote_at
 from store_samples import finish, found, large, python, record
 
 from merkl.digest import Digest, content_key_of, key_of
-from merkl.errors import ConfigError, SchemaTooNew, StoreError, StoreFull
+from merkl.errors import ConfigError, SchemaTooNew, StoreCorrupt, StoreError, StoreFull
 from merkl.nodes import Artifact
 from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
@@ -420,6 +420,23 @@ def test_many_small_files_come_together(tmp_path: Path, remote: Remote) -> None:
 
     assert above.bring(made.outputs.values()) == sum(map(len, blobs.values()))
     assert above.upper.has(blobs) == blobs.keys()
+    store.close()
+
+
+def test_a_content_of_a_remote_that_went_away_is_not_said_to_be_lost(tmp_path: Path, remote: Remote) -> None:
+    store = LocalStore(tmp_path / "here")
+    made, blobs = record("made", b"m" * 50)
+    store.publish([(made, True)], blobs)
+    remote.prepare()
+    upload([Result(made, [made.key])], store, remote)
+    above = Layered(MemoryStore(), remote)
+    assert above.by_key([made.key])
+    shutil.rmtree(tmp_path / "share")
+
+    with pytest.raises(StoreCorrupt, match="the remote is not asked any more"):
+        above.reader(made.outputs["out0"].digest)
+
+    assert "going on without the remote" in above.take_notes()[0].text
     store.close()
 
 

@@ -25,6 +25,7 @@ _OTHERS: Final = (  # Where the library itself looks, before it asks the machine
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
+_OFF: Final = ("", "false", "0", "no", "off")  # AWS_SKIP_SIGNATURE may be any of these.
 _BY_BOTO: Final = ("sso_session", "sso_start_url", "role_arn", "login_session")
 _PATIENCE_S: Final = 60.0  # For a program that gives credentials.
 _REGION: Final = "us-east-1"
@@ -62,7 +63,7 @@ def amazon(settings: RemoteConfig, environ: Mapping[str, str]) -> tuple[dict[str
     if endpoint:
         config["aws_endpoint_url_s3" if not settings.endpoint else "endpoint"] = endpoint
         config["endpoint"] = endpoint
-    if any(environ.get(each) for each in _OTHERS):
+    if any(environ.get(each, "").lower() not in _OFF for each in _OTHERS):
         return config, None
     keys = _keys(profile)
     return config | keys, None if keys else _provider(name, profile)
