@@ -89,6 +89,19 @@ def _no_session_of_another_test() -> Iterator[None]:
     yield
 
 
+@pytest.fixture(autouse=True)
+def _no_module_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test imported from a directory of its own goes with it: another one may have a module of the same name."""
+    known, searched = set(sys.modules), list(sys.path)
+    yield
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name in sys.modules.keys() - known:
+        file = getattr(sys.modules[name], "__file__", None)
+        if isinstance(file, str) and file.startswith(temporary):
+            del sys.modules[name]
+    sys.path[:] = [path for path in sys.path if path in searched or not path.startswith(temporary)]
+
+
 class ProjectDir:
     """A project in a directory of its own, worked on through the command line as a user would."""
 

@@ -1070,6 +1070,7 @@ CASES = [
             at: Merklfile.py:16
             hint: return them in the order of the items
         """,
+        code=1,
     ),
     Case(
         "a batch with another parameter",
@@ -1310,6 +1311,7 @@ CASES = [
             task: copy(path='a')
             hint: mode="wb" for bytes, "w" for text; future.open("rb") reads
         """,
+        code=1,
     ),
     Case(
         "bytes for a file of text",

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from merkl.engine import arriving, pull
+
 REQUIRE_ALL = bool(os.environ.get("MERKL_REQUIRE_ALL"))
 FULL = bool(os.environ.get("MERKL_FULL"))
 SEED = int(os.environ["MERKL_FAULT_SEED"])
@@ -172,6 +174,28 @@ def test_row_16_and_21_a_full_work_tree_on_another_file_system_keeps_what_it_had
     assert after["small"][1] == b"2" * 1_000
     assert {n: after[n] for n in ("large", "folder/x")} == {n: before[n] for n in ("large", "folder/x")}
     assert drafts(clones.there) == []
+
+
+@pytest.mark.parametrize("spare", [0, -(1 << 40)], ids=["seen before", "met on the way"])
+def test_row_16_large_data_that_finds_no_room_in_the_work_tree_stays_in_the_store(
+    clones: Any, mounted: Callable[[Path, str], Path], monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    monkeypatch.setattr(pull, "LARGE", 1_000_000)
+    monkeypatch.setattr(arriving, "_SPARE", spare)
+    data = mounted(clones.there / "data", "size=3m")
+    clones.write(clones.here, "data/large", random.Random(1).randbytes(6_000_000))
+    clones.track(clones.here, "data/large")
+    clones.merkl(clones.here, "push")
+    clones.hand_over()
+
+    full = clones.merkl(clones.there, "pull", code=3)
+
+    assert "cannot write data/large: no space left on device" in full.stderr
+    assert [path.name for path in data.iterdir()] == ["large.merkl"]
+    subprocess.run(["mount", "-o", "remount,size=20m", str(data)], check=True)
+    clones.share.rename(clones.share.with_name("away"))
+    clones.merkl(clones.there, "pull")
+    assert (data / "large").read_bytes() == (clones.here / "data/large").read_bytes()
 
 
 def test_row_16_a_result_that_finds_no_room_in_the_work_tree_is_no_failed_task(
