@@ -96,6 +96,7 @@ class _Pull:
         try:
             if not self._dry_run:
                 sweep_drafts(self._project.root)
+                self._project.store.sweep()
             jobs = list(self._jobs(paths))
             self._watcher.expect(sum(job.size for job in jobs if not job.lost))
             while jobs:

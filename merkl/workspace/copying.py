@@ -39,7 +39,7 @@ class Copying(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        return  # There is nothing to close.
 
 
 Content: TypeAlias = BinaryIO | Copying

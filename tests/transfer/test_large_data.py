@@ -65,6 +65,18 @@ def test_one_file_of_a_directory_comes_into_the_directory_that_is_there(pushed: 
     assert (pushed.there / "folder/a").stat().st_ino == kept
 
 
+def test_what_a_killed_pull_had_of_it_goes_with_the_next(pushed: Any) -> None:
+    pushed.merkl(pushed.there, "pull")
+    shutil.rmtree(pushed.there / "folder")
+    left = pushed.there / ".merkl/store/incoming/half"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(DATA[:1000])
+
+    pushed.merkl(pushed.there, "pull")
+
+    assert half_made(pushed.there) == []
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer"])
 def test_damaged_data_is_put_nowhere(pushed: Any, damage: str) -> None:
     for blob in pushed.share.glob("blobs/*/*"):
