@@ -61,6 +61,13 @@ class Project:
         return None
 
 
+def is_beside_us(filename: str | None, root: str) -> bool:
+    """Whether a file outside ``root`` lies beside merkl in the directory that merkl is installed from in place."""
+    if filename is None or filename.startswith(os.path.join(root, "")):
+        return False
+    return any(filename.startswith(each) and OURSELVES.startswith(each) for each in _editable_roots())
+
+
 def _identity(namespace: Mapping[str, Any]) -> tuple[str | None, str]:
     """A module's file, or its first directory, and its dotted name also when it runs as ``__main__``."""
     name = namespace.get("__name__")

@@ -27,7 +27,7 @@ from merkl.python.code import module_label
 from merkl.python.forms import packed
 from merkl.python.items import has_files, is_index
 from merkl.python.parts import Code
-from merkl.python.project import Project
+from merkl.python.project import Project, is_beside_us
 from merkl.python.run import run_sent
 from merkl.python.task import MERKLFILE_MODULE, PythonCall, PythonTask, by_value
 from merkl.room import FULL
@@ -214,7 +214,10 @@ _written = ""  # It is there: it goes with its build, and no other has one of th
 
 
 def _imported(place: Workplace) -> list[str]:
-    """The project's modules that are imported here, in that order, without Merklfiles."""
+    """The project's modules that are imported here, in that order, without Merklfiles.
+
+    Nor are those beside merkl in a checkout of its own: its tests are hundreds, and each call needs one at most.
+    """
     project = Project(os.fsdecode(place.root), place.modules)
     return [
         name
@@ -222,6 +225,7 @@ def _imported(place: Workplace) -> list[str]:
         if name != "__main__"
         and name.partition(".")[0] != MERKLFILE_MODULE
         and project.owns_module(getattr(module, "__dict__", {}))
+        and not is_beside_us(getattr(module, "__file__", None), project.root)
     ]
 
 

@@ -57,7 +57,8 @@ def mount(project: Any) -> Iterator[Callable[..., Path]]:
         where: Path = project.path / name
         where.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "merkl-test", str(where)], capture_output=True
+            ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "merkl-test", str(where)],
+            capture_output=True,
         )
         if done.returncode:
             pytest.skip(f"may not mount: {done.stderr.decode().strip()}")

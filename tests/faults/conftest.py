@@ -67,7 +67,9 @@ def mount(project: Any) -> Iterator[Callable[..., Path]]:
         where: Path = project.path / name
         where.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "merkl-test", str(where)], capture_output=True, text=True
+            ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "merkl-test", str(where)],
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             refuse = pytest.fail if REQUIRE_ALL else pytest.skip

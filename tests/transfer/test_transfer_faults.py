@@ -133,7 +133,9 @@ def mounted() -> Iterator[Callable[[Path, str], Path]]:
     def mount(where: Path, options: str) -> Path:
         where.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "merkl-test", str(where)], capture_output=True, text=True
+            ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "merkl-test", str(where)],
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             (pytest.fail if REQUIRE_ALL else pytest.skip)(f"may not mount: {done.stderr.strip()}")
