@@ -5,7 +5,6 @@ It decides nothing about the command that reads one; it remembers which that is.
 The invariant: a body ends at the line where the shell ends it, whatever the text in it looks like.
 """
 
-
 from merkl.bash.cursor import HOLE, Form, Word
 from merkl.bash.dollar import Inside
 from merkl.bash.lexer import Lexer

@@ -3,7 +3,6 @@
 It decides nothing: that a round has ended, and how, is said by the watcher.
 """
 
-
 from merkl.cli import opening
 from merkl.cli.main import ready_streams, show_bug, show_error
 from merkl.cli.options import Options

@@ -5,7 +5,6 @@ It decides how an error points into the text.  It knows no YAML.
 The invariant: a position is an index into ``text``; people see it as a line and a column, both from 1.
 """
 
-
 from merkl.bash.spelling import pointed
 from merkl.dataclass import dataclass
 from merkl.errors import MerklfileError
