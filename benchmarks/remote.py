@@ -100,7 +100,6 @@ class _Place:
         self._run("dvc", dvc, "init", "-q", "--no-scm")
         self._run("dvc", dvc, "config", "core.analytics", "false")
         self._run("dvc", dvc, "add", "-q", "data")
-        self._tidy: list[str] = []
 
     def measured(self, rounds: int) -> Iterator[str]:
         """The two tables."""

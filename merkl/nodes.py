@@ -735,9 +735,8 @@ class Eval:
 _OURS: Final = os.path.dirname(__file__) + os.sep
 
 
-_places: dict[
-    tuple[int, int], tuple[CodeType, Place]
-] = {}  # By code and instruction; the code is kept, for its id.
+# By code and instruction; the code is kept, for its id.
+_places: dict[tuple[int, int], tuple[CodeType, Place]] = {}
 _KEPT: Final = 10_000
 
 

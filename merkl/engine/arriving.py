@@ -72,9 +72,8 @@ class _Sink:
 
     def __init__(self, target: int) -> None:
         self.failure: OSError | None = None
-        self._target = os.dup(
-            target
-        )  # Ours, so that nobody else's file has its number while it is written to.
+        # Ours, so that nobody else's file has its number while it is written to.
+        self._target = os.dup(target)
         self._thread = Pool(1)
         self._waiting: deque[Future[None]] = deque()
 

@@ -46,9 +46,8 @@ class Pipelines:
         self._inside: tuple[str, ...] = ()
         self._calls: Counter[str] = Counter()
         self.evaluated: list[Node] = []
-        self.opened: dict[
-            str, str | None
-        ] = {}  # Files that they read by themselves: digests, None if not there.
+        # Files that they read by themselves: digests, None if not there.
+        self.opened: dict[str, str | None] = {}
         self._fresh: list[Record] = []
         self._running: list[tuple[Key | None, Recording]] = []
         self._before: tuple[Node, ...] = ()

@@ -35,9 +35,8 @@ def script_session() -> Project:
             os.makedirs(state, exist_ok=True)  # Now it is found, and not named again.
     project = Project(load_config(root), base=os.getcwd())
     project.builder, project.make_pipelines = _evaluate, Pipelines
-    if (
-        not in_worker()
-    ):  # Else a module that it imports makes calls: those that it starts are started already.
+    # Else a module that it imports makes calls: those that it starts are started already.
+    if not in_worker():
         project.make_begun = Begun
     sources.install(CodeProject(project.root, project.project_modules))
     return project

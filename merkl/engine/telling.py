@@ -54,9 +54,8 @@ class Telling:
         self._total = len(judge.steps)  # As told.
         self.outcome = Outcome()
         self.logs: dict[Key, str] = {}  # Where to read what a node that has just ended printed.
-        self.together: dict[
-            Key, Together
-        ] = {}  # Of items of a batch that have run and were not reported yet.
+        # Of items of a batch that have run and were not reported yet.
+        self.together: dict[Key, Together] = {}
 
     def settle(self) -> None:
         """Report and place what has become known, and report what is skipped."""

@@ -177,10 +177,11 @@ def _at_pipe(reader: int, writer: int, own: int) -> Tokens:
     # Anew, because not to block is a matter of the open file, which make and all its children share.
     fds = [os.open(f"/proc/self/fd/{reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)]
     try:
+        # Above those they are given as, so that none is overwritten before it is copied.
         for fd in (
             reader,
             writer,
-        ):  # Above those they are given as, so that none is overwritten before it is copied.
+        ):
             fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(JOBSERVER_FDS) + 1))
     except OSError:
         for fd in fds:

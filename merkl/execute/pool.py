@@ -176,9 +176,8 @@ def new_lifeline() -> tuple[int, int]:
 
     reader, writer = os.pipe()
     try:
-        return fcntl.fcntl(
-            reader, fcntl.F_DUPFD_CLOEXEC, 10
-        ), writer  # Not one of those a worker begins with.
+        # Not one of those a worker begins with.
+        return fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 10), writer
     except OSError:
         os.close(writer)
         raise

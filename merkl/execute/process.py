@@ -351,9 +351,8 @@ def _libc_says_ended(pid: int) -> bool:
 
     # sys/wait.h: P_PID, WNOHANG and WEXITED are the same on Linux and macOS, WNOWAIT is not.
     nohang, exited, nowait = 1, 4, 0x20 if os.uname().sysname == "Darwin" else 0x1000000
-    info = (
-        ctypes.c_int * 64
-    )()  # A siginfo_t has 104 or 128 bytes; the first number is 0 if there is no news.
+    # A siginfo_t has 104 or 128 bytes; the first number is 0 if there is no news.
+    info = (ctypes.c_int * 64)()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.waitid(1, ctypes.c_uint(pid), ctypes.byref(info), exited | nohang | nowait) != 0:
         number = ctypes.get_errno()

@@ -15,9 +15,8 @@ from merkl.execute.base import Ended, Exited, NotStarted, WorkerDied
 from merkl.execute.pool import Reply, Worker
 from merkl.execute.process import Child, Death, signal_group, terminate
 
-GRACE: Final = (
-    1.0  # Seconds between SIGTERM and SIGKILL for a job that took too long, or that ``close`` ends.
-)
+# Seconds between SIGTERM and SIGKILL for a job that took too long, or that ``close`` ends.
+GRACE: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)

@@ -22,9 +22,8 @@ _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _LONG_LINE: Final = 8  # Bytes; a shorter line of a longer secret says little and occurs by chance.
 _WORD: Final = 4  # Bytes; what is shorter is not looked for in results.
 _CHUNK: Final = 1 << 20
-_UNRESERVED: Final = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
-)  # RFC 3986
+# RFC 3986
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _BASE64_LINE: Final = 57  # Bytes in a line where base64 is broken into lines.
 _META: Final = re.compile(rb"[^A-Za-z0-9_@%+=:,./\x80-\xff-]")  # What ``printf %q`` puts a backslash before.

@@ -76,9 +76,8 @@ def binder_of(
         f"return ({{}}bits, {values}), {encoded}, {{}}deps, (), ()",
     ]).replace("{}", sign)  # fmt: skip
     scope = {sign + name: value for name, value in names.items()}
-    exec(
-        compile(text, f"{__file__}, for {task}", "exec"), scope
-    )  # Only names of parameters are not ours, and Python took them.
+    # Only names of parameters are not ours, and Python took them.
+    exec(compile(text, f"{__file__}, for {task}", "exec"), scope)
     made: Binder = scope[sign + "bind"]  # type: ignore[assignment]
     return made
 

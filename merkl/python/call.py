@@ -254,9 +254,8 @@ def _see_inside(value: Any, found: dict[str, None]) -> None:
             found[each.name] = None
             return each.name
 
-    with contextlib.suppress(
-        Exception
-    ):  # What cannot be pickled was refused, or comes from a serializer of its own.
+    # What cannot be pickled was refused, or comes from a serializer of its own.
+    with contextlib.suppress(Exception):
         Finder(_Nowhere(), protocol=5, buffer_callback=lambda _: None).dump(value)
 
 

@@ -47,9 +47,8 @@ class Listed(Forwarding):
         self._copies: dict[Key, _Copy] = {}
         self._count = 0
         self._brief: set[str] = set()  # Tasks whose last call ended within a moment.
-        self._fresh: dict[
-            str, tuple[float, str]
-        ] = {}  # Calls of these: when (monotonic) they started, and logs.
+        # Calls of these: when (monotonic) they started, and logs.
+        self._fresh: dict[str, tuple[float, str]] = {}
 
     def report(self, event: Event) -> None:
         """Write down a start or an end."""
@@ -74,9 +73,8 @@ class Listed(Forwarding):
         super().report(event)
 
     def _begun(self, event: events.Started, label: str, log: str) -> None:
-        if (
-            event.node.name in self._brief and not event.inline
-        ):  # If it were, no tick would come before it ends.
+        # If it were, no tick would come before it ends.
+        if event.node.name in self._brief and not event.inline:
             self._fresh[label] = time.monotonic(), log
         else:
             self._append({"label": label, "log": log})

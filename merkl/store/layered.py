@@ -21,13 +21,12 @@ from merkl.store.base import Record, RunLock, Shared, Store
 from merkl.store.coming import Coming
 from merkl.store.fileobjects import FileObjects
 from merkl.store.records import leaves, sizes_in
-from merkl.store.streams import pieces_of
+from merkl.store.streams import pieces_of, whole
 from merkl.store.together import Together
 
 _WIDTH: Final = 8  # Contents fetched at once.
-_UNRECORDED: Final = (
-    1 << 30
-)  # Bytes at most of a content of which no record says how large it is: a log, a list of files.
+# Bytes at most of a content of which no record says how large it is: a log, a list of files.
+_UNRECORDED: Final = 1 << 30
 _FEW: Final = 16  # Parts of one content that are fetched one by one; then all of it comes.
 T = TypeVar("T")
 
@@ -306,11 +305,7 @@ class Layered(FileObjects):
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
-        reader = self.fetch(digest)
-        if reader is None:
-            return None
-        with reader:
-            return reader.read()
+        return whole(self.fetch(digest))
 
     def reader(self, digest: Digest) -> BinaryIO:
         """As ``open``, where the blob must be above or below.

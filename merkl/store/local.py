@@ -56,9 +56,8 @@ class LocalStore(FileObjects):
         self._accepts = accepts
         self.directory = os.path.abspath(os.fsdecode(directory))
         try:
-            os.makedirs(
-                self.directory, mode=0o755, exist_ok=True
-            )  # Not for others to write, whatever the umask.
+            # Not for others to write, whatever the umask.
+            os.makedirs(self.directory, mode=0o755, exist_ok=True)
         except OSError as error:
             raise store_error(error, self.directory) from error
         self._mutex = threading.Lock()

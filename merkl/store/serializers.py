@@ -221,9 +221,8 @@ def by_name(label: str) -> Serializer:
         and "@" not in latest[0]
         and is_pickled(latest[0]) <= is_pickled(label)
     ):
-        return latest[
-            1
-        ]  # What does not say that it is a pickle was let in without that being asked, and is not read as one.
+        # What does not say that it is a pickle was let in without that being asked, and is not read as one.
+        return latest[1]
     if name == label:
         hint = "upgrade merkl, or import the module that defines this serializer"
     else:

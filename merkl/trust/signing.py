@@ -84,9 +84,8 @@ class SigningKey:
 def is_signed(message: bytes, signature: bytes, signer: Signer) -> bool:
     """Whether ``signature`` is the one that ``signer`` would have made for a message, as far as that can be told."""
     if len(signature) != SIGNATURE or int.from_bytes(signature[32:], "little") >= _ORDER:
-        return (
-            False  # Adding the order to the second half would give a second signature: RFC 8032, section 8.4.
-        )
+        # Adding the order to the second half would give a second signature: RFC 8032, section 8.4.
+        return False
     nacl = _nacl()
     try:
         nacl.VerifyKey(bytes(signer)).verify(message, signature)

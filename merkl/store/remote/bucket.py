@@ -45,9 +45,8 @@ class BucketObjects:
         self._ahead = Pool(_AHEAD)
         self._sends = Pool(_SENDS)
         self._failure: StoreError | None = None
-        self._refusals: dict[
-            str, StoreError
-        ] = {}  # By headline: what was told of one need not be told again.
+        # By headline: what was told of one need not be told again.
+        self._refusals: dict[str, StoreError] = {}
         self._found = False  # Whether the bucket is known to be there.
 
     # ---- reading -------------------------------------------------------------------------------------------------

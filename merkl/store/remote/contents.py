@@ -26,6 +26,7 @@ from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.packs import Packs
 from merkl.store.remote.squeezing import LONGEST, plain_pieces, size_of, squeeze_file
 from merkl.store.remote.whereabouts import Packed
+from merkl.store.streams import whole
 from merkl.store.together import Together
 
 _SENDING: Final = 8  # Packs or large contents on their way at once: each is some megabytes in memory.
@@ -49,9 +50,8 @@ class RemoteContents:
         self._notes: list[Note] = []
         self._lock = threading.Lock()
         self._lock_last = threading.Lock()
-        self._last: tuple[Digest, BinaryIO] | None = (
-            None  # A reader of a content of which parts were asked for.
-        )
+        # A reader of a content of which parts were asked for.
+        self._last: tuple[Digest, BinaryIO] | None = None
         self._together = Together(objects.width)
         self._sending = Together(min(objects.width, _SENDING))
 
@@ -236,11 +236,7 @@ class RemoteContents:
 
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
-        reader = self.fetch(digest)
-        if reader is None:
-            return None
-        with reader:
-            return reader.read()
+        return whole(self.fetch(digest))
 
     # ---- writing -------------------------------------------------------------------------------------------------
 

@@ -31,9 +31,8 @@ FULL: Final = 8 << 20  # Bytes after which a pack is closed.
 _HEAD: Final = b"merkl index 1\0"
 _ENTRY: Final = struct.Struct(">32sQQ")
 _LARGEST_INDEX: Final = 256 << 20  # Bytes.
-_LARGEST_PACK: Final = (
-    1 << 40
-)  # Bytes; nothing in an index is beyond this, and no content is longer than FULL.
+# Bytes; nothing in an index is beyond this, and no content is longer than FULL.
+_LARGEST_PACK: Final = 1 << 40
 _FRESH_S: Final = 2.0  # Seconds for which the list of indexes is not asked for again.
 _GAP: Final = 64 << 10  # Bytes that are read for nothing rather than asked for apart.
 _RUN: Final = 2 << 20  # Bytes read at once.

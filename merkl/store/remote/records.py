@@ -148,9 +148,8 @@ class RemoteRecords:
         # What this one promises is there, so another that promises the same is whole as well.
         if first and belongs and (first.outputs == record.outputs or self._whole(first.outputs.values())):
             listed = self._objects.look(name)
-            if (
-                listed is None or listed.modified < time.time() - REFRESH_S
-            ):  # Else gc may take it for forgotten.
+            # Else gc may take it for forgotten.
+            if listed is None or listed.modified < time.time() - REFRESH_S:
                 self._objects.put(name, encode_signed(first, filed, self._trust.namespace, key))
             return first
         self._objects.put(name, data)

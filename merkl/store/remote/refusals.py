@@ -20,10 +20,11 @@ _FULL: Final = ("QuotaExceeded", "InsufficientStorage", "status code: 507", "Ent
 _CLOCK: Final = ("RequestTimeTooSkewed", "RequestExpired", "Request has expired")
 _REGION: Final = ("incorrectly configured region", "PermanentRedirect", "AuthorizationHeaderMalformed")
 _EXPIRED: Final = ("ExpiredToken", "TokenRefreshRequired", "ExpiredAuthentication")
+# Where machines of a cloud ask for credentials.
 _MACHINES: Final = (
     "169.254.169.254",
     "metadata.google.internal",
-)  # Where machines of a cloud ask for credentials.
+)
 _CREDENTIALS: Final = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_SKIP_SIGNATURE=true reads a public bucket",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or log in with `gcloud auth application-default login`",

@@ -109,9 +109,8 @@ class _Inspection:
         self.findings = RemoteFindings()
         self._sound: set[Digest] = set()
         self._packs: set[str] = set()
-        self._needs: dict[
-            str, tuple[set[Digest], list[Digest]]
-        ] = {}  # Of records: contents, and directories among them.
+        # Of records: contents, and directories among them.
+        self._needs: dict[str, tuple[set[Digest], list[Digest]]] = {}
         self._look = {
             "packs": self._pack, "index": self._index, "blobs": self._blob,
             "records": self._record, "made": self._record,
