@@ -78,9 +78,11 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith(("AWS_", "MERKL_", "XDG_"))]:
         del os.environ[name]
     os.environ.update(values)
-    yield
-    os.environ.clear()
-    os.environ.update(saved)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
 
 
 class _Place:

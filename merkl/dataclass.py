@@ -4,8 +4,8 @@ It decides when a method is compiled: ``__init__`` when the first object is made
 classes.  The other methods are closures, not texts to be compiled.  What fields there are, and slots, is the standard
 library's, so ``fields``, ``replace`` and ``asdict`` do what they always do.
 
-The invariant: but for ``__post_init__``, ``InitVar`` and fields that are for keywords only, none of which is taken, no
-program can tell such a class from the standard library's by what its objects do.
+The invariant: but for ``__post_init__``, ``InitVar`` and fields that are for keywords only or not for ``__init__``, none of
+which is taken, no program can tell such a class from the standard library's by what its objects do.
 """
 
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ else:
 
     def _finish(cls, own, *, frozen, slots, eq, order):
         here = fields(cls)
-        if any(each.kw_only for each in here) or hasattr(cls, "__post_init__"):
+        if any(each.kw_only or not each.init for each in here) or hasattr(cls, "__post_init__"):
             raise TypeError(f"{cls.__qualname__}: of these only the standard library's dataclass can be made")
         names = tuple(each.name for each in here)
         params = cls.__dataclass_params__

@@ -31,6 +31,7 @@ def lend_to_threads() -> Iterator[None]:
 
 def lent(variable: ContextVar[T]) -> T | None:
     """The value of ``variable`` in the code that merkl runs; None if there is none, or this is the main thread."""
-    if not _lent or threading.current_thread() is threading.main_thread():
+    latest = _lent[-1:]  # At once: the code may end meanwhile.
+    if not latest or threading.current_thread() is threading.main_thread():
         return None
-    return _lent[-1].get(variable)
+    return latest[0].get(variable)

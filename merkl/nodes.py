@@ -163,6 +163,10 @@ class Call(Protocol):
         """What it takes of the machine's resources while it runs."""
 
     @property
+    def target(self) -> str:
+        """The executor of merkl.yaml it is to run on: empty if it names none, ``local`` for this machine whatever others do."""
+
+    @property
     def subject(self) -> str:
         """What tells this call from others of the same task, for people: its first file, or its arguments, shortened."""
 
@@ -659,10 +663,8 @@ _default: list[Callable[[], Session]] = []
 
 def session() -> Session:
     """The session of the code that is running; outside a build, one for the current directory's project."""
-    current = _current.get()
+    current = current_session()
     if current is None:
-        if (theirs := lent(_current)) is not None:
-            return theirs
         current = _default[-1]()
         _current.set(current)
     return current

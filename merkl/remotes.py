@@ -22,7 +22,7 @@ _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SECRET: Final = re.compile(
     r"secret|password|passwd|token|credential|access.?key|account.?key|key.?id|^sas|signature", re.IGNORECASE
 )
-_ELSEWHERE: Final = (
+ELSEWHERE: Final = (
     "credentials come from the environment (AWS_ACCESS_KEY_ID, …) or from files such as ~/.aws/credentials"
 )
 _LONGEST_S: Final = 3600.0
@@ -62,7 +62,7 @@ def remote_from(given: object, named: str, file: str) -> RemoteConfig | None:
         return None
     what = "MERKL_REMOTE" if named else f"{file}: remote"
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"{what} is not {given!r:.60}", hint=_EXAMPLE)
+        raise ConfigError(f"{what} is a URL or settings, not {type(given).__name__}", hint=_EXAMPLE)
     return checked_remote(settings, what)
 
 
@@ -81,6 +81,11 @@ def checked_remote(settings: Mapping[Any, Any], what: str) -> RemoteConfig:
     return RemoteConfig(**{**settings, "timeout": float(settings.get("timeout", TIMEOUT_S))})
 
 
+def is_secret(name: str) -> bool:
+    """Whether a setting of that name holds something that is not for others to read."""
+    return _SECRET.search(name) is not None
+
+
 def is_namespace(text: str) -> bool:
     """Whether a text can name a namespace: as a part of an object's name."""
     return _NAMESPACE.fullmatch(text) is not None
@@ -96,8 +101,8 @@ def _check_names(settings: Mapping[Any, Any], what: str) -> None:
                 f"{what}: pickles is not for a project to say",
                 hint="`merkl key trust KEY --allow files,pickle` trusts one key for pickles",
             )
-        if _SECRET.search(str(name)):
-            raise ConfigError(f"{what}: {name} does not belong in a file that others read", hint=_ELSEWHERE)
+        if is_secret(str(name)):
+            raise ConfigError(f"{what}: {name} does not belong in a file that others read", hint=ELSEWHERE)
         raise ConfigError(f"{what} has no setting {name!r}", hint=did_you_mean(str(name), known))
 
 
@@ -107,7 +112,7 @@ def _check_types(settings: Mapping[Any, Any], what: str) -> None:
             raise ConfigError(f"{what}: {name} is true or false, not {settings[name]!r:.60}")
     for name in ("endpoint", "region", "namespace"):
         if not isinstance(settings.get(name, ""), str):
-            raise ConfigError(f"{what}: {name} is text, not {settings[name]!r:.60}")
+            raise ConfigError(f"{what}: {name} is text, not {type(settings[name]).__name__}")
     namespace = settings.get("namespace", NAMESPACE)
     if not is_namespace(namespace):
         raise ConfigError(
@@ -119,7 +124,7 @@ def _check_types(settings: Mapping[Any, Any], what: str) -> None:
         _check_address(endpoint, what, "endpoint")
         if not endpoint.lower().startswith(("http://", "https://")):
             raise ConfigError(
-                f"{what}: endpoint {endpoint!r:.80} is no address",
+                f"{what}: endpoint is no address",
                 hint="such as https://storage.example.org:9000",
             )
     timeout = settings.get("timeout", TIMEOUT_S)
@@ -136,9 +141,9 @@ def _check_address(text: str, what: str, name: str) -> None:
         return
     if "@" in match[1]:
         raise ConfigError(
-            f"{what}: {name} has a user or a password in it, which is not shown", hint=_ELSEWHERE
+            f"{what}: {name} has a user or a password in it, which is not shown", hint=ELSEWHERE
         )
     if re.search(r"[?#]", match[1] + match[2]) and not text.lower().startswith("file:"):
         raise ConfigError(
-            f"{what}: {name} has a query or a fragment in it, which is not shown", hint=_ELSEWHERE
+            f"{what}: {name} has a query or a fragment in it, which is not shown", hint=ELSEWHERE
         )

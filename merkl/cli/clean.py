@@ -4,6 +4,7 @@ It decides which paths are meant: only those where merkl last put something.
 """
 
 import contextlib
+import itertools
 import os
 import sys
 
@@ -64,9 +65,14 @@ def _stale(options: Options, project: Project) -> list[str]:
 
 def _is_function(project: Project, target: str) -> bool:
     """Whether it is a function of a module that is there, called by ``merkl run``: it may well be asked for again."""
+    path, colon, _ = target.rpartition(":")
+    if colon:
+        return os.path.isfile(os.path.join(project.root, path))
     *packages, name = target.split(".")
-    module = os.path.join(project.root, *packages)
-    return bool(packages and name) and (os.path.isfile(f"{module}.py") or os.path.isdir(module))
+    paths = [os.path.join(project.root, each) for each in itertools.accumulate(packages, os.path.join)]
+    return bool(paths and name) and (
+        any(os.path.isfile(f"{each}.py") for each in paths) or os.path.isdir(paths[-1])
+    )
 
 
 def _everything(options: Options, project: Project) -> tuple[list[Placement], set[str]]:

@@ -153,15 +153,16 @@ def _root_of(line: _Line, words: str) -> str | None:
 def _of_function(line: _Line, word: str) -> Answer | None:
     """What a function that was named takes at the cursor; None if nothing is known of that."""
     spelt = SPELT.get(line.command or "")
-    root = _root_of(line, spelt.words) if spelt is not None else None
-    if spelt is None or spelt.words not in ("function", "either") or root is None:
-        return None
-    from merkl.merklfile.spelt import parameters_in
-
     named = next(
         (each for each in reversed(line.words) if "=" not in each and ("." in each or ":" in each)), ""
     )
-    known = {each.name: each for each in parameters_in(root, line.base, named)} if named else {}
+    if not named or spelt is None or spelt.words not in ("function", "either"):
+        return None
+    if (root := _root_of(line, spelt.words)) is None:
+        return None
+    from merkl.merklfile.spelt import parameters_in
+
+    known = {each.name: each for each in parameters_in(root, line.base, named)}
     name, sign, value = word.partition("=")
     parameter = known.get(_folded(name.removeprefix("--")))
     prefix = f"{name}="

@@ -127,7 +127,7 @@ def _new(given: _Asked) -> None:
         )
     if known is not None and known.is_pair():
         old = Trusted(known.signer, pickles=True, namespace="*", name="my-earlier-key")
-        _change(given, lambda entries: with_entry(entries, old))
+        _change(given, lambda said: said if known.signer in _revoked(said) else with_entry(said, old))
     _show_own(given, make_own_key(os.environ, replace=given.replace, outside=_root(given)))
 
 
@@ -181,6 +181,10 @@ def _trust_proposed(given: _Asked) -> None:
     for each in proposal.keys:
         sys.stderr.write(f"{_line(each)}{_BUT_REVOKED if each.signer in revoked else ''}\n")
     counting = [each for each in proposal.keys if each.signer not in revoked]
+    if not counting:
+        raise UsageError(
+            "you revoked every key that this project proposes", hint="`merkl key trust KEY` takes that back"
+        )
     if not given.yes:
         if given.options.json or not sys.stdin.isatty():
             raise UsageError(

@@ -89,7 +89,8 @@ class _Sink:
             write_all(self._target, piece)
         except OSError as error:
             self.failure = error
-            os.ftruncate(self._target, 0)  # Its room may be what the store needs.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._target, 0)  # Its room may be what the store needs.
 
     def finish(self) -> None:
         """Wait until all is written."""

@@ -60,8 +60,8 @@ def open_function(
     Raises:
         MerklError: there is none, or the code of its module is wrong.
     """
-    within = beside or Merklfile("", project.config, project, parsed_sets(sets))
-    return find_function(word, project, within, cwd, anew=beside is None)
+    merklfile = beside or Merklfile("", project.config, project, parsed_sets(sets))
+    return find_function(word, project, merklfile, cwd, anew=beside is None)
 
 
 def call_function(project: Project, function: Function, bound: inspect.BoundArguments) -> Outcome:

@@ -55,11 +55,11 @@ def clear_chosen(
     nodes = list(walk(chosen.own)) if whole else list(chosen.own)
     asked = project.index.asked()
     contents = _content_keys(project, nodes)
-    needs = _needed(project, chosen, calls)
+    needs = _needed(project, chosen, calls, asked)
     kept = frozenset({node.key for node in others}.union(*needs.values()))
     if not whole:
         kept -= {node.key for node in chosen.own}
-    named = _named(project, chosen, calls, contents)
+    named = _named(project, chosen, calls, contents, asked)
     behind = {key for node in nodes for key in (node.key, contents.get(node.key, node.key))} - named
     roots = roots_of(project, skip_unreadable=True)
     done = clear(
@@ -80,9 +80,11 @@ def clear_chosen(
     return Cleaned(tuple(gone), done.removed, done.stayed, tuple(sorted(needed_by)))
 
 
-def _needed(project: Project, chosen: Chosen, calls: Sequence[str]) -> dict[str, set[Key]]:
+def _needed(
+    project: Project, chosen: Chosen, calls: Sequence[str], asked: Mapping[str, Sequence[str]]
+) -> dict[str, set[Key]]:
     """The keys of what something else stands for, by its name: another call, a path where another target placed it."""
-    asked, targets = project.index.asked(), set(chosen.selection.targets)
+    targets = set(chosen.selection.targets)
     needs = {call: {Key.parse(key) for key in keys} for call, keys in asked.items() if call not in calls}
     for path, row in project.index.all_placed().items():
         if row.target not in targets:
@@ -91,11 +93,14 @@ def _needed(project: Project, chosen: Chosen, calls: Sequence[str]) -> dict[str,
 
 
 def _named(
-    project: Project, chosen: Chosen, calls: Sequence[str], contents: Mapping[Key, Key]
+    project: Project,
+    chosen: Chosen,
+    calls: Sequence[str],
+    contents: Mapping[Key, Key],
+    asked: Mapping[str, Sequence[str]],
 ) -> frozenset[Key]:
     """The keys and content keys of what was chosen, and of what the same calls stood for earlier."""
     own = {node.key for node in chosen.own}
-    asked = project.index.asked()
     earlier = {Key.parse(key) for call in calls for key in asked.get(call, ())}
     targets = set(chosen.selection.targets)
     constructions = {key for key, target in _constructions(project).items() if target in targets}

@@ -10,8 +10,8 @@ from merkl.engine.state import ProjectState
 from merkl.nodes import Node
 
 
-def forget(project: ProjectState, nodes: Iterable[Node]) -> int:
-    """Forget what is recorded of some nodes, under all their names; how many records went."""
+def forget(project: ProjectState, nodes: Iterable[Node]) -> None:
+    """Forget what is recorded of some nodes, under all their names."""
     nodes = list(nodes)
     for node in nodes:
         project.passing.pop(node.key, None)
@@ -24,4 +24,4 @@ def forget(project: ProjectState, nodes: Iterable[Node]) -> int:
             if (content := judge.steps[node.key].content) is not None:
                 project.caches.heed(node, content)
         project.caches.forget(keys)
-    return project.store.forget([*keys, *(record.content_key for record in records.values())])
+    project.store.forget([*keys, *(record.content_key for record in records.values())])

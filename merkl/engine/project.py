@@ -210,8 +210,6 @@ class Project(ProjectState):
         """Build what is missing and return the values; what the store answers at once is not worth a build."""
         self.has_run = True
         if not self._values:
-            if len(futures) == 1 and (found := self._answer(futures[0])) is not None:
-                return [self._value_of(found)]
             return self._values_of(futures)
         if len(futures) == 1 and self._is_plain(futures[0]):
             kept = self._values.get(futures[0].node.key, {})

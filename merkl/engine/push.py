@@ -144,7 +144,9 @@ class _Push:
             done = {each.path for each in self._done.moved}
             self._done.waiting = [path for path in todo if path not in done]
             self._done.unsent = [
-                result.record.task for result in (*some, *given) if not self._is_filed(result)
+                result.record.task
+                for result in (*some, *given)
+                if self._remote.records.is_ours(result.record) and not self._is_filed(result)
             ]
         except Stopped:
             raise KeyboardInterrupt from None

@@ -37,7 +37,8 @@ class Pushing:
         self._given: queue.SimpleQueue[Result | Digest | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._left = 0  # Given and not sent yet; each side only adds or only subtracts under the lock.
+        # Given and not sent yet, results and contents; each side only adds or only subtracts under the lock.
+        self._left, self._left_data = 0, 0
         self._lock = threading.Lock()
         self.failure: BaseException | None = None
 
@@ -49,6 +50,8 @@ class Pushing:
 
     def give_contents(self, digests: Sequence[Digest]) -> None:
         """Send contents that are in the store, later: those that sidecars name and no record."""
+        with self._lock:
+            self._left_data += len(digests)
         for digest in digests:
             self._put(digest)
 
@@ -91,20 +94,21 @@ class Pushing:
         while self._thread.is_alive():
             self._thread.join(_TICK_S)
             reporter.tick()
-            if not told and time.monotonic() - began > _PATIENCE_S and self._left:
+            if not told and time.monotonic() - began > _PATIENCE_S and (self._left or self._left_data):
                 told = True
-                results = f"{self._left} result{'s' * (self._left != 1)}"
-                text = f"built; sending {results} to {self._remote.url}"
+                text = f"built; sending {self._rest()} to {self._remote.url}"
                 reporter.report(Note(text, "Ctrl-C leaves that to `merkl push`"))
 
     def _tell(self, reporter: Reporter) -> None:
-        if self.failure is None and not self._left:
+        if self.failure is None and not self._left and not self._left_data:
             return
-        results = f"{self._left} result{'s' * (self._left != 1)}" if self._left else "data of sidecars"
         why, hint = "", ""
         if isinstance(self.failure, MerklError) and not self.failure.told:  # Else the build says it.
             why, hint = f": {self.failure.headline}", self.failure.hint
-        reporter.report(Note(f"{results} not pushed{why}", hint or "`merkl push` sends what is missing"))
+        reporter.report(Note(f"{self._rest()} not pushed{why}", hint or "`merkl push` sends what is missing"))
+
+    def _rest(self) -> str:
+        return f"{self._left} result{'s' * (self._left != 1)}" if self._left else "data of sidecars"
 
     # ---- in the thread -------------------------------------------------------------------------------------------
 
@@ -147,7 +151,9 @@ class Pushing:
             for result in batch:  # Which one it was: the others can be sent.
                 self._send_one(result)
         with self._lock:
-            self._left -= sum(isinstance(each, Result) for each in batch)
+            results = sum(isinstance(each, Result) for each in batch)
+            self._left -= results
+            self._left_data -= len(batch) - results
 
     def _send_one(self, result: Result | Digest) -> None:
         try:

@@ -19,7 +19,7 @@ from merkl.events import Reporter
 from merkl.nodes import Artifact
 from merkl.python.items import as_placed
 from merkl.stamp import Absent
-from merkl.tree import Tree
+from merkl.store.treecheck import tree_in
 from merkl.workspace import ledger
 from merkl.workspace.index import Other
 from merkl.workspace.place import link_at, place_file, place_link, place_tree, remove_placed
@@ -143,7 +143,7 @@ def restore(project: Project, path: str, edit: ledger.SavedEdit, reporter: Repor
         )
     with content:
         if edit.kind == "dir":
-            tree = Tree.decode(content.read())
+            tree = tree_in(content.read(), edit.digest)
 
             def opened(digest: Digest) -> BinaryIO:
                 blob = project.store.open(digest)

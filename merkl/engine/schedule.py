@@ -402,7 +402,6 @@ class Schedule:
 
     def _hold_started(self, step: Step) -> None:
         """Wait for a call that was started when it was made; who reads it is told of the first."""
-        assert step.content is not None
         self._elsewhere.append(step)
         if not self._told_of_started:
             self._told_of_started = True

@@ -99,12 +99,8 @@ class Shelter:
         """The records of the remote under content keys for which those of this machine did not do."""
         return self.store.further(keys) if isinstance(self.store, Layered) else {}
 
-    def filed_here(self, content_key: Key) -> list[Record]:
-        """The records of this machine under one content key."""
-        return self.all_filed_here([content_key]).get(content_key, [])
-
     def all_filed_here(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
-        """The same of many."""
+        """The records of this machine under each of some content keys."""
         near = self.store.upper if isinstance(self.store, Layered) else self.store
         return near.by_content_key(keys)
 

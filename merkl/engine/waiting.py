@@ -32,7 +32,7 @@ class WaitingSteps:
 
     def first(self) -> Step | None:
         """The step to start next, or None if none fits beside what runs."""
-        if not self._shares.free(CPU) and (self._parked or self._judge.has_ready()):
+        if self._shares.free(CPU) <= 0 and (self._parked or self._judge.has_ready()):
             self._shares.short(USUAL, {})  # Everything takes one.  Let other builds know.
             return None
         blocked: set[Needs] = set()

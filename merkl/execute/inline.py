@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -76,11 +77,10 @@ class _Interrupts:
         self._woken = -1
 
     def enter(self) -> None:
-        try:
-            self._before = signal.signal(signal.SIGINT, self._handle)
-        except ValueError:
+        if threading.current_thread() is not threading.main_thread():
             return
         self._pipe = _pipe()
+        self._before = signal.signal(signal.SIGINT, self._handle)
         self._woken = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         self._inside = True
 
@@ -92,7 +92,7 @@ class _Interrupts:
             self._look_back()
 
     def _look_back(self) -> None:
-        signal.set_wakeup_fd(self._woken)
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
         try:
             came = os.read(self._pipe[0], 1 << 16)
         except BlockingIOError:

@@ -279,17 +279,19 @@ def told_by_file(path: bytes, secrets: Sequence[bytes]) -> bool:
         return False
     overlap, before = max(map(len, secrets)) + 1, b""
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            if told(before + chunk, secrets, begun=bool(before)):
+        chunk = file.read(_CHUNK)
+        while chunk:
+            after = file.read(_CHUNK)
+            if told(before + chunk, secrets, begun=bool(before), goes_on=bool(after)):
                 return True
-            before = chunk[-overlap:]
+            before, chunk = chunk[-overlap:], after
     return False
 
 
-def told(data: bytes, secrets: Sequence[bytes], *, begun: bool = False) -> bool:
+def told(data: bytes, secrets: Sequence[bytes], *, begun: bool = False, goes_on: bool = False) -> bool:
     """Whether ``data`` holds a secret; a short one may stand anywhere by chance, and only counts as a word.
 
-    If ``begun``, what precedes the first byte is not known.
+    If ``begun``, what precedes the first byte is not known; if it ``goes_on``, neither is what follows the last one.
     """
     if any(len(secret) >= _LONG_LINE and secret in data for secret in secrets):
         return True
@@ -297,4 +299,5 @@ def told(data: bytes, secrets: Sequence[bytes], *, begun: bool = False) -> bool:
     if not any(word in data for word in words):
         return False
     either = b"|".join(map(re.escape, words))
-    return re.compile(rb"(?<![A-Za-z0-9_])(?:%b)(?![A-Za-z0-9_])" % either).search(data, begun) is not None
+    found = re.compile(rb"(?<![A-Za-z0-9_])(?:%b)(?![A-Za-z0-9_])" % either).finditer(data, begun)
+    return any(match.end() < len(data) or not goes_on for match in found)

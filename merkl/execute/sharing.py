@@ -63,6 +63,7 @@ class Sharer:
         self.wake: Callable[[], None] | None = None
         self.lacks: set[str] = set()
         self.thread = threading.get_ident()
+        self.is_aside = False  # What it has does not count just now.
         self._common = common
         self._found_lacking: set[str] = set()  # Since ``settle``.
         self._awaits_token = False  # A slot was there, but no token.
@@ -189,8 +190,11 @@ class Sharer:
 
     def _lack_only(self, names: set[str]) -> None:
         self.lacks = names
-        if not names and self in self._common.line:
-            self._common.line.remove(self)
+        line = self._common.line
+        if names and self not in line:
+            line.append(self)
+        elif not names and self in line:
+            line.remove(self)
         self._common.wake_line(self)
 
     def _take(self, amounts: Mapping[str, int]) -> None:
@@ -216,6 +220,7 @@ class Sharer:
     def put_aside(self) -> None:
         """Let what it has not count: it can give nothing back before others have ended."""
         with self._common.lock:
+            self.is_aside = True
             self._common.used.subtract(self._used)
             self._common.users.subtract(self._gpus)
             self._lack_only(set())
@@ -223,6 +228,7 @@ class Sharer:
     def count_again(self) -> None:
         """The reverse of that."""
         with self._common.lock:
+            self.is_aside = False
             self._common.used.update(self._used)
             self._common.users.update(self._gpus)
 
@@ -275,7 +281,8 @@ def aside(project: str) -> Iterator[None]:
     mine: list[Sharer] = []
     if common is not None:
         with common.lock:
-            mine = [each for each in common.members if each.thread == threading.get_ident()]
+            here = threading.get_ident()
+            mine = [each for each in common.members if each.thread == here and not each.is_aside]
     for each in mine:
         each.put_aside()
     try:

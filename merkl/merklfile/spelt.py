@@ -43,8 +43,6 @@ def parameters_in(root: str, base: str, word: str) -> list[Spelt]:
     else:
         module, _, name = word.rpartition(".")
         where = next((file for file, known in modules_in(root) if known == module), "")
-        if module == "Merklfile":
-            where = os.path.join(root, "Merklfile.py")
     try:
         with open(where, "rb") as file:
             tree = ast.parse(file.read(_LARGEST))

@@ -29,7 +29,9 @@ def metadata(**values: Any) -> None:
     Raises:
         TaskError: no task is running, or a value is none of these.
     """
-    known = said.get() if said.get() is not None else lent(said)
+    known = said.get()
+    if known is None:
+        known = lent(said)
     if known is None:
         raise TaskError(
             "merkl.metadata adds to the record of a task, and no task is running here",

@@ -65,7 +65,7 @@ from merkl.nodes import Node
 VERSION: Final = 1
 
 
-class JsonLines:
+class JsonLines(events.Silent):
     """A reporter that writes objects to ``out``."""
 
     def __init__(self, out: TextIO) -> None:
@@ -82,18 +82,6 @@ class JsonLines:
             self._out.flush()
         except (OSError, ValueError):  # Nobody reads any more: the build goes on.
             pass
-
-    def tick(self) -> None:
-        """Nothing to draw."""
-
-    def pause(self) -> None:
-        """Nothing to clear."""
-
-    def resume(self) -> None:
-        """Nothing to draw again."""
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 def as_object(event: Event) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Listed(Forwarding):
             self._append({"label": label, "log": log})
 
     def _ended(self, label: str) -> None:
-        if self._fresh.pop(label, None) is None and self._fd >= 0:
+        if label and self._fresh.pop(label, None) is None and self._fd >= 0:
             self._append({"label": label})
 
     def _write_fresh(self, until: float) -> None:

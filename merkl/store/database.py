@@ -96,8 +96,12 @@ class Database:
                     return found
         except (AttributeError, sqlite3.Error, UnicodeDecodeError):
             pass  # There is no connection yet, or something is wrong, which is then seen to.
-        operation: Operation[tuple[Any, ...] | None] = lambda c: c.execute(query, parameters).fetchone()  # noqa: E731
-        return self.read(operation)
+
+        def asked(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
+            row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
+            return row
+
+        return self.read(asked)
 
     def header(self) -> mmap.mmap | None:
         """What changes with each transaction that ends, of any process; None if there is no such thing.

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Layered(FileObjects):
     """A ``Store``: ``upper``, and ``lower`` for what it lacks.
 
-    ``accepts`` says of a record from below whether it may be used.  With ``required`` a fault of the lower is an error.
+    With ``required`` a fault of the lower is an error.
     """
 
     def __init__(
@@ -42,12 +42,10 @@ class Layered(FileObjects):
         upper: Store,
         lower: Shared,
         *,
-        accepts: Callable[[Record], bool] = lambda _: True,
         required: bool = False,
     ) -> None:
         self.upper = upper
         self.lower = lower
-        self._accepts = accepts
         self._required = required
         self._given_up = False
         self._lock = threading.Lock()
@@ -89,28 +87,28 @@ class Layered(FileObjects):
         missing = [key for key in keys if key not in found]
         nothing: dict[Key, Record] = {}
         below = self._below(lambda: self.lower.by_key(missing), nothing) if missing else nothing
-        used = {key: record for key, record in below.items() if self._accepts(record)}
-        self._expect(artifact for record in used.values() for artifact in record.outputs.values())
-        return found | dict(zip(used, self._file_answers(used), strict=True))
+        self._expect([*found.values(), *below.values()])
+        return found | dict(zip(below, self._file_answers(below), strict=True))
 
     def by_content_key(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """All records filed under those content keys above; where there is none, those below."""
         found = self.upper.by_content_key(keys)
+        self._expect(itertools.chain.from_iterable(found.values()))
         return found | self.further([key for key in keys if key not in found])
 
     def further(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """The records below under content keys for which those above, which discovered other inputs, did not do."""
         nothing: dict[Key, list[Record]] = {}
         below = self._below(lambda: self.lower.by_content_key(keys), nothing) if keys else nothing
-        used = {
-            key: [record for record in records if self._accepts(record)] for key, records in below.items()
-        }
-        every = itertools.chain.from_iterable(used.values())
-        self._expect(artifact for record in every for artifact in record.outputs.values())
-        return {key: [self._file(record) for record in records] for key, records in used.items() if records}
+        self._expect(itertools.chain.from_iterable(below.values()))
+        return {key: [self._file(record) for record in records] for key, records in below.items() if records}
 
-    def _expect(self, artifacts: Iterable[Artifact]) -> None:
-        """Remember how large contents are to be: no more is taken of them."""
+    def _expect(self, records: Iterable[Record]) -> None:
+        """Remember how large contents are to be, also those of records that came earlier: no more is taken of them."""
+        for record in records:
+            self._expect_all(record.outputs.values())
+
+    def _expect_all(self, artifacts: Iterable[Artifact]) -> None:
         self._sizes.update((each.digest, each.size) for each in artifacts if each.kind != "dir")
 
     def _file(self, record: Record) -> Record:
@@ -195,7 +193,7 @@ class Layered(FileObjects):
         What is nowhere, or damaged, is left out: reading it says so.  What is in ``leave`` is left to ``bring_through``.
         """
         asked = list(artifacts)
-        self._expect(asked)
+        self._expect_all(asked)
         fetched = self._bring({artifact.digest for artifact in asked}.difference(leave))
         trees = [self.upper.read(artifact.digest) for artifact in asked if artifact.kind == "dir"]
         inside = {leaf: size for tree in trees if tree is not None for leaf, size in sizes_in(tree).items()}

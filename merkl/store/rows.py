@@ -62,7 +62,7 @@ def to_json(value: object) -> str:
     try:
         return _compact_values(value)
     except (ValueError, TypeError, RecursionError):
-        return json.dumps(_plain(value, 0), separators=(",", ":"))
+        return _compact(_plain(value, 0))
 
 
 def _plain(value: object, depth: int) -> object:

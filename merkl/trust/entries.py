@@ -155,8 +155,9 @@ def with_entry(entries: Iterable[Entry], new: Entry) -> list[Entry]:
 def _is_about_same(old: Entry, new: Entry) -> bool:
     match new:
         case Trusted():
-            same = isinstance(old, Trusted) and new.namespace in (ANY, old.namespace)
-            return (same or isinstance(old, Revoked)) and old.signer == new.signer  # type: ignore[union-attr]
+            if isinstance(old, Trusted):
+                return old.signer == new.signer and new.namespace in (ANY, old.namespace)
+            return isinstance(old, Revoked) and old.signer == new.signer
         case Revoked():
             return isinstance(old, Trusted | Revoked) and old.signer == new.signer
         case Accepted() | SafeStore():

@@ -89,7 +89,7 @@ def is_signed(message: bytes, signature: bytes, signer: Signer) -> bool:
     nacl = _nacl()
     try:
         nacl.VerifyKey(bytes(signer)).verify(message, signature)
-    except (nacl.exc.BadSignatureError, nacl.exc.CryptoError, ValueError):
+    except (nacl.exc.CryptoError, ValueError):
         return False
     return True
 

@@ -157,8 +157,8 @@ class Trust:
     def _read(self) -> dict[Signer, bool]:
         entries = read_entries(self._environ, outside=self._root)
         own = self.own()
-        counts: dict[Signer, bool] = {} if own is None else {own: True}
         self._revoked = {each.signer for each in entries if isinstance(each, Revoked)}
+        counts: dict[Signer, bool] = {} if own is None or own in self._revoked else {own: True}
         said = [each for each in entries if isinstance(each, Trusted)]
         self._said = {each.signer for each in said if each.holds_in(self.namespace)}
         proposal = None if TRUST in self._environ else self.proposal

@@ -132,9 +132,9 @@ def _code(project: Project, merklfile: Merklfile | None) -> Iterator[tuple[str, 
 
             texts[path] = "".join(linecache.getlines(path))
     for path, text in texts.items():
-        where = normalise(path, project.root, project.root)
-        if where.startswith(_OURS):
+        if path.startswith(_OURS):
             continue  # merkl has tasks of its own.
+        where = normalise(path, project.root, project.root)
         # Before it is read: an edit in between shows as another digest.
         now = _input_now(project.index, where)
         same = isinstance(now, Input) and _text_at(path) == text

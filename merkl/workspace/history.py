@@ -55,12 +55,12 @@ def kept_sidecars(root: str, branches: Sequence[str] = ()) -> list[Kept]:
                 hint="without --branch, what the sidecars here name is kept",
             )
         return []
+    prefix = _git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")
+    width = 32 if _git(root, "rev-parse", "--show-object-format").strip() == b"sha256" else 20
     for branch in branches:
         _git(
             root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{branch}^{{commit}}", what=branch
         )
-    prefix = _git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")
-    width = 32 if _git(root, "rev-parse", "--show-object-format").strip() == b"sha256" else 20
     found = {} if branches else _staged(root)
     with _Objects(root, width) as objects:
         found |= objects.sidecars_below(

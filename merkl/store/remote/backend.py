@@ -15,6 +15,7 @@ from merkl.store.caches import About, BaseCache
 from merkl.store.remote.objects import Objects
 from merkl.store.remote.places import open_objects
 from merkl.store.remote.squeezing import plain_pieces, squeeze, squeeze_file
+from merkl.store.streams import whole
 
 _PIECE: Final = 1 << 20  # Bytes.
 
@@ -43,11 +44,7 @@ class S3ContentBackend(BaseCache):
 
     def get(self, name: str) -> bytes | None:
         """The bytes of that name, or None."""
-        reader = self.get_fileobject(name)
-        if reader is None:
-            return None
-        with reader:
-            return reader.read()
+        return whole(self.get_fileobject(name))
 
     def get_fileobject(self, name: str) -> BinaryIO | None:
         """A reader of the bytes of that name, which reads ahead, or None."""

@@ -157,10 +157,10 @@ class BucketObjects:
 
         try:
             sent = self._called(lambda: self._watched(put))
-        except StoreError:
+        except StoreError as error:
             stop.set()
             if given.failure is not None:  # Of who gives the bytes: the bucket has nothing to do with it.
-                self._failure = None
+                self._failure = None if self._failure is error else self._failure
                 raise given.failure from None
             raise
         self._expect_bucket(sent)

@@ -22,7 +22,7 @@ from merkl.store.remote.errors import RemoteError
 SLOWEST: Final = 100_000  # Bytes per second: what is sent more slowly than this has failed.
 _TRIES: Final = 4  # After the first.
 _DAY_S: Final = 86_400.0
-KINDS: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
+_KINDS: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
 
 _used_by: int | None = None  # The process in which the library has been used.
 
@@ -70,7 +70,7 @@ class Clients:
         config, client, provider = self._options
         half = timedelta(seconds=self._half)
         given = {} if provider is None else {"credential_provider": provider}
-        return getattr(store, KINDS[self._scheme])(
+        return getattr(store, _KINDS[self._scheme])(
             self._bucket,
             prefix=self._prefix or None,
             config=dict(config),

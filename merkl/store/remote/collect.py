@@ -188,7 +188,8 @@ class _Planner:
             modified = max(each.modified for each in objects if each is not None)
             going = {digest for digest in places if goes(digest, modified)}
             size = sum(length for _, length in places.values())
-            if going == places.keys() or 2 * sum(places[digest][1] for digest in going) > size:
+            # None goes of one whose index cannot be read: other machines may know what is in it.
+            if going and (going == places.keys() or 2 * sum(places[digest][1] for digest in going) > size):
                 plan.packs[pack] = places.keys() - going
                 plan.contents += len(going)
         # What a push that was broken off left has no index, and nobody finds it.

@@ -69,7 +69,7 @@ def said_by(data: bytes) -> Said:
     if len(data) > LARGEST or not head.startswith(b"merkl record "):
         raise NotARecord("it does not begin as a record does")
     version = head.removeprefix(b"merkl record ")
-    if version.isdigit() and int(version) > VERSION:
+    if version.isdigit() and (len(version) > 9 or int(version) > VERSION):
         raise Newer
     try:
         fields: Mapping[str, Any] = json.loads(line)

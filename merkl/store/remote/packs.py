@@ -229,7 +229,7 @@ class Packs:
         return notes
 
     def close(self) -> None:
-        """Close the database."""
+        """End the threads, and close the database."""
         self._together.close()
         with self._lock:
             self._whereabouts.close()
