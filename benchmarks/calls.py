@@ -1,23 +1,26 @@
-"""What a call of a Python task costs: alone, as part of a large graph, and when its result is in the store already.
+"""What a call of a Python task costs when its result is stored already.
 
-``calls``: 10,000 different calls, stored already, each made and evaluated in one warm process, in turns with processes that
-do the same with ``joblib.Memory`` and ``diskcache``.  ``graph``: 100,000 calls with Futures as arguments, none of which runs.
+Different calls are made and evaluated in one warm process, in turns with processes that do the same with the peers'
+decorators.  Invariant: each pass gives the right values, and runs no function.
 """
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.peers import installed
-from benchmarks.turns import ROUNDS
+from benchmarks.results import Result, Row
+from benchmarks.setting import Setting
+from benchmarks.turns import Failed, environ
 
 WARM = """\
-import json, sys, time
+import json, os, sys, time
+
+
+def ran():
+    with open("ran", "ab", buffering=0) as file:
+        file.write(b".")
 
 
 def timed(parts):
@@ -25,23 +28,28 @@ def timed(parts):
     for name, part in parts.items():
         began = time.perf_counter()
         part()
-        spent[name] = (time.perf_counter() - began) / COUNT * 1e6
+        spent[name] = (time.perf_counter() - began) / COUNT
     return spent
 
 
 def serve(parts):
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(json.dumps(timed(parts)), flush=True)
+        print(json.dumps({"spent": timed(parts), "ran": os.path.getsize("ran")}), flush=True)
+
+
+def right(total):
+    assert total == COUNT * (COUNT - 1) // 2, total
 """
 
 MERKL = """\
-from warm import COUNT, serve
+from warm import COUNT, ran, right, serve
 from merkl import task
 
 
 @task(outs=1)
 def record(n, text):
+    ran()
     return {"n": n, "text": text}
 
 
@@ -59,88 +67,51 @@ def build():
 
 
 def value():
-    assert sum(future.eval()["n"] for future in made) == COUNT * (COUNT - 1) // 2
+    right(sum(future.eval()["n"] for future in made))
 
 
 def both():
-    for n in range(COUNT):
-        record(n, "x").eval()
+    right(sum(record(n, "x").eval()["n"] for n in range(COUNT)))
 
 
 if __name__ == "__main__":
-    serve({"the call and its key": build, "its value": value, "together": both})
+    serve({"the call and its key": build, "its value": value, "": both})
 """
 
 PEER = """\
-from warm import COUNT, serve
+from warm import COUNT, ran, right, serve
 IMPORT
 
 
 @CACHED
 def record(n, text):
+    ran()
     return {"n": n, "text": text}
 
 
 def call():
-    for n in range(COUNT):
-        record(n, "x")
+    right(sum(CALL["n"] for n in range(COUNT)))
 
 
 if __name__ == "__main__":
     call()
-    serve({"together": call})
+    serve({"": call})
 """
 
 PEERS = {
-    "joblib": ('from joblib import Memory\nmemory = Memory("kept", verbose=0)', "memory.cache"),
-    "diskcache": ('from diskcache import Cache\ncache = Cache("kept")', "cache.memoize()"),
+    "joblib": (
+        'from joblib import Memory\nmemory = Memory("kept", verbose=0)',
+        "memory.cache",
+        'record(n, "x")',
+    ),
+    "diskcache": ('from diskcache import Cache\ncache = Cache("kept")', "cache.memoize()", 'record(n, "x")'),
+    "redun": (
+        "import logging\nfrom redun import Scheduler, task\nredun_namespace = 'bench'\nscheduler = Scheduler()\nlogging.disable()",
+        "task()",
+        'scheduler.run(record(n, "x"))',
+    ),
 }
-
-GRAPH = """\
-import gc, json, sys, time, tracemalloc
-from merkl import task
-
-COUNT, SHAPE, TRACED = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "traced"
-
-
-@task
-def first(n):
-    return n
-
-
-@task
-def join(a, b):
-    return a
-
-
-def chain():
-    future = first(0)
-    for n in range(COUNT):
-        future = join(future, n)
-    return future
-
-
-def wide():
-    a, b = first(0), first(1)
-    return [join(a, b) for n in range(COUNT)]
-
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
-join(first(0), 0)
-gc.collect()
-if TRACED:
-    tracemalloc.start()
-before = tracemalloc.get_traced_memory()[0] if TRACED else resident()
-began = time.perf_counter()
-graph = globals()[SHAPE]()
-seconds = time.perf_counter() - began
-after = tracemalloc.get_traced_memory()[0] if TRACED else resident()
-print(json.dumps([seconds / COUNT * 1e6, (after - before) / COUNT]))
-"""
+COUNT, FEW = 10_000, 200  # Calls; and of a peer whose call takes milliseconds.
 
 
 @dataclass
@@ -148,7 +119,8 @@ class Warm:
     """A process that repeats its calls when it is told to."""
 
     name: str
-    process: subprocess.Popen[str]
+    count: int
+    process: "subprocess.Popen[str]"
     spent: dict[str, list[float]] = field(default_factory=dict)
 
     def again(self, *, counted: bool) -> None:
@@ -156,81 +128,81 @@ class Warm:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        for name, value in json.loads(self.process.stdout.readline()).items():
+        told = self.process.stdout.readline()
+        if not told:
+            raise Failed(f"{self.name} ended before its calls did")
+        answer = json.loads(told)
+        if answer["ran"] != self.count:
+            raise Failed(f"{self.name} ran functions whose results it has")
+        for name, value in answer["spent"].items():
             if counted:
                 self.spent.setdefault(name, []).append(value)
 
+    def end(self) -> None:
+        """Tell it that there is no more to do."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
 
-def calls(count: int = 10_000) -> str:
-    """The table."""
-    with tempfile.TemporaryDirectory() as top:
-        warm = [_started("merkl", sys.executable, MERKL, top, count)]
-        for name, (imported, cached) in PEERS.items():
-            python = os.path.join(installed(name, top), "python")
-            script = PEER.replace("IMPORT", imported).replace("CACHED", cached)
-            warm.append(_started(name, python, script, top, count))
-        for counted in [False] + [True] * ROUNDS:
+
+def calls(setting: Setting) -> list[Result]:
+    """Seconds a call."""
+    count = setting.most(COUNT)
+    title = f"{count:,} different Python calls whose results are stored"
+    setting.say(title)
+    pythons = {"merkl": sys.executable, **setting.pythons}
+    if "redun" in setting.programs:
+        pythons["redun"] = os.path.join(os.path.dirname(setting.programs["redun"]), "python")
+    warm = []
+    try:
+        for name, python in pythons.items():
+            warm.append(_started(name, python, setting.top, min(count, FEW) if name == "redun" else count))
+        for counted in [False] + [True] * setting.rounds:
             for each in warm:
                 each.again(counted=counted)
+    finally:
         for each in warm:
-            assert each.process.stdin is not None
-            each.process.stdin.close()
-            each.process.wait()
-    rows = [(f"{each.name}, {part}", spent) for each in warm for part, spent in each.spent.items()]
-    return _table(f"{count} different calls whose results are stored", rows, "µs a call")
+            each.end()
+    rows = [
+        Row(f"{each.name}: {part}" if part else each.name, values)
+        for each in warm
+        for part, values in each.spent.items()
+    ]
+    return [
+        Result(
+            f"calls-{count}",
+            title,
+            rows,
+            "merkl",
+            note="Time of one call.  redun's were fewer, as they take long.",
+        )
+    ]
 
 
-def _started(name: str, python: str, script: str, top: str, count: int) -> Warm:
-    place = os.path.join(top, f"run-{name}")
+def _started(name: str, python: str, top: str, count: int) -> Warm:
+    if name == "merkl":
+        script = MERKL
+    else:
+        imported, cached, call = PEERS[name]
+        script = PEER.replace("IMPORT", imported).replace("CACHED", cached).replace("CALL", call)
+    place = os.path.join(top, f"calls-{name}")
     os.makedirs(place)
-    for file, text in (("warm.py", WARM + f"\nCOUNT = {count}\n"), ("script.py", script)):
+    for file, text in (("warm.py", WARM + f"\n\nCOUNT = {count}\n"), ("script.py", script)):
         with open(os.path.join(place, file), "w", encoding="utf-8") as out:
             out.write(text)
-    process = subprocess.Popen(
-        [python, "script.py"],
-        cwd=place,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    with open(os.path.join(place, "errors"), "w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [python, "script.py"],
+            cwd=place,
+            env=environ(),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
-        raise SystemExit(f"{name} did not start")
-    return Warm(name, process)
-
-
-def graph(count: int = 100_000) -> str:
-    """The table."""
-    spent: list[tuple[str, list[float]]] = []
-    sizes: list[tuple[str, list[float]]] = []
-    with tempfile.TemporaryDirectory() as top:
-        with open(os.path.join(top, "script.py"), "w", encoding="utf-8") as out:
-            out.write(GRAPH)
-        for shape, title in (("chain", "a chain"), ("wide", "two Futures each")):
-            runs = [_run(top, count, shape, "plain") for _ in range(ROUNDS)]
-            spent.append((title, [seconds for seconds, _ in runs]))
-            sizes.append((f"{title}, resident", [size for _, size in runs]))
-            sizes.append((f"{title}, of Python's memory", [_run(top, count, shape, "traced")[1]]))
-    title = f"A graph of {count} calls"
-    return _table(title, spent, "µs a call") + "\n" + _table(f"{title}: memory", sizes, "bytes a call")
-
-
-def _run(top: str, count: int, *how: str) -> tuple[float, float]:
-    done = subprocess.run(
-        [sys.executable, "script.py", str(count), *how],
-        cwd=top,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    seconds, size = json.loads(done.stdout)
-    return seconds, size
-
-
-def _table(title: str, rows: Sequence[tuple[str, Sequence[float]]], unit: str) -> str:
-    lines = [f"### {title}", "", f"| | median, {unit} | min … max |", "|---|---|---|"]
-    for name, values in rows:
-        spread = f"{min(values):.1f} … {max(values):.1f}"
-        lines.append(f"| {name} | {statistics.median(values):.1f} | {spread} |")
-    return "\n".join(lines) + "\n"
+        process.kill()
+        with open(os.path.join(place, "errors"), encoding="utf-8") as told:
+            raise Failed(f"{name} did not start:\n{told.read()[-2000:]}")
+    return Warm(name, count, process)

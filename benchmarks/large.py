@@ -1,48 +1,10 @@
-"""Large graphs that are up to date, and tasks with many inputs: what merkl needs to see that there is nothing to do.
-
-A target is one command with two inputs and one output, in directories of a thousand, written as a user would: a loop over
-the files that are there.  The same graph is given to doit, in the same words.
-"""
+"""A task with very many inputs: what merkl needs to run it, and to see that there is nothing to do."""
 
 import os
 import subprocess
-import sys
 import tempfile
 
-from benchmarks.peers import installed
-from benchmarks.turns import Contender, report, run_in_turns
-
-MERKL = os.path.join(os.path.dirname(sys.executable), "merkl")
-
-MERKLFILE = """\
-from pathlib import Path
-
-from merkl import bash_task, files, target
-
-join = bash_task("cat {file_arg('header')} {file_arg('source', '.txt')} > {out_file_arg('out', '.out')}")
-
-
-@target(default=True)
-def all():
-    for source in files("src/*/*.txt"):
-        path = Path(source)
-        join("header", source) > f"out/{path.parent.name}/{path.stem}.out"
-"""
-
-DODO = """\
-from pathlib import Path
-
-
-def task_join():
-    for path in sorted(Path("src").glob("*/*.txt")):
-        out = f"out/{path.parent.name}/{path.stem}.out"
-        yield {
-            "name": out,
-            "actions": [f"mkdir -p out/{path.parent.name}; cat header {path} > {out}"],
-            "file_dep": ["header", str(path)],
-            "targets": [out],
-        }
-"""
+from benchmarks.turns import MERKL, Contender, report, run_in_turns
 
 MANY_INPUTS = """\
 from merkl import bash_task, files, target
@@ -54,32 +16,6 @@ count = bash_task("printf '%s\\\\n' {files_arg('inputs', '.txt')} | wc -l > {out
 def all():
     count(files("src/*/*.txt")) > "count.txt"
 """
-
-
-def nothing(count: int = 10_000) -> str:
-    """So many tasks, all of them cached and in place, in turns with doit."""
-    with tempfile.TemporaryDirectory() as top:
-        merkl, doit = _project(top, "merkl", count, MERKLFILE), _project(top, "doit", count, DODO, "dodo.py")
-        program = os.path.join(installed("doit", top), "doit")
-        _run([MERKL, "build", "-j2", "-q"], merkl)
-        _run([program, "-n2"], doit)
-        _run([MERKL, "build", "-q"], merkl)  # By now the stamps of all outputs are settled.
-        contenders = [Contender("doit", [program], doit), Contender("merkl", [MERKL, "build"], merkl)]
-        run_in_turns(contenders, rounds=9)
-        return report(f"Nothing to do, {count} tasks", contenders, "doit")
-
-
-def growth(sizes: tuple[int, ...] = (1000, 3000, 10_000)) -> str:
-    """What nothing to do costs merkl as the graph grows."""
-    with tempfile.TemporaryDirectory() as top:
-        contenders = []
-        for size in sizes:
-            place = _project(top, str(size), size, MERKLFILE)
-            _run([MERKL, "build", "-j2", "-q"], place)
-            _run([MERKL, "build", "-q"], place)
-            contenders.append(Contender(f"{size} tasks", [MERKL, "build"], place))
-        run_in_turns(contenders)
-        return report("Nothing to do, growing", contenders, contenders[0].name)
 
 
 def inputs(count: int = 200_000) -> str:

@@ -1,89 +1,107 @@
 """Timing whole processes in turns (A, B, A, B, …), so that a machine whose speed drifts slows all alike.
 
-It decides what a round is: for each contender its preparation, which is not timed, and its command, which is.
+It decides what a round is: for each contender its preparation, which is not timed, its command, which is, and its check,
+which is not.  Invariant: a round that fails its check ends the measurement; no ratio is of a failure.
 """
 
+import atexit
+import contextlib
+import functools
+import json
 import os
 import resource
 import statistics
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.results import Result, Row
+
 ROUNDS = 7
+SLOW, VERY_SLOW = 2.0, 10.0  # Seconds a round: peers slower than this get three rounds, or one.
+MERKL = os.path.join(os.path.dirname(sys.executable), "merkl")
+
+
+class Failed(Exception):
+    """A contender did not do what it should."""
 
 
 @dataclass
 class Contender:
-    """A command to be timed.  ``prepare`` brings its directory to the state in which it starts."""
+    """A command to be timed.
+
+    ``prepare`` brings its directory to the state in which it starts.  ``check`` is given what it printed, says how many
+    commands it ran, if that can be said, and raises ``Failed``.  ``hurried``: fewer rounds will do if it is slow.
+    """
 
     name: str
     command: Sequence[str]
     directory: str
     prepare: Callable[[], None] = lambda: None
+    check: Callable[[str], int | None] = lambda _: None
+    hurried: bool = False
+    size: int | None = None
     seconds: list[float] = field(default_factory=list)
     peak_kb: int = 0
+    ran: set[int | None] = field(default_factory=set)
 
-    @property
-    def median(self) -> float:
-        """Median of the timed rounds, in seconds."""
-        return statistics.median(self.seconds)
+    def once(self, *, counted: bool = True) -> float:
+        """One round, and its seconds."""
+        self.prepare()
+        seconds, peak, printed = _timed(self)
+        ran = self.check(printed)
+        if counted:
+            self.seconds.append(seconds)
+            self.peak_kb = max(self.peak_kb, peak)
+            self.ran.add(ran)
+        return seconds
+
+    def row(self) -> Row:
+        """What was measured."""
+        if len(self.ran) > 1:
+            raise Failed(f"{self.name} ran {sorted(map(str, self.ran))} commands for the same work")
+        ran = next(iter(self.ran), None)
+        return Row(self.name, self.seconds, self.peak_kb / 1024, ran, self.size)
 
 
 def run_in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS, *, warm: bool = True) -> None:
     """Time each contender ``rounds`` times; ``warm``: after one round that does not count."""
-    for counted in [False] * warm + [True] * rounds:
+    left = {id(contender): rounds for contender in contenders}
+    if warm:
         for contender in contenders:
-            contender.prepare()
-            seconds, peak = _time(contender)
-            if counted:
-                contender.seconds.append(seconds)
-                contender.peak_kb = max(contender.peak_kb, peak)
-
-
-def _time(contender: Contender) -> tuple[float, int]:
-    """Seconds of wall clock, and the peak memory in kB of the largest process."""
-    began = time.perf_counter()
-    # As an installed program: with bytecode, and without what a developer may have set.
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    process = subprocess.Popen(
-        contender.command,
-        cwd=contender.directory,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{contender.name} failed: {errors.decode(errors='replace')[-2000:]}")
-    process.returncode = 0
-    return seconds, usage.ru_maxrss
+            seconds = contender.once(counted=False)
+            if contender.hurried and seconds > SLOW:
+                left[id(contender)] = min(rounds, 1 if seconds > VERY_SLOW else 3)
+    for turn in range(rounds):
+        for contender in contenders:
+            if turn < left[id(contender)]:
+                contender.once()
 
 
 def report(title: str, contenders: Sequence[Contender], against: str) -> str:
     """A Markdown table: medians, spread, and the ratio of each to the contender called ``against``."""
-    base = next(c.median for c in contenders if c.name == against)
-    lines = [
-        f"### {title}",
-        "",
-        f"| | median | min … max | × {against} | peak memory |",
-        "|---|---|---|---|---|",
-    ]
-    for c in contenders:
-        spread = f"{_ms(min(c.seconds))} … {_ms(max(c.seconds))}"
-        lines.append(
-            f"| {c.name} | {_ms(c.median)} | {spread} | {c.median / base:.2f} | {c.peak_kb / 1024:.0f} MB |"
-        )
-    return "\n".join(lines) + "\n"
+    from benchmarks.table import table
+
+    return table(Result("", title, [contender.row() for contender in contenders], against))
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
+def median(contender: Contender) -> float:
+    """Of the timed rounds, in seconds."""
+    return statistics.median(contender.seconds)
+
+
+def environ() -> dict[str, str]:
+    """As of an installed program: with bytecode, and without what a developer may have set."""
+    home = _scratch()
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "MAKEFLAGS")
+        and not name.startswith(("MERKL_", "XDG_", "GIT_"))
+    }
+    return {**kept, "HOME": home, "LC_ALL": "C.UTF-8", "DVC_NO_ANALYTICS": "1"}
 
 
 def limits() -> None:
@@ -91,3 +109,46 @@ def limits() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _timed(contender: Contender) -> tuple[float, int, str]:
+    """Seconds, the peak memory in kB of the largest process, and what was printed."""
+    printed = os.path.join(_scratch(), "printed")
+    asked = {
+        "command": list(contender.command),
+        "cwd": contender.directory,
+        "environ": environ(),
+        "printed": printed,
+    }
+    launcher = _launcher()
+    assert launcher.stdin is not None and launcher.stdout is not None
+    launcher.stdin.write(json.dumps(asked) + "\n")
+    launcher.stdin.flush()
+    answer = json.loads(launcher.stdout.readline())
+    with open(printed, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    if answer["code"] != 0:
+        raise Failed(f"{contender.name} ended with {answer['code']}:\n{text[-2000:]}")
+    return answer["seconds"], answer["peak_kb"], text
+
+
+@functools.cache
+def _launcher() -> "subprocess.Popen[str]":
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    with contextlib.suppress(OSError):
+        process.communicate()
+
+
+@functools.cache
+def _scratch() -> str:
+    kept = tempfile.TemporaryDirectory()
+    atexit.register(kept.cleanup)
+    return kept.name

@@ -190,9 +190,12 @@ def _install_session() -> None:
     from merkl.nodes import Future, Session, set_default_session, set_picture
 
     def make() -> Session:
+        from merkl.cluster.making import away
         from merkl.engine.script import script_session
 
-        return script_session()
+        project = script_session()
+        project.make_away = away
+        return project
 
     def picture(future: Future[object]) -> str:
         from merkl.programs.pictures import picture

@@ -27,13 +27,22 @@ def main() -> int:
         code = answer(arguments, _version())
     except KeyboardInterrupt:
         return _interrupted()
-    if code is not None:
+    if isinstance(code, int):
         return code
     import gc
 
     # A graph is many objects that stay: to look through all of them again and again, and once more at the end, would
     # find nothing.
     gc.set_threshold(1_000_000, 20, 100)
+    if code is not None:
+        try:
+            from merkl.cli.changed import build_changed
+
+            code = build_changed(code)
+        except KeyboardInterrupt:
+            return _interrupted()
+        if code is not None:
+            return code
     try:
         words = arguments[2:] if directory_of(arguments) else arguments
         if not words or words[0] == "build" or (words[0][:1] == "-" and "build" in words):
@@ -44,8 +53,11 @@ def main() -> int:
             with contextlib.suppress(OSError):  # The current directory is gone, which others tell.
                 recorder.start(request_of(arguments, _version()))
         from merkl.cli.main import run
+        from merkl.snapshot import process
     except KeyboardInterrupt:  # What comes later, run() deals with.
         return _interrupted()
+    # Else it is that of a program that calls us, such as a test.
+    process.is_ours = sys._getframe(1).f_globals.get("__name__") == "__main__"
     code = run(arguments)
     try:
         gc.freeze()

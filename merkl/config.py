@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, field
 from merkl.errors import ConfigError, did_you_mean
 from merkl.remotes import RemoteConfig as RemoteConfig
 from merkl.remotes import remote_from
@@ -20,6 +20,9 @@ from merkl.root import MERKLFILE as MERKLFILE
 from merkl.root import MERKLFILE_YAML as MERKLFILE_YAML
 from merkl.root import STATE_DIR as STATE_DIR
 from merkl.root import find_root as find_root
+
+if TYPE_CHECKING:
+    from merkl.executors import ExecutorConfig
 
 QUIET: Final = "quiet"
 OUTPUTS: Final = ("each", "live", QUIET)  # When to show what tasks print; the first is the default.
@@ -33,7 +36,8 @@ class Config:
     """What a build is told.  Paths are absolute.
 
     ``jobs`` is how many tasks run at once, ``jobs_asked`` if somebody said so for this build; a ``frozen`` build fails rather than run one; with ``check_deps`` it tells what tasks use and do not declare, with ``strict_deps`` as well it refuses that; ``project_modules`` are dotted prefixes of modules that count as the
-    project's own code wherever their files are.
+    project's own code wherever their files are.  ``target`` is the executor of tasks that name none, empty for this machine;
+    with ``only_here`` those run here as well that name one.
     """
 
     root: str
@@ -52,6 +56,9 @@ class Config:
     strict_deps: bool = False
     project_modules: tuple[str, ...] = ()
     remote: RemoteConfig | None = None
+    executors: Mapping[str, "ExecutorConfig"] = field(default_factory=dict)
+    target: str = ""
+    only_here: bool = False
     output: str = OUTPUTS[0]
     snapshot: bool = True
     log_limit: int = 16_000_000  # Bytes of a log that the store keeps: its first and its last half of them.
@@ -97,6 +104,7 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
     settings = _read_settings(os.path.join(root, CONFIG_FILE))
     merged: dict[str, Any] = {
         **_jobs(settings, environ, flags),
+        **_executors(settings, root, flags.pop("target", None)),
         "store": os.path.join(root, STATE_DIR, "store"),
         "settings": settings,
     }
@@ -106,6 +114,11 @@ def load_config(root: str, *, environ: Mapping[str, str] | None = None, **flags:
             raise ConfigError(f"{CONFIG_FILE}: store is a path, not {store!r}")
         merged["store"] = os.path.join(root, os.path.expanduser(store))
     merged["remote"] = remote_from(settings.get("remote"), environ.get("MERKL_REMOTE", ""), CONFIG_FILE)
+    if merged.get("executors"):
+        from merkl.executors import shared_store
+
+        store = shared_store(merged["executors"].values(), merged["remote"], CONFIG_FILE)
+        merged["remote"] = merged["remote"] or (RemoteConfig(store) if store else None)
     for flag in ("push", "required"):
         if flags.pop(flag, None):
             merged["remote"] = _asked_of(merged["remote"], flag)
@@ -138,10 +151,10 @@ def _word(name: str, given: object, words: tuple[str, ...]) -> str:
 def _jobs(
     settings: Mapping[str, Any], environ: Mapping[str, str], flags: dict[str, Any]
 ) -> dict[str, int | bool]:
-    """How many tasks run at once: ``jobs`` and ``target`` are two names of one thing, which are taken out of ``flags``."""
+    """How many tasks run at once: ``jobs``, which is taken out of ``flags``, and a ``target`` that is a number are one."""
     asked = _one_of(
         ("-j", flags.pop("jobs", None), _positive),
-        ("--target", flags.pop("target", None), lambda value, what: _slots(value, what, settings)),
+        ("--target", _number(flags.get("target")), _positive),
     )
     if asked is None and environ.get("MERKL_JOBS"):
         asked = _positive(environ["MERKL_JOBS"], "MERKL_JOBS")
@@ -149,11 +162,7 @@ def _jobs(
         return {"jobs": asked, "jobs_asked": True}
     written = _one_of(
         (f"{CONFIG_FILE}: jobs", settings.get("jobs"), _positive),
-        (
-            f"{CONFIG_FILE}: target",
-            settings.get("target"),
-            lambda value, what: _slots(value, what, settings),
-        ),
+        (f"{CONFIG_FILE}: target", _number(settings.get("target")), _positive),
     )
     return {"jobs": _default_jobs() if written is None else written}
 
@@ -167,20 +176,31 @@ def _one_of(*given: tuple[str, object, Callable[[object, str], int]]) -> int | N
     return found[0][0] if found else None
 
 
-def _slots(value: object, what: str, settings: Mapping[str, Any]) -> int:
-    """How many local slots a target to run on is."""
-    if str(value).isdecimal():
-        return _positive(value, what)
-    described = settings.get("executors")
-    if isinstance(described, dict) and value in described:
-        raise ConfigError(
-            f"{what}: the executor {value!r} is described in {CONFIG_FILE}, and this merkl runs tasks on this machine only",
-            hint="give a number of tasks to run at once: --target 8; other executors come with an extra of merkl",
-        )
-    raise ConfigError(
-        f"{what}: there is no executor {value!r}",
-        hint=f"give a number of tasks to run at once: --target 8; others would be described in {CONFIG_FILE} under executors:",
-    )
+def _number(target: object) -> object:
+    """A target that says how many tasks run at once here; None if it names an executor."""
+    return target if str(target).isdecimal() else None
+
+
+def _executors(settings: Mapping[str, Any], root: str, flag: object) -> dict[str, Any]:
+    """The executors there are, and which is that of tasks that name none."""
+    written = settings.get("target")
+    asked = [("--target", flag), (f"{CONFIG_FILE}: target", written)]
+    only_here = flag == "local"
+    if settings.get("executors") is None and all(_is_here(target) for _, target in asked):
+        return {"only_here": only_here}
+    from merkl.executors import executors_from, unknown_executor
+
+    found = executors_from(settings.get("executors"), root, CONFIG_FILE)
+    for what, target in asked:
+        if not _is_here(target) and (not isinstance(target, str) or target not in found):
+            raise unknown_executor(what, str(target), found)
+    chosen = written if flag is None else flag
+    return {"executors": found, "target": "" if _is_here(chosen) else chosen, "only_here": only_here}
+
+
+def _is_here(target: object) -> bool:
+    """Whether a target is this machine: none at all, its name, or a number of tasks at once."""
+    return target is None or target == "local" or _number(target) is not None
 
 
 def _asked_of(remote: RemoteConfig | None, flag: str) -> RemoteConfig:

@@ -9,6 +9,7 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
      ├─ InputChanged               1   a source file changed while it was being used
      ├─ UndeclaredUse              1   --strict-deps: a task used what it does not declare
      ├─ WorkspaceError             1   the system refused to write a file of the project
+     ├─ ExecutorError              1   other machines that tasks run on cannot be reached, or were lost
      ├─ UsageError                 2   the command line, merkl.yaml or a call is wrong
      │   ├─ ConfigError
      │   ├─ MerklfileError         2   the Merklfile is wrong
@@ -202,6 +203,10 @@ class InputMissing(UsageError):
 
 class SerializationError(MerklError):
     """A value cannot be written in the form asked for, or bytes cannot be read as one."""
+
+
+class ExecutorError(MerklError):
+    """An executor cannot be reached, cannot be used, or was lost."""
 
 
 class StoreError(MerklError):

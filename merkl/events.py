@@ -28,7 +28,8 @@ class Together:
 class BuildStarted:
     """Planning is done: ``total`` nodes are needed, ``to_run`` of them will or may run, up to ``slots`` at once.
 
-    ``expected`` has for each of those ``to_run`` the seconds that it took the last time, or None.
+    ``expected`` has for each of those ``to_run`` the seconds that it took the last time, or None.  Of ``known`` nodes it was
+    clear that they are as they were, so no event tells of them.
     """
 
     build: str
@@ -37,6 +38,7 @@ class BuildStarted:
     targets: Sequence[str]
     slots: int = 1
     expected: Mapping[Node, float | None] = field(default_factory=dict)
+    known: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ machine only.  It knows neither the store nor the project.
 The invariant: where the system does not tell, a file system is an ordinary local one that cannot clone.
 """
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -14,6 +15,7 @@ import re
 import signal
 import struct
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 from merkl.dataclass import dataclass
@@ -29,6 +31,9 @@ _NETWORK: Final = frozenset(
 _LOCAL_FUSE: Final = frozenset(
     "bindfs ciopfs cryfs encfs exfat fuse-overlayfs gocryptfs lxcfs mergerfs ntfs ntfs-3g securefs unionfs".split()
 )
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# What a file system says that cannot sync a directory.
+_NO_SYNC: Final = (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _MNT_LOCAL: Final = 0x1000  # macOS, sys/mount.h
 
@@ -116,6 +121,49 @@ def clone(source: int, target: int) -> bool:
             raise
         return False
     return True
+
+
+def reserve(fd: int, start: int, length: int) -> bool:
+    """Give an open file room from a place on, and that size; whether it could be had.  Its bytes there are zeros.
+
+    ``posix_fallocate`` would write them where the file system cannot.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    call = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
+    return call is not None and call(fd, 0, ctypes.c_int64(start), ctypes.c_int64(length)) == 0
+
+
+def sync_directory(directory: str | int) -> None:
+    """Let the names in a directory, given by its path or open, outlive a loss of power, where it can be synced.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    fd = os.open(directory, _DIRECTORY) if isinstance(directory, str) else directory
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        if fd is not directory:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def alone(fd: int) -> Iterator[None]:
+    """Hold the lock of an open file or directory, which may take a while, and close it at the end.
+
+    Where there are no locks, nobody is kept out.
+    """
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def being_written(path: str | bytes) -> bool:

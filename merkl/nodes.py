@@ -192,8 +192,8 @@ Inputs: TypeAlias = Union["Future[Any]", "tuple[Future[Any], ...]"]
 """Futures that a call names, under no file names: one, or several."""
 
 
-def deps_of(inputs: Inputs | None) -> list[Dep]:
-    """The same as dependencies."""
+def as_deps(inputs: Inputs | None) -> list[Dep]:
+    """Futures that a call names, as its dependencies."""
     if inputs is None:
         return []
     return [Dep(future) for future in (inputs if type(inputs) is tuple else (cast("Future[Any]", inputs),))]
@@ -283,7 +283,7 @@ class Node:
         """What it needs."""
         needs = self._needs
         if type(needs) is not tuple or (needs and type(needs[0]) is not Dep):
-            needs = self._needs = tuple(deps_of(cast("Inputs", needs)))
+            needs = self._needs = tuple(as_deps(cast("Inputs", needs)))
         return cast("tuple[Dep, ...]", needs)
 
     @property

@@ -17,6 +17,7 @@ from merkl.nodes import calling_place
 Needs: TypeAlias = tuple[tuple[str, int], ...]
 """Amounts above 0 by resource, in the order of their names."""
 
+LOCAL: Final = "local"  # The target that is this machine.
 CPU: Final = "cpu"
 MEM: Final = "mem"
 GPU: Final = "gpu"
@@ -123,12 +124,33 @@ def flag_of(name: str, value: object) -> bool:
     return value
 
 
-def check_terminal(*, interactive: bool, eager: bool) -> None:
-    """See that a task which gets the terminal is not started while others have it.
+def target_of(value: object) -> str:
+    """What ``target=`` of a task says: the name of an executor of merkl.yaml, ``local``, or nothing.
+
+    Raises:
+        TaskError: it is no name.
+    """
+    if not isinstance(value, str) or (value and not _is_name(value)):
+        raise TaskError(
+            f"target is the name of an executor, not {value!r:.80}",
+            hint='target="lab", which merkl.yaml describes under executors:; target="local" is this machine',
+            at=calling_place(),
+        )
+    return value
+
+
+def check_terminal(*, interactive: bool, eager: bool, target: str) -> None:
+    """See that a task which gets the terminal is not started while others have it, nor where there is none.
 
     Raises:
         TaskError: it would be.
     """
+    if interactive and target not in ("", LOCAL):
+        raise TaskError(
+            f"an interactive task has the terminal, which is not where target={target!r} runs it",
+            hint="leave out target=, or interactive=True",
+            at=calling_place(),
+        )
     if interactive and eager:
         raise TaskError(
             "an interactive task has the terminal to itself, and cannot be started while others have it",

@@ -221,6 +221,15 @@ def ceph() -> Iterator[Any]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A scheduler and two workers that nobody kills: ``servers.dask_cluster.DaskCluster``."""
+    from servers.dask_cluster import DaskCluster
+
+    with DaskCluster(tmp_path_factory.mktemp("dask")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def proxy(moto: Any) -> Iterator[Any]:
     """A ``servers.fault_proxy.FaultProxy`` in front of ``moto``."""

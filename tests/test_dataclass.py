@@ -123,3 +123,10 @@ def test_what_it_cannot_do_is_refused():
 
             def __post_init__(self):
                 raise AssertionError
+
+    with pytest.raises(TypeError, match="standard library's"):
+
+        @ours.dataclass
+        class Counting:
+            name: str
+            count: int = dataclasses.field(init=False)

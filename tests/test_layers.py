@@ -24,6 +24,7 @@ LAYERS = """
     errors
     digest stamp holes room filesystem root snapshot tracebacks lending
     tree journal remotes
+    executors
     nodes config
     events resources
     trust
@@ -32,7 +33,7 @@ LAYERS = """
     bash python
     merklfile
     engine
-    report watching
+    report watching cluster
     programs
     cli
 """  # Each line may import the lines above it, words on a line not each other.

@@ -212,6 +212,13 @@ def test_where_the_system_does_not_tell_it_is_a_local_one(tmp_path, monkeypatch)
         filesystem._asked.cache_clear()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="of a file system that Linux has")
+def test_a_directory_that_cannot_be_synced_is_left_as_it_is():
+    filesystem.sync_directory("/proc")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        filesystem.sync_directory(1 << 30)
+
+
 @pytest.mark.parametrize(
     ("flags", "name", "network"), [(0x1000, b"apfs", False), (0, b"smbfs", True), (0, b"nfs", True)]
 )

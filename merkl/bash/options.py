@@ -14,7 +14,17 @@ from merkl.config import system_name
 from merkl.dataclass import dataclass
 from merkl.errors import TaskError
 from merkl.nodes import calling_place, session
-from merkl.resources import USUAL, Needs, check_terminal, flag_of, needs_of, nice_of, retries_of, seconds_of
+from merkl.resources import (
+    USUAL,
+    Needs,
+    check_terminal,
+    flag_of,
+    needs_of,
+    nice_of,
+    retries_of,
+    seconds_of,
+    target_of,
+)
 
 FORMS: Final[Mapping[object, str]] = {None: "", str: "str", bytes: "bytes", "str": "str", "bytes": "bytes",
                                       "lines": "lines", "json": "json"}  # fmt: skip
@@ -45,6 +55,7 @@ class Options:
     eager: bool = False
     nice: int = 0
     needs: Needs = USUAL
+    target: str = ""
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -109,7 +120,7 @@ def options_of(**given: Any) -> Options:
     """
     readers: dict[str, Callable[[Any], Any]] = {
         "cwd": directory_of, "ok_codes": codes_of, "env": environment_of, "timeout": partial(seconds_of, "timeout"),
-        "retries": retries_of, "nice": nice_of,
+        "retries": retries_of, "nice": nice_of, "target": target_of,
         **{name: partial(text_of, name) for name in ("version", "interpreter", "prelude")},
         **{name: partial(flag_of, name) for name in ("strict", "scratch", "portable", "interactive", "eager")},
     }  # fmt: skip
@@ -139,7 +150,7 @@ def check_options(options: Options, *, is_argv: bool) -> Options:
             hint="let the command write to an out_file_arg",
             at=place,
         )
-    check_terminal(interactive=options.interactive, eager=options.eager)
+    check_terminal(interactive=options.interactive, eager=options.eager, target=options.target)
     if is_argv and options.prelude:
         raise TaskError("prelude is lines of a script, and argv=[…] has none", at=place)
     return options

@@ -3,7 +3,7 @@
 It decides how template, options and arguments become a node.  It runs nothing.
 
 The invariant: everything in ``BashCall`` that the command can see is in the static part of the key, in the node's sources
-or in its dependencies; ``timeout``, ``retries``, ``name``, ``eager``, ``nice``, ``resources`` and the place outputs go to are not.
+or in its dependencies; ``timeout``, ``retries``, ``name``, ``eager``, ``nice``, ``resources``, ``target`` and the place outputs go to are not.
 """
 
 import os
@@ -20,7 +20,20 @@ from merkl.config import system_name
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode, encoded_tuple
 from merkl.errors import TaskError
-from merkl.nodes import Future, Node, Part, Place, Placeable, calling_place, evaluating, make_node, session
+from merkl.nodes import (
+    Dep,
+    Future,
+    Node,
+    Output,
+    Part,
+    Place,
+    Placeable,
+    Source,
+    calling_place,
+    evaluating,
+    make_node,
+    session,
+)
 from merkl.resources import Needs, flag_of
 
 
@@ -62,6 +75,11 @@ class BashCall:
     def needs(self) -> Needs:
         """What it takes of the machine's resources."""
         return self.task.options.needs
+
+    @property
+    def target(self) -> str:
+        """The executor it is to run on, if it names one."""
+        return self.task.options.target
 
     def parts(self) -> list[Part]:
         """Template, options, arguments, environment and tools."""
@@ -191,17 +209,40 @@ class BashTask(Placeable):
     def _node(self, given: Arguments) -> Node:
         outputs = given.outputs(self._declared, self.options)
         tools = tuple([(spec, session().tool(spec)) for spec in self.tools])
-        names = [(output.name, output.kind, output.filename, output.form) for output in outputs]
         extra = [given.extra(dep) for dep in self.deps]
-        forms = [_form(dep.name) for dep in given.deps]
-        rest = [encode(list(part)) if part else _NOTHING for part in (names, tools, extra, forms)]
+        call = BashCall(self, given.slots, given.first_file or shown_plain_values(given.slots), tools)
+        return self._made(call, outputs, extra, given.deps, given.sources, given.place)
+
+    def again(
+        self,
+        call: BashCall,
+        outputs: Sequence[Output],
+        deps: Sequence[Dep],
+        sources: Sequence[Source],
+        place: Place,
+    ) -> Node:
+        """A call of this task, which has no ``deps``, with other inputs in the places of those it had."""
+        return self._made(call, outputs, [], deps, sources, place)
+
+    def _made(
+        self,
+        call: BashCall,
+        outputs: Sequence[Output],
+        extra: Sequence[object],
+        deps: Sequence[Dep],
+        sources: Sequence[Source],
+        place: Place,
+    ) -> Node:
+        names = [(output.name, output.kind, output.filename, output.form) for output in outputs]
+        forms = [_form(dep.name) for dep in deps]
+        rest = [encode(list(part)) if part else _NOTHING for part in (names, call.tools, extra, forms)]
         return make_node(
-            BashCall(self, given.slots, given.first_file or shown_plain_values(given.slots), tools),
-            self._static + encoded_tuple(encoded(given.slots), *rest),
-            deps=given.deps,
-            sources=given.sources,
+            call,
+            self._static + encoded_tuple(encoded(call.slots), *rest),
+            deps=deps,
+            sources=sources,
             outputs=outputs,
-            place=given.place,
+            place=place,
             cache=self.cache,
             discovers=self._discovers,
         )
@@ -249,6 +290,7 @@ def bash_task(
     eager: bool = False,
     nice: int = 0,
     resources: Mapping[str, int | str] = {},
+    target: str = "",
 ) -> BashTask:
     """Make a task of a command template.
 
@@ -273,7 +315,7 @@ def bash_task(
     options = options_of(
         version=version, interpreter=interpreter, strict=strict, prelude=prelude, cwd=cwd, scratch=scratch,
         portable=portable, ok_codes=ok_codes, env=env, timeout=timeout, retries=retries, interactive=interactive,
-        eager=eager, nice=nice, resources=resources,
+        eager=eager, nice=nice, resources=resources, target=target,
         stdout=form, stdout_file=_stdout_file(compiled, declared, place) if declared else "",
     )  # fmt: skip
     asked = names_of("tools", tools, f" of programs, such as [{tools!r}]")

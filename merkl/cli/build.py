@@ -5,6 +5,7 @@ It decides the exit code of a build.
 
 import json
 import sys
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 import click
@@ -15,10 +16,13 @@ from merkl.cli.profiling import profiled
 from merkl.config import QUIET
 from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
-from merkl.engine.project import Project
+from merkl.engine.judge import Judge
 from merkl.engine.request import plan, would_place
-from merkl.errors import OutputTypeError, TaskOutsError, UsageError
+from merkl.engine.where import elsewhere
+from merkl.engine.workers import workers_ahead
+from merkl.errors import UsageError
 from merkl.events import BuildDone
+from merkl.report.ending import exit_code
 from merkl.report.json import planned
 from merkl.report.words import duration, one_line, plural
 from merkl.snapshot import recorder
@@ -44,8 +48,16 @@ def command(context: click.Context, words: tuple[str, ...], pull: bool, profile:
     with profiled(profile):
         if pull:
             return _pull(options, words_of(context, words))
+        if profile is None:
+            return _build(options, words_of(context, words))
         with asked(options, words_of(context, words), runs=not options.dry_run) as it:
             return run_build(options, it)
+
+
+def _build(options: Options, words: list[str]) -> int:
+    config = options.config()
+    with workers_ahead(config), asked(options, words, runs=not options.dry_run, config=config) as it:
+        return run_build(options, it)
 
 
 def _pull(options: Options, words: list[str]) -> int:
@@ -80,15 +92,16 @@ def run_build(options: Options, it: Asked) -> int:
         return _preview(options, it)
     reporter = reporter_of(options, it.project)
     try:
-        done, _ = build(it.project, it.chosen.selection, reporter, force=options.force)
+        done, judge = build(it.project, it.chosen.selection, reporter, force=options.force)
     finally:
         reporter.close()
-    _keep_snapshot(options, it.project, done)
+    _keep_snapshot(options, it, done, judge)
     return exit_code(done)
 
 
-def _keep_snapshot(options: Options, project: Project, done: BuildDone) -> None:
+def _keep_snapshot(options: Options, it: Asked, done: BuildDone, judge: Judge) -> None:
     """After a build that had nothing to do, write down what showed that, so that the next one is answered at once."""
+    project = it.project
     recording, config = recorder.active(), project.config
     recorder.stop()
     unusual = (
@@ -102,7 +115,13 @@ def _keep_snapshot(options: Options, project: Project, done: BuildDone) -> None:
     nothing = not (done.ran or done.cutoff or done.failed or done.skipped or done.interrupted)
     if recording is None or any(unusual) or not nothing or not config.snapshot:
         return
+    from merkl.snapshot.answer import name_of
     from merkl.snapshot.keep import keep
+
+    def keep_graph(mere: Set[str], listings: Mapping[str, bytes]) -> bytes:
+        from merkl.cli import changed
+
+        return changed.keep(options, it, judge, name_of(recording.request), mere, listings)
 
     seconds = duration(done.seconds)
     before, found, after = "".join(recording.out).rpartition(f" in {seconds}")
@@ -112,22 +131,10 @@ def _keep_snapshot(options: Options, project: Project, done: BuildDone) -> None:
     # With -v each task is shown, which is more than can be answered; but what else there is against it is said.
     why = keep(
         recording, root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
-        summary=(f"{before} in ", after) if found else ("", ""), only_ask=options.verbose,
+        summary=(f"{before} in ", after) if found else ("", ""), only_ask=options.verbose, keep_graph=keep_graph,
     )  # fmt: skip
     if why and options.verbose and not options.quiet:
         sys.stdout.write(f"no snapshot: {one_line(why)}\n")
-
-
-def exit_code(done: BuildDone) -> int:
-    """The exit code of a build: that of its errors if they agree, else 1."""
-    if done.interrupted:
-        return 130
-    if not done.failed:
-        return 0
-    # A task that ran and returned or wrote what it should not has failed, as one that raised.
-    ran = TaskOutsError, OutputTypeError
-    codes = {1 if isinstance(error, ran) else getattr(error, "exit_code", 1) for error in done.errors}
-    return codes.pop() if len(codes) == 1 else 1
 
 
 # ---- dry run -----------------------------------------------------------------------------------------------------------
@@ -142,12 +149,13 @@ def _preview(options: Options, it: Asked) -> int:
         kind, why = prediction(judge, step)
         would += kind == "would run"
         may += kind == "may run"
-        label = names[step.node.key]
+        label, target = names[step.node.key], elsewhere(it.project.config, step.node)
         if options.json:
-            sys.stdout.write(json.dumps(planned(kind, step.node, label, why)) + "\n")
+            sys.stdout.write(json.dumps(planned(kind, step.node, label, why, target)) + "\n")
         else:
             style = "strong" if kind == "would run" else "quiet"
-            sys.stdout.write(f"{paint(kind, style)}  {one_line(label)}: {one_line(why)}\n")
+            on = f" on {target}" if target else ""
+            sys.stdout.write(f"{paint(kind, style)}{on}  {one_line(label)}: {one_line(why)}\n")
     for path, what in would_place(it.project, it.chosen.selection, judge):
         if options.json:
             sys.stdout.write(json.dumps({"event": what, "path": path}) + "\n")

@@ -220,8 +220,8 @@ def _record_lines(record: Record) -> list[str]:
         f"  key      {record.key.hex()}",
         f"  content  {record.content_key.hex()}",
     ]
-    if record.origin is not None:
-        found.append(f"  signed   by {record.origin.signer}, in {record.origin.namespace}")
+    for each in () if record.origin is None else record.origin.each:
+        found.append(f"  signed   by {each.signer}, in {each.namespace}")
     for name, value in record.arguments.items():
         found.append(f"  argument {one_line(str(name))}  {one_line(json.dumps(value))}")
     for each in record.dependencies:

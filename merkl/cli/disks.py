@@ -62,12 +62,10 @@ def disk_findings(config: Config) -> Iterator[Finding]:
 def _refusal(directory: str) -> str:
     """Why a store that is there cannot be used; empty if it can."""
     from merkl.store.local import LocalStore
-    from merkl.trust.directories import why_unsafe
     from merkl.trust.trust import Trust
 
     try:
-        why = why_unsafe(directory)
-        if why and not Trust().is_safe_store(os.path.realpath(directory)):
+        if why := Trust().why_unsafe_store(directory):
             return f"{directory} {why}: `{Trust().allowing_store(directory)}` lets it be used all the same"
         store = LocalStore(directory)
         store.by_key([Key(bytes(32))])

@@ -88,6 +88,10 @@ def _findings(options: Options) -> Iterator[Finding]:
         from merkl.cli.remotes import remote_findings
 
         yield from remote_findings(config)
+    if config.executors:
+        from merkl.cli.executors import executor_findings
+
+        yield from executor_findings(config)
 
 
 def bash_finding(path: str) -> Finding:

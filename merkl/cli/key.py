@@ -17,9 +17,9 @@ from merkl.engine.project import Project
 from merkl.errors import UsageError
 from merkl.report.words import one_line, plural
 from merkl.root import find_root
-from merkl.trust.entries import Accepted, Entry, Revoked, SafeStore, Trusted, trusted, with_entry
-from merkl.trust.personal import TRUST, VARIABLE, key_file, make_own_key, own_key
-from merkl.trust.signer import Signer
+from merkl.trust.entries import ANY, Accepted, Entry, Revoked, SafeStore, Trusted, trusted, with_entry
+from merkl.trust.personal import TRUST, key_file, make_own_key, own_key
+from merkl.trust.signer import SECRET_VARIABLE, Signer
 from merkl.trust.signing import SigningKey
 from merkl.trust.trust import Trust, change_entries, read_entries, trusted_file
 
@@ -109,16 +109,16 @@ def _new(given: _Asked) -> None:
             given,
             {"secret": made.secret(), "key": str(made.signer)},
             [
-                f"{VARIABLE}={made.secret()}",
+                f"{SECRET_VARIABLE}={made.secret()}",
                 f"# a secret of CI; others trust what it signs with: merkl key trust {made.signer}",
             ],
         )
         return
     known = own_key(os.environ)
-    if known is not None and os.environ.get(VARIABLE):
+    if known is not None and os.environ.get(SECRET_VARIABLE):
         raise UsageError(
-            f"you have a key: {known.signer}, of {VARIABLE}",
-            hint=f"`merkl key new --print` prints another to set {VARIABLE} to; unset it to keep one in a file",
+            f"you have a key: {known.signer}, of {SECRET_VARIABLE}",
+            hint=f"`merkl key new --print` prints another to set {SECRET_VARIABLE} to; unset it to keep one in a file",
         )
     if known is not None and not given.replace:
         raise UsageError(
@@ -126,7 +126,7 @@ def _new(given: _Asked) -> None:
             hint="--replace makes another; what this one signed still counts for you until you revoke it",
         )
     if known is not None and known.is_pair():
-        old = Trusted(known.signer, pickles=True, namespace="*", name="my-earlier-key")
+        old = Trusted(known.signer, pickles=True, namespace=ANY, name="my-earlier-key")
         _change(given, lambda said: said if known.signer in _revoked(said) else with_entry(said, old))
     _show_own(given, make_own_key(os.environ, replace=given.replace, outside=_root(given)))
 
@@ -136,13 +136,13 @@ def _show_key(given: _Asked) -> None:
     if known is None:
         makes = "the first push makes one, and so does `merkl key new`"
         if TRUST in os.environ:
-            makes = f"under {TRUST} it comes from {VARIABLE}: `merkl key new --print` prints one to set it to"
+            makes = f"under {TRUST} it comes from {SECRET_VARIABLE}: `merkl key new --print` prints one to set it to"
         raise UsageError("you have no key yet", hint=makes)
     _show_own(given, known)
 
 
 def _show_own(given: _Asked, key: SigningKey) -> None:
-    where = VARIABLE if os.environ.get(VARIABLE) else key_file(os.environ)
+    where = SECRET_VARIABLE if os.environ.get(SECRET_VARIABLE) else key_file(os.environ)
     lines = [str(key.signer), f"  in {where}", f"  others trust it with: merkl key trust {key.signer}"]
     _show(given, {"key": str(key.signer), "in": where}, lines)
 
@@ -200,15 +200,17 @@ def _trust_proposed(given: _Asked) -> None:
 
 def _list(given: _Asked) -> None:
     entries, trust = read_entries(os.environ, outside=_root(given)), _trust_of(given)
-    own = own_key(os.environ)
-    lines = [] if own is None else [f"{own.signer}  files,pickle  *  your own"]
+    own, revoked = own_key(os.environ), _revoked(entries)
+    lines = []
+    if own is not None:
+        counts = _line(Trusted(own.signer, pickles=True, namespace=ANY, name="your own"))
+        lines = [f"{counts}{_BUT_REVOKED if own.signer in revoked else ''}"]
     lines += [_line(each) for each in entries if not isinstance(each, Accepted)]
     proposed = () if trust.proposal is None else trust.proposal.keys
     accepted = bool(trust.proposal and Accepted(trust.proposal.digest) in entries and TRUST not in os.environ)
     state = "by this project" if accepted else "proposed by this project: `merkl key trust --from-project`"
     if TRUST in os.environ:
         state = f"proposed by this project, which says nothing under {TRUST}"
-    revoked = _revoked(entries)
     lines += [f"{_line(each)}{_BUT_REVOKED if each.signer in revoked else f'  {state}'}" for each in proposed]
     where = TRUST if TRUST in os.environ else trusted_file(os.environ)
     found = {
@@ -216,7 +218,7 @@ def _list(given: _Asked) -> None:
         "entries": [_object(each) for each in entries if not isinstance(each, Accepted)],
         "proposed": [_object(each) for each in proposed], "accepted": accepted,
     }  # fmt: skip
-    makes = f"{VARIABLE} would say yours" if TRUST in os.environ else "the first push makes yours"
+    makes = f"{SECRET_VARIABLE} would say yours" if TRUST in os.environ else "the first push makes yours"
     _show(given, found, lines or [f"no key is trusted, and you have none: {makes}"])
 
 
@@ -267,18 +269,16 @@ def _trust_of(given: _Asked) -> Trust:
 
 def _line(entry: Entry) -> str:
     if isinstance(entry, Trusted):
-        allow = "files,pickle" if entry.pickles else "files"
-        return f"{entry.signer}  {allow}  {entry.namespace}  {one_line(entry.name)}".rstrip()
+        return f"{entry.signer}  {entry.allow}  {entry.namespace}  {one_line(entry.name)}".rstrip()
     return str(entry)
 
 
 def _object(entry: Entry) -> dict[str, object]:
     match entry:
         case Trusted():
-            allow = ["files", "pickle"] if entry.pickles else ["files"]
             return {
                 "key": str(entry.signer),
-                "allow": allow,
+                "allow": entry.allow.split(","),
                 "namespace": entry.namespace,
                 "name": entry.name,
             }

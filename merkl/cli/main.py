@@ -17,6 +17,7 @@ from merkl import __version__
 from merkl.cli.options import options_of, shared
 from merkl.cli.spellings import COMMANDS, HIDDEN
 from merkl.errors import MerklError, UsageError, did_you_mean
+from merkl.report.ready import ready_streams
 
 SIGPIPE_EXIT: Final = 141  # What a shell reports of a program that writes to nobody.
 _LENGTHY: Final = ("traceback", "output", "log")  # Of a task that failed.
@@ -77,17 +78,6 @@ def cli(context: click.Context) -> int | None:
     from merkl.cli.build import build_or_list
 
     return build_or_list(options_of(context))
-
-
-def ready_streams() -> None:
-    """See to it that whatever is said, to whatever stdout and stderr are, ends nothing."""
-    # Started with a stream closed: what would be said goes nowhere.
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        # A name that is no text, or that the terminal's encoding lacks, must not end a build.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from merkl.cli.options import Options
+from merkl.cluster.making import away
 from merkl.config import Config
 from merkl.dataclass import dataclass
 from merkl.digest import Key
-from merkl.engine.logged import keep_from_root
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen, open_merklfile, open_project, selected
 from merkl.engine.select import labels
@@ -22,7 +22,7 @@ from merkl.errors import MerklError
 from merkl.events import Note, Reporter
 from merkl.merklfile.registry import Merklfile
 from merkl.nodes import Future, shorten_places, walk
-from merkl.report.color import Paint, When, can_redraw, painter, wanted
+from merkl.report.color import Paint, When, painter, wanted
 
 if TYPE_CHECKING:  # Only a build needs it.
     from merkl.engine.judge import Judge
@@ -55,6 +55,7 @@ def opened(options: Options, config: Config | None = None, *, runs: bool = False
     project = open_project(config or options.config())
     project.only_looks, project.verbose = not runs, bool(options.verbose)
     project.builder = functools.partial(evaluate_as, options)
+    project.make_away = away
     return project
 
 
@@ -94,9 +95,11 @@ class Asked:
 
 
 @contextlib.contextmanager
-def asked(options: Options, words: Sequence[str], *, runs: bool = False) -> Iterator[Asked]:
+def asked(
+    options: Options, words: Sequence[str], *, runs: bool = False, config: Config | None = None
+) -> Iterator[Asked]:
     """Load the Merklfile and choose what the words of a request ask for; ``runs`` as for ``opened``."""
-    with project_of(options, runs=runs) as project:
+    with project_of(options, config, runs=runs) as project:
         merklfile = loaded(options, project)
         yield Asked(project, merklfile, chosen(options, project, merklfile, words))
 
@@ -124,19 +127,13 @@ def reporter_of(options: Options, project: Project, *, brief: bool = False) -> R
 
 def _lines(options: Options, project: Project, *, summary: bool = True, brief: bool = False) -> Reporter:
     """Lines, and on a terminal a live block below them."""
-    from merkl.report.lines import Lines, Shown
+    from merkl.report.lines import Shown
+    from merkl.report.reporters import reporter_for
 
-    keep_from_root()
     output = cast("Output", project.config.output)
     endings = options.verbose if brief else options.progress != "none"
     shown = Shown(output, verbose=options.verbose, endings=endings, summary=summary and not brief)
-    paint, err_paint = paint_of(options, sys.stdout), paint_of(options, sys.stderr)
-    make = functools.partial(Lines, root=project.root, shown=shown, paint=paint, err_paint=err_paint)
-    if options.progress == "auto" and output != "quiet" and can_redraw(sys.stdout, os.environ):
-        from merkl.report.live import Live
-
-        return Live(make, sys.stdout, sys.stderr, paint)
-    return make(sys.stdout, sys.stderr)
+    return reporter_for(project.root, shown, options.color, options.progress)
 
 
 def tell(options: Options, notes: Sequence[Note]) -> None:

@@ -122,7 +122,11 @@ def scheduling(command: C) -> C:
     order = click.option(
         "--order", type=click.Choice(ORDERS), help="Which task starts first.  [default: code]"
     )
-    target = click.option("--target", metavar="N", help="Where to run: N tasks at once here, as -j N.")
+    target = click.option(
+        "--target",
+        metavar="N|NAME",
+        help="Where to run: N tasks at once here, as -j N, or an executor of merkl.yaml.",
+    )
     return target(order(command))
 
 
@@ -133,16 +137,13 @@ def remote(command: C) -> C:
     return push(required(command))
 
 
-_PROFILE: Final = click.option(
-    "--profile", metavar="FILE", help="Write to FILE where merkl's own time went, for pstats."
-)
 _BUILDING: Final = (
     click.option("--check-deps", is_flag=True, help="Tell what tasks use and do not declare."),
     click.option("--strict-deps", is_flag=True, help="Fail a task that uses what it does not declare."),
     click.option("--frozen", is_flag=True, help="Fail rather than run a task."),
     click.option("--pull", is_flag=True, help="Run nothing: place what some cache has."),
     remote,
-    _PROFILE,
+    click.option("--profile", metavar="FILE", help="Write to FILE where merkl's own time went, for pstats."),
 )
 
 

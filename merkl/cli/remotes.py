@@ -19,7 +19,8 @@ from merkl.remotes import RemoteConfig
 from merkl.report.words import plural
 from merkl.store.remote.objects import Objects
 from merkl.store.remote.remote import Remote
-from merkl.trust.personal import TRUST, VARIABLE, key_file
+from merkl.trust.personal import TRUST, key_file
+from merkl.trust.signer import SECRET_VARIABLE
 from merkl.trust.trust import Trust
 
 _CLOCK_OFF_S: Final = 60.0
@@ -97,20 +98,26 @@ def _remove(objects: Objects, name: str) -> None:
 def _keys(trust: Trust) -> Iterator[Finding]:
     try:
         own = trust.own()
-        others = [each for each in trust.signers() if each != own]
+        counting = trust.signers()
     except MerklError as error:
         yield Finding("keys", "broken", _said(error))
         return
-    where = VARIABLE if os.environ.get(VARIABLE) else key_file(os.environ)
-    if own is not None:
+    where = SECRET_VARIABLE if os.environ.get(SECRET_VARIABLE) else key_file(os.environ)
+    if own is not None and own not in counting:
+        text = f"{own}, of {where}, is revoked by you: what it signs is not used; `merkl key new --replace`"
+        yield Finding("signing key", "lacks", text)
+    elif own is not None:
         yield Finding("signing key", "ok", f"{own}, of {where}")
     elif TRUST in os.environ:
         yield Finding(
-            "signing key", "lacks", f"under {TRUST} it comes from {VARIABLE}, which is not set: no push"
+            "signing key",
+            "lacks",
+            f"under {TRUST} it comes from {SECRET_VARIABLE}, which is not set: no push",
         )
     else:
         yield Finding("signing key", "ok", "none yet: the first push makes it")
-    count = plural(len(others), "key") if others else "no key"
+    others = len(counting) - (own in counting)
+    count = plural(others, "key") if others else "no key"
     yield Finding("trusted keys", "ok", f"{count} of others in the namespace {trust.namespace}")
 
 

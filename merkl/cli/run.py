@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from merkl.cli.build import exit_code, run_build
+from merkl.cli.build import run_build
 from merkl.cli.function_help import help_of
 from merkl.cli.gc import is_shared
 from merkl.cli.opening import Asked, evaluate_as, loaded_quietly, project_of, reporter_of, tell
@@ -35,6 +35,7 @@ from merkl.merklfile.functions import Function, no_name
 from merkl.merklfile.taken import parameters_of
 from merkl.merklfile.typed import arguments_of, short_options, sorted_words
 from merkl.nodes import Future, using
+from merkl.report.ending import exit_code
 from merkl.report.json import JsonLines
 from merkl.report.result import Paths, as_json, lines_of
 from merkl.report.words import plural

@@ -92,7 +92,9 @@ HELP: Final = Option(("-h", "--help"), "Show this message and exit.")
 TOP: Final = (Option(("--version",), "Show the version and exit."),)
 
 _SCHEDULING: Final = (
-    Option(("--target",), "Where to run: N tasks at once here, as -j N.", "text"),
+    Option(
+        ("--target",), "Where to run: N tasks at once here, as -j N, or an executor of merkl.yaml.", "text"
+    ),
     Option(("--order",), "Which task starts first.", choices=("code", "critical-path")),
 )
 

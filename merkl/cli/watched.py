@@ -4,7 +4,7 @@ It decides nothing: that a round has ended, and how, is said by the watcher.
 """
 
 from merkl.cli import opening
-from merkl.cli.main import ready_streams, show_bug, show_error
+from merkl.cli.main import show_bug, show_error
 from merkl.cli.options import Options
 from merkl.dataclass import dataclass
 from merkl.engine.project import Project
@@ -12,6 +12,7 @@ from merkl.engine.request import Chosen
 from merkl.errors import MerklError
 from merkl.events import Reporter
 from merkl.merklfile.registry import Merklfile
+from merkl.report.ready import ready_streams
 
 
 @dataclass(frozen=True, slots=True)

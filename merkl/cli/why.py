@@ -19,6 +19,7 @@ from merkl.engine.judge import Judge
 from merkl.engine.laststeps import last_steps
 from merkl.engine.request import plan
 from merkl.engine.step import Step, Waits
+from merkl.engine.where import elsewhere
 from merkl.events import Note
 from merkl.nodes import walk
 from merkl.python.batch import said_of
@@ -46,17 +47,18 @@ def command(context: click.Context, words: tuple[str, ...]) -> int:
         last = last_steps(it.project, [step.node for step in steps], names)
         paint = paint_of(options, sys.stdout)
         for step in steps:
-            label = names[step.node.key]
+            label, target = names[step.node.key], elsewhere(it.project.config, step.node)
             kind, why = prediction(judge, step)
             found = _changes(step, judge, last.get(step.node.key), names)
             if options.json:
                 item = {
-                    **planned(kind, step.node, label, why),
+                    **planned(kind, step.node, label, why, target),
                     "changes": [[c.what, *c.lines] for c in found],
                 }
                 sys.stdout.write(json.dumps(item) + "\n")
             else:
-                _print(paint, f"{paint(kind, 'strong')}  {one_line(label)}", kind, why, found)
+                on = f" on {target}" if target else ""
+                _print(paint, f"{paint(kind, 'strong')}{on}  {one_line(label)}", kind, why, found)
         if options.verbose and not options.json:
             _print_rest(judge, names, paint)
         if not steps and not options.json:

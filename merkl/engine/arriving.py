@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from merkl.digest import Digest
 from merkl.filesystem import clone
 from merkl.store.layered import Layered
-from merkl.store.streams import write_all
+from merkl.store.streams import Growing
 from merkl.store.together import Pool
 from merkl.workspace.copying import Copying, copy_into
 
@@ -74,6 +74,7 @@ class _Sink:
         self.failure: OSError | None = None
         # Ours, so that nobody else's file has its number while it is written to.
         self._target = os.dup(target)
+        self._growing = Growing(self._target)
         self._thread = Pool(1)
         self._waiting: deque[Future[None]] = deque()
 
@@ -86,7 +87,7 @@ class _Sink:
         if self.failure is not None:
             return
         try:
-            write_all(self._target, piece)
+            self._growing.write(piece)
         except OSError as error:
             self.failure = error
             with contextlib.suppress(OSError):
@@ -96,6 +97,12 @@ class _Sink:
         """Wait until all is written."""
         while self._waiting:
             self._waiting.popleft().result()
+        if self.failure is not None:
+            return
+        try:
+            self._growing.finish()
+        except OSError as error:
+            self.failure = error
 
     def __enter__(self) -> "_Sink":
         return self

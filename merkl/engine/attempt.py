@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import merkl.bash.failure
 import merkl.bash.outcome
 import merkl.bash.run
+import merkl.python.parcel
 import merkl.python.run
 import merkl.python.send
 from merkl.bash.task import BashCall
@@ -37,6 +38,7 @@ from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python.items import as_file, as_plain
 from merkl.python.noting import SAID
+from merkl.python.parcel import Parcel
 from merkl.python.task import PythonCall
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
@@ -69,6 +71,7 @@ class Attempt:
     # Those that it has sent, by name; all are stored.
     items: dict[str, Artifact] = field(default_factory=dict)
     refused: Exception | None = None  # Why one of them could not be.
+    regardless: bool = False  # It runs whatever any store knows.
     shared: bool = False  # Others of its batch use its workplace after it.
     silent: bool = False  # Its log is empty, and there is nothing else of ours beside its temporary files.
     left_nothing: bool = False  # No outputs, and no temporary files.
@@ -88,6 +91,7 @@ class Attempts:
         self.build = build
         self.placed_by = placed_by
         self.check = check
+        self.sent_texts = ""  # A file with the texts of the modules of calls that came from elsewhere.
         self._root = os.fsencode(project.root)
         # Before a relative path: ``join`` takes long, for how often it is.
         self._below = os.path.join(self._root, b"")
@@ -177,6 +181,10 @@ class Attempts:
             attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
             if attempt.node.discovers:
                 attempt.began = Began.now(self.project)
+        elif isinstance(call, Parcel):
+            attempt.job = merkl.python.parcel.prepare(
+                attempt.node, attempt.inputs, attempt.place, self.sent_texts
+            )
         else:
             assert isinstance(call, PythonCall)
             attempt.job = merkl.python.send.prepare(attempt.node, attempt.inputs, attempt.place)

@@ -204,17 +204,14 @@ class Batches:
             attempt = self._attempts.open(whole, self._inputs(whole, steps), Key(whole.key), number, None)
             attempt.grant = grant
             job = self._acts.prepare(attempt)
-        except StoreCorrupt as error:
-            self._let_go(running, attempt, discard=True)
-            if attempt is None:
-                self._acts.give_back(grant)
-            self._acts.lost(steps, error)
-            return
         except MerklError as error:
             self._let_go(running, attempt, discard=True)
             if attempt is None:
                 self._acts.give_back(grant)
-            self._fail(running, error, 0.0, "")
+            if isinstance(error, StoreCorrupt):
+                self._acts.lost(steps, error)
+            else:
+                self._fail(running, error, 0.0, "")
             return
         self._tell_started(running, attempt, inline=self._acts.is_inline(job))
         self._running[self._acts.start(attempt, job)] = running

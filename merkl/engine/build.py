@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from merkl import events
 from merkl.config import CRITICAL_PATH
@@ -26,6 +26,7 @@ from merkl.engine.lineage import remember
 from merkl.engine.logged import logged
 from merkl.engine.order import critical_path
 from merkl.engine.outcome import Outcome
+from merkl.engine.part import Part, Remember
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.replacing import is_there
@@ -35,6 +36,7 @@ from merkl.engine.shares import Shares
 from merkl.engine.slots import Slots, slots_of
 from merkl.engine.step import State
 from merkl.engine.terminal import Reins, SharedTerminal, signals
+from merkl.engine.where import run_here
 from merkl.engine.workers import calls_likely, calls_ready, executor_of
 from merkl.errors import FutureAccessError
 from merkl.events import BuildDone, Reporter
@@ -49,12 +51,15 @@ from merkl.snapshot import recorder
 from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
 
-if TYPE_CHECKING:  # Only with a remote; only with --check-deps.
+if TYPE_CHECKING:  # Only with other machines; with a remote; with --check-deps.
+    from merkl.engine.away import Away
     from merkl.engine.pushing import Pushing
     from merkl.engine.undeclared import Check
 
 
-def judge(project: Project, selection: Selection, *, force: bool = False) -> Judge:
+def judge(
+    project: Project, selection: Selection, *, force: bool = False, away: "Away | None" = None
+) -> Judge:
     """Plan: judge every node the selection needs, as far as can be known before anything runs."""
     find_change = change_finder(project, [placement.path for placement in selection.placements])
     planned = Judge(
@@ -65,6 +70,7 @@ def judge(project: Project, selection: Selection, *, force: bool = False) -> Jud
         after=selection.after,
         further=project.shelter.further,
         heed=project.heed,
+        elsewhere=(lambda _: False) if away is None else away.takes,
     )
     planned.want(selection.roots)
     return planned
@@ -79,16 +85,17 @@ def build(
     needs_bytes: Sequence[Future[Any]] = (),
     reins: Reins | None = None,
     feed: Feed | None = None,
+    part: Part | None = None,
 ) -> tuple[BuildDone, Judge]:
     """Build a selection; what happened is in the last event, which is also returned, with what is known of each node.
 
     ``needs_bytes`` are Futures whose values the caller is going to read; ``reins`` stop it where it runs in a thread that
     gets no signals.  With ``feed``, which says when it ends, it is given more to do while it goes on, and nothing runs in
-    this process.  A failed task does not raise.
+    this process.  A ``part`` of what was asked for is built for all of it.  A failed task does not raise.
     """
     began = time.monotonic()
     reporter = logged(reporter)
-    everything = list(walk(selection.roots))
+    everything = list(walk(selection.roots)) if part is None else part.nodes
     with ExitStack() as ending:
         lease = ending.enter_context(register_build(project.config.state))
         project.hold(lease)
@@ -103,22 +110,36 @@ def build(
         ending.callback(executor.close)
         if feed is None and (calls := calls_likely(project, everything)):
             executor.expect(calls)
-        names = labels(everything, project.placements)
-        planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes)
+        names = labels(everything, project.placements) if part is None else part.names
+        away = _away(project)
+        if away is not None:
+            away.wake = executor.wake
+            ending.callback(away.close)
+        planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes, away=away)
         to_run = _to_run(project, planned)
+        if part is not None:
+            part.check(planned)
         shares = _shares(project, sharer, to_run)
         _announce(project, selection, everything, planned, to_run, names, slots, lease.id, reporter)
         check = _check(project, reporter, names, to_run)
         pushing = _pushing(project)
         outcome = _run(
             project, selection, everything, planned, names, reporter, build=lease.id, executor=executor,
-            terminal=terminal, shares=shares, check=check, pushing=pushing, reins=reins, feed=feed,
+            terminal=terminal, shares=shares, check=check, pushing=pushing, reins=reins, feed=feed, away=away,
+            remember=remember if part is None else part.remember,
         )  # fmt: skip
         if not needs_bytes and feed is None:  # With these a program or a pipeline goes on.
             project.passing.clear()
         if outcome.interrupted and project.begun is not None:
             project.begun.close(at_once=True)
-        return _told(project, reporter, outcome, began, pushing, check), planned
+        return _told(project, everything, reporter, outcome, began, pushing, check), planned
+
+
+def _away(project: Project) -> "Away | None":
+    """The other machines that nodes of this build run on; None if there are none."""
+    if project.make_away is None or not project.config.executors or project.config.only_here:
+        return None
+    return cast("Away", project.make_away(project))  # What a project is, ``Away`` knows, and not the other way round.
 
 
 def _to_run(project: Project, planned: Judge) -> list[Node]:
@@ -184,6 +205,8 @@ def _run(
     pushing: "Pushing | None",
     reins: Reins | None,
     feed: Feed | None,
+    away: "Away | None",
+    remember: Remember,
 ) -> Outcome:
     """Run what is to run, and place and remember what there is."""
     workspace = Workspace(project, selection.placements, reporter, names)
@@ -191,7 +214,7 @@ def _run(
     held = Held(project.shelter)
     schedule = Schedule(
         project, planned, executor, workspace, attempts, reporter, names, shares=shares, held=held,
-        keep_going=project.config.keep_going, pushing=pushing, feed=feed,
+        keep_going=project.config.keep_going, pushing=pushing, feed=feed, away=away,
     )  # fmt: skip
     with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
         try:
@@ -206,6 +229,8 @@ def _run(
             return outcome
         finally:
             executor.close()
+            if away is not None:
+                away.close()
             held.close()
             attempts.close()
             workspace.close()
@@ -232,6 +257,7 @@ def _planned(
     *,
     force: bool,
     needs_bytes: Sequence[Future[Any]],
+    away: "Away | None",
 ) -> Judge:
     """Put away what builds that are gone have left, and plan.
 
@@ -241,7 +267,7 @@ def _planned(
     sweep_stale(project.config.state, keep=_kept(project))
     sweep_drafts(project.root)
     project.store.sweep()
-    planned = judge(project, selection, force=force)
+    planned = judge(project, selection, force=force, away=away)
     names.steps = planned.steps
     if needs_bytes:
         planned.require(needs_bytes)
@@ -258,11 +284,12 @@ def _shares(project: Project, sharer: Sharer, to_run: Sequence[Node]) -> Shares:
     """The resources there are.
 
     Raises:
-        TaskError: a task can never have what it needs.
+        TaskError: a task that runs here can never have what it needs.
+        ConfigError: a task is to run on an executor that is not described.
     """
     totals = totals_in(project.config.settings or {})
     shares = Shares(project.root, totals, sharer.slots, os.environ, sharer)
-    unfit = next(filter(None, map(shares.refusal, to_run)), None)
+    unfit = next(filter(None, map(shares.refusal, run_here(project.config, to_run))), None)
     if unfit is not None:
         raise unfit
     return shares
@@ -270,6 +297,7 @@ def _shares(project: Project, sharer: Sharer, to_run: Sequence[Node]) -> Shares:
 
 def _told(
     project: Project,
+    everything: Sequence[Node],
     reporter: Reporter,
     outcome: Outcome,
     began: float,
@@ -279,6 +307,8 @@ def _told(
     """Send what is left to send, and say how it all went."""
     seconds = time.monotonic() - began
     if pushing is not None:
+        if not outcome.interrupted:
+            pushing.give_rest(project, everything)
         _end_pushing(pushing, outcome, reporter)
     for note in project.take_notes():
         reporter.report(note)

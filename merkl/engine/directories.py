@@ -63,7 +63,13 @@ class Directories:
 
     def close(self) -> None:
         """Remove the spare ones."""
-        for pair in self._spare:
-            for folder in pair:
-                remove_tree(os.fsdecode(self._below + folder))
+        for stage, run in self._spare:
+            try:
+                os.rmdir(self._below + stage)
+                for name in self._left(run):
+                    (os.rmdir if name == b"tmp" else os.unlink)(self._below + run + b"/" + name)
+                os.rmdir(self._below + run)
+            except OSError:  # Something outlived its task.
+                for folder in (stage, run):
+                    remove_tree(os.fsdecode(self._below + folder))
         self._spare.clear()

@@ -286,7 +286,7 @@ class Round(events.Silent):
         _own_directory()
         theirs = self._begun.project
         project = Project(replace(theirs.config, keep_going=True), base=theirs.base)
-        project.builder = _refused
+        project.builder, project.make_away = _refused, theirs.make_away
         project.passing = theirs.passing  # The program goes on with what was returned after Ctrl-C.
         try:
             with using(project):

@@ -23,6 +23,7 @@ from merkl.nodes import Artifact, Node, items_form
 from merkl.python.items import index_of
 from merkl.python.mapping import Mapped
 from merkl.store.base import Record
+from merkl.trust.signer import Origin
 
 
 class Making(Protocol):
@@ -98,8 +99,8 @@ class Growing:
             inputs=tuple(artifact.digest for artifact in self._judge.inputs(step.node)),
             seconds=sum(each.record.seconds for _, each in made if each.record is not None),
             started_ns=time.time_ns(),
-            origin=self._project.trust.of_parts(
-                each.record.origin for _, each in made if each.record is not None
+            origin=Origin.of_parts(
+                (each.record.origin, each.record.runs_code) for _, each in made if each.record is not None
             ),
         )
 

@@ -5,7 +5,6 @@ It decides nothing about what lies at its path.  The invariant: one value is in 
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
@@ -46,6 +45,8 @@ def draft_of(project: Project, placement: Placement, made: Sequence[Artifact]) -
         LostValue: the store does not have one of them.
         SerializationError: one cannot be written so.
     """
+    import tempfile  # To import it takes long, and most builds write no such file.
+
     lease = project.lease
     project.shelter.bring(made)
     with tempfile.NamedTemporaryFile(

@@ -10,7 +10,7 @@ A plan is a judge to which nothing has been reported yet; a build is the same ju
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from merkl.digest import Key
@@ -42,7 +42,8 @@ class Judge(Known):
 
     ``roots`` must become known; those in ``placed`` with their bytes.  ``forced`` run whatever the store knows.  ``after``
     maps a node to others that must have ended well before it starts, without data.  ``further`` is asked where records
-    were found whose discovered inputs have all changed; ``heed`` is told of content keys.
+    were found whose discovered inputs have all changed; ``heed`` is told of content keys.  Nodes that run ``elsewhere`` are
+    not among the ready ones but among those that are to be sent.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Judge(Known):
         after: Mapping[Key, Sequence[Node]] | None = None,
         further: Further = lambda _: {},
         heed: Heed = lambda *_: None,
+        elsewhere: Callable[[Node], bool] = lambda _: False,
     ) -> None:
         super().__init__(lookup)
         self._heed = heed
+        self._elsewhere = elsewhere
         self._further = further
         self.find_change = find_change
         self._force_all = force_all
@@ -67,6 +70,7 @@ class Judge(Known):
         self._readers: dict[Key, list[Step]] = {}  # By node, the steps that name it as a dependency.
         self._judgeable: list[Step] = []
         self._ready: list[tuple[int, Key]] = []
+        self._ready_elsewhere: list[tuple[int, Key]] = []
         self._lists: Lists | None = None  # Once there is one.
         self.to_join: list[Step] = []  # Lists whose items are all there, for whoever puts them together.
         self.newly_known: dict[Key, Step] = {}  # For whoever places and reports; emptied by them.
@@ -132,7 +136,7 @@ class Judge(Known):
             unanswered: list[Step] = []
             for step in wave:
                 record = records.get(step.node.key)
-                if record is not None and _complete(step.node, record):
+                if record is not None and is_complete(step.node, record):
                     step.record, step.by_key = record, True
                     self._know(step, Cached(record), record.outputs)
                 else:
@@ -285,7 +289,7 @@ class Judge(Known):
         """Let a record of what was found answer for ``step``, or say why none does."""
         reason: Runs = NeverRan()
         for record in found.get(step.content, ()) if step.content else ():
-            if not _complete(step.node, record):
+            if not is_complete(step.node, record):
                 continue
             changed = self.find_change(record.discovered) if record.discovered else None
             if changed is None:
@@ -317,7 +321,8 @@ class Judge(Known):
         if isinstance(step.node.call, Mapped):
             self.to_join.append(step)
             return
-        heapq.heappush(self._ready, (self.rank(step.node), step.node.key))
+        heap = self._ready_elsewhere if self._elsewhere(step.node) else self._ready
+        heapq.heappush(heap, (self.rank(step.node), step.node.key))
 
     def _check_bytes(self, known: Sequence[Step]) -> None:
         """Send steps whose bytes are needed and gone back to run."""
@@ -371,11 +376,14 @@ class Judge(Known):
 
     def first_ready(self) -> Step | None:
         """The ready step of the lowest rank."""
-        while self._ready:
-            step = self.steps[self._ready[0][1]]
+        return self._first(self._ready)
+
+    def _first(self, heap: list[tuple[int, Key]]) -> Step | None:
+        while heap:
+            step = self.steps[heap[0][1]]
             if step.state is State.READY and self._deps_known(step):
                 return step
-            heapq.heappop(self._ready)
+            heapq.heappop(heap)
             if step.state is State.READY:
                 self._wait_for_deps(step)
         return None
@@ -388,6 +396,14 @@ class Judge(Known):
             step.state = State.RUNNING
         return step
 
+    def next_elsewhere(self) -> Step | None:
+        """Take the step of the lowest rank of those that could start now and run elsewhere."""
+        step = self._first(self._ready_elsewhere)
+        if step is not None:
+            heapq.heappop(self._ready_elsewhere)
+            step.state = State.RUNNING
+        return step
+
     def rank(self, node: Node) -> int:
         """A node's place in the order of starting; without others, its place in the code."""
         return self._ranks.get(node.key, node.serial)
@@ -395,8 +411,9 @@ class Judge(Known):
     def reorder(self, ranks: Mapping[Key, int]) -> None:
         """Let ready steps be taken by these ranks, the lowest first; one that has none comes after, by its place in the code."""
         self._ranks = ranks
-        self._ready = [(self.rank(self.steps[key].node), key) for _, key in self._ready]
-        heapq.heapify(self._ready)
+        for heap in (self._ready, self._ready_elsewhere):
+            heap[:] = [(self.rank(self.steps[key].node), key) for _, key in heap]
+            heapq.heapify(heap)
 
     def can_start(self, step: Step) -> bool:
         """Whether a step that was taken still has all it needs; if not, ``put_back`` judges it again."""
@@ -404,9 +421,16 @@ class Judge(Known):
 
     def has_ready(self) -> bool:
         """Whether some step could start now."""
-        while self._ready and self.steps[self._ready[0][1]].state is not State.READY:
-            heapq.heappop(self._ready)
-        return bool(self._ready)
+        return self._any(self._ready)
+
+    def has_elsewhere(self) -> bool:
+        """Whether some step could start now that runs elsewhere."""
+        return self._any(self._ready_elsewhere)
+
+    def _any(self, heap: list[tuple[int, Key]]) -> bool:
+        while heap and self.steps[heap[0][1]].state is not State.READY:
+            heapq.heappop(heap)
+        return bool(heap)
 
     def put_back(self, step: Step) -> None:
         """Judge a step again that was taken and not started."""
@@ -489,6 +513,6 @@ class Judge(Known):
             self._check_inside(step, step.contents.wanted)
 
 
-def _complete(node: Node, record: Record) -> bool:
+def is_complete(node: Node, record: Record) -> bool:
     """Whether a record has every output that the node declares; a foreign or damaged one may not."""
     return len(record.inputs) == len(node.deps) and all(o.name in record.outputs for o in node.outputs)

@@ -9,7 +9,7 @@ from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt
 from merkl.engine.step import Step
-from merkl.execute.base import Ended, Exited, Raised, Returned
+from merkl.execute.base import Ended, Exited, Published, Raised, Returned
 from merkl.store.base import Record
 
 
@@ -45,7 +45,7 @@ def was_stopped(ended: Ended, *, interactive: bool) -> bool:
     At the terminal Ctrl-C is a key like others, so there a command that exits with 0 was not stopped.
     """
     match ended.how:
-        case Returned():
+        case Returned() | Published():
             return False
         case Exited(0):
             return not interactive

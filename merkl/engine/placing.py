@@ -116,7 +116,8 @@ class Workspace:
                 except StoreCorrupt as error:
                     if step.ran:
                         raise  # What was stored just now is damaged: to make it once more would not help.
-                    self.reporter.report(events.Note(error.headline, error.hint))
+                    if not error.told:
+                        self.reporter.report(events.Note(error.headline, error.hint))
                     judge.lost(step, placement.future.output)
                     return False
             if placement.sidecar:
@@ -321,7 +322,9 @@ class Workspace:
         self._keep_step(label, step.node, last)
 
     def _keep_step(self, label: str, node: Node, last: ledger.LastStep) -> None:
-        self._steps[label] = self._steps[plain_label(node)] = last
+        self._steps[label] = last
+        if node.key in self._wanted or "#" in label:  # Else it has the name that it has by itself.
+            self._steps[plain_label(node)] = last
         if len(self._steps) >= _MANY:  # Each has all that entered its key, which is much to keep in memory.
             self.project.index.set_steps(self._steps)
             self.project.index.flush()

@@ -66,6 +66,8 @@ class Project(ProjectState):
         self.only_looks = False  # For a command that runs nothing.
         self.make_begun: Callable[[Project], Starting] | None = None  # Else nothing is started.
         self.begun: Starting | None = None  # Once something was.
+        # What takes tasks to other machines.
+        self.make_away: Callable[[Project], object] | None = None
         self._evaluated: dict[Future[Any], Any] = {}  # By ``Eval``, of what no store answers for.
         self._callbacks = Callbacks(config.root)
 

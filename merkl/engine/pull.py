@@ -107,9 +107,7 @@ class _Pull:
                 del jobs[: len(batch)]
                 self._project.index.flush()
         except StoreError as error:
-            self._done.failure = error
-            done = {each.path for each in self._done.moved}
-            self._done.waiting = [path for path in paths if path not in done]
+            self._done.break_off(error, paths)
         except BaseException:
             self._gate.shut()
             raise

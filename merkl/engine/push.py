@@ -8,6 +8,7 @@ arrived is not sent again.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import BinaryIO, Final
 
 from merkl.dataclass import dataclass
@@ -39,10 +40,9 @@ from merkl.errors import (
 from merkl.events import Note
 from merkl.nodes import Artifact, Node
 from merkl.store.base import Record
-from merkl.store.records import needs
+from merkl.store.records import leaves, needs
 from merkl.store.remote.remote import Remote
-from merkl.store.remote.upload import Result, relied_on
-from merkl.tree import Tree
+from merkl.store.remote.upload import Result, keep_old, relied_on
 from merkl.workspace.sidecar import Sidecar, read_sidecar
 
 _AT_ONCE: Final = 500  # Sidecars, or results, that are sent before the next are looked at.
@@ -140,9 +140,7 @@ class _Push:
             while some := list(itertools.islice(given, _AT_ONCE)):
                 self._push_results(some)
         except StoreError as error:
-            self._done.failure = error
-            done = {each.path for each in self._done.moved}
-            self._done.waiting = [path for path in todo if path not in done]
+            self._done.break_off(error, todo)
             self._done.unsent = [
                 result.record.task
                 for result in (*some, *given)
@@ -225,12 +223,7 @@ class _Push:
         """What an artifact needs, with the sizes that are known."""
         needed: dict[Digest, int | None] = {artifact.digest: None}
         if artifact.kind == "dir":
-            data = self._tree(artifact.digest)
-            try:
-                entries = Tree.decode(data).entries if data is not None else ()
-            except ValueError:
-                entries = ()
-            needed |= {e.digest: e.size for e in entries if e.kind == "file" and e.digest is not None}
+            needed |= leaves(self._tree(artifact.digest) or b"")
         return needed
 
     def _tree(self, digest: Digest) -> bytes | None:
@@ -248,7 +241,7 @@ class _Push:
         sizes, lost = self._send(loads)
         whole = [load for load in loads if not lost & load.contents.keys()]
         if not self._dry_run:
-            self._remote.records.file_many(
+            self._remote.file_many(
                 (load.result.record, load.result.keys) for load in whole if load.result is not None
             )
         self._filed.update(key for result in results for key in (*result.keys, result.record.content_key))
@@ -295,18 +288,23 @@ class _Push:
                 if digest not in self._sent
             }
             there = relied_on(self._remote, self._store, asked)
-            self._sent |= there
-            missing = asked.keys() - there
+            self._sent |= there.relied
+            missing = asked.keys() - there.relied
             lost = missing - self._store.has(missing)
             whole = {digest for load in loads if not lost & load.contents.keys() for digest in load.contents}
             todo = {digest: self._size(digest, asked[digest]) for digest in sorted(missing & whole)}
             if self._dry_run:
                 return todo, set(lost)
             self._watcher.expect(sum(todo.values()))
+
+            def send(digests: Iterable[Digest], todo: Mapping[Digest, int] = todo) -> None:
+                known = ((digest, todo[digest]) for digest in digests)
+                arrived = partial(self._arrived, went)
+                self._remote.contents.send(known, self._read, arrived)
+
             try:
-                self._remote.contents.send(
-                    todo.items(), self._read, lambda digest, size: self._arrived(went, digest, size)
-                )
+                send(todo)
+                keep_old(self._remote, there.old & todo.keys(), send)
             except StoreCorrupt:
                 continue  # It has been set aside, so now it is lost.
             return went, set(lost)

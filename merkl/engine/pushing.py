@@ -8,12 +8,15 @@ The invariant: the building thread never waits for the remote before the build i
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO, Final, cast
 
 from merkl.digest import Digest, Key
+from merkl.engine.project import Project
+from merkl.engine.push import results_of
 from merkl.errors import MerklError, StoreCorrupt
 from merkl.events import Note, Reporter
+from merkl.nodes import Node
 from merkl.store.base import Record, Store
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.upload import Result, upload
@@ -55,6 +58,24 @@ class Pushing:
         for digest in digests:
             self._put(digest)
 
+    def give_rest(self, project: Project, nodes: Iterable[Node]) -> None:
+        """Send also what earlier builds have made of some nodes, later, unless it was sent lately."""
+        if self.failure is not None:
+            return
+        try:
+            kept = [node for node in nodes if node.cache and node.given is None]
+            filed = self._remote.filed(node.key for node in kept)
+            rest = list(results_of(project, [node for node in kept if node.key not in filed]))
+            filed |= self._remote.filed(result.record.content_key for result in rest if not result.keys)
+        except MerklError as error:
+            self.failure = error
+            return
+        for result in rest:
+            if self._remote.records.is_ours(result.record) and not filed.issuperset(
+                result.keys or [result.record.content_key]
+            ):
+                self.give(result.record, result.keys)
+
     def _put(self, what: Result | Digest) -> None:
         if self.failure is not None:
             return
@@ -70,6 +91,7 @@ class Pushing:
             KeyboardInterrupt: the user did not want to wait.
         """
         if self._thread is None:
+            self._tell(reporter)
             return
         self._given.put(None)
         if at_once:
@@ -108,7 +130,9 @@ class Pushing:
         reporter.report(Note(f"{self._rest()} not pushed{why}", hint or "`merkl push` sends what is missing"))
 
     def _rest(self) -> str:
-        return f"{self._left} result{'s' * (self._left != 1)}" if self._left else "data of sidecars"
+        if self._left:
+            return f"{self._left} result{'s' * (self._left != 1)}"
+        return "data of sidecars" if self._left_data else "results of earlier builds"
 
     # ---- in the thread -------------------------------------------------------------------------------------------
 

@@ -116,6 +116,8 @@ def _whole(value: object, node: Node, depth: int) -> Any:
 
 
 def _shown(value: object) -> str:
+    if type(value) in (bytes, bytearray):
+        value = value[:_LONGEST]  # type: ignore[index]  # No more is kept, and all of it as text takes four times its room.
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a class may do anything.

@@ -8,17 +8,20 @@ of the resources are held only while their node runs, or it holds the lock and w
 while an interactive node runs, no other does.
 """
 
+import functools
+import itertools
 import math
 import os
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from merkl import events
 from merkl.digest import Key
 from merkl.engine.ahead import Ahead
 from merkl.engine.attempt import Attempt, Attempts
+from merkl.engine.away import Away, took_over
 from merkl.engine.batches import Acts, Batches
 from merkl.engine.delays import Delays
 from merkl.engine.explain import reason
@@ -32,12 +35,12 @@ from merkl.engine.passing import Passing
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.shares import Shares
-from merkl.engine.step import State, Step
+from merkl.engine.step import Forced, RunsAlways, State, Step
 from merkl.engine.telling import Telling
 from merkl.engine.waiting import WaitingSteps
 from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, TaskFailed
 from merkl.events import Reporter
-from merkl.execute.base import Ended, Executor, Job
+from merkl.execute.base import Ended, Executor, Job, NotStarted
 from merkl.nodes import Node
 from merkl.store.base import RunLock
 
@@ -49,6 +52,7 @@ POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
 TICK: float = 0.1  # Seconds between ticks of the reporter.
 TOGETHER: float = 0.005  # Seconds that a result waits at most for others to be stored with.
 MOST_TOGETHER: int = 32
+_SENT_TOGETHER: Final = 64
 MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
 
 
@@ -80,6 +84,7 @@ class Schedule:
         keep_going: bool,
         pushing: "Pushing | None" = None,
         feed: "Feed | None" = None,
+        away: Away | None = None,
     ) -> None:
         self.project = project
         self.judge = judge
@@ -89,7 +94,9 @@ class Schedule:
         self.reporter = reporter
         self.labels = labels
         self._feed = feed
-        self.running: dict[int, Attempt] = {}
+        self.running: dict[int, Attempt] = {}  # By ticket: below 0 elsewhere.
+        self.away = away
+        self._sent = 0  # How many of those that run do so elsewhere.
         self.shares = shares
         self.held = held
         self._ahead = Ahead(shares, executor.slots)
@@ -145,6 +152,7 @@ class Schedule:
             if self._feed is not None and self._stopping is None:
                 self._feed.feed(self)
             self._wake_delayed()
+            self._send_ready()
             if not self._made:
                 self._start_ready()
                 self._start_behind(math.inf, ())
@@ -154,6 +162,8 @@ class Schedule:
                 elif self._stopping is not None or self._feed is None or self._feed.is_over():
                     break
             ended_now = self.executor.wait(self._timeout())
+            if self.away is not None:
+                ended_now += self.away.ended()
             self._take_items()
             self._step_aside()
             self._name_the_stubborn()
@@ -193,7 +203,10 @@ class Schedule:
 
     def _more(self) -> bool:
         return self._stopping is None and (
-            self._next is not None or bool(self.waiting) or self.judge.has_ready()
+            self._next is not None
+            or bool(self.waiting)
+            or self.judge.has_ready()
+            or self.judge.has_elsewhere()
         )
 
     def _publish_together(self) -> None:
@@ -281,14 +294,18 @@ class Schedule:
 
     def _full(self) -> bool:
         """Whether each slot has its job."""
-        return len(self.running) - len(self._ahead) >= self.executor.slots
+        return self._here() - len(self._ahead) >= self.executor.slots
+
+    def _here(self) -> int:
+        """How many jobs this machine has."""
+        return len(self.running) - self._sent
 
     def _may_start(self, step: Step) -> bool:
         """Whether there is room for it, and nobody is or would be disturbed at the terminal."""
         if self.shares.short(step.node.call.needs, {}):
             return False
         if step.node.call.interactive:
-            return not self.running
+            return not self._here()
         alone = any(attempt.node.call.interactive for attempt in self.running.values())
         return not alone and not self._full() and self.executor.has_room()
 
@@ -308,12 +325,21 @@ class Schedule:
 
     # ---- starting --------------------------------------------------------------------------------------------------
 
+    def _send_ready(self) -> None:
+        """Send off what is ready and runs elsewhere, as much as there is to do there."""
+        while self.away is not None and self._stopping is None and not self.signals and self.away.has_room():
+            steps = list(itertools.islice(iter(self.judge.next_elsewhere, None), _SENT_TOGETHER))
+            if not steps:
+                return
+            self._start_all(steps)
+
     def _start(self, step: Step) -> None:
         self._start_all([step])
 
     def _start_all(self, steps: Sequence[Step], *, behind: bool = False) -> None:
         """Start steps that were taken, in this order, or send them ahead; what they have in common is asked for once."""
         locked = [(step, lock) for step in steps if (lock := self._locked(step)) is not None]
+        to_send: list[Attempt] = []
         filed = filed_meanwhile(self.judge, self.project.shelter, [step for step, _ in locked])
         for step, lock in locked:
             if self._stopping is not None or not self.judge.can_start(step):
@@ -323,8 +349,34 @@ class Schedule:
                 self.held.release(lock)
                 self.judge.answered_elsewhere(step, record)
                 self._telling.settle()
+            elif self._runs_elsewhere(step):
+                to_send += self._packed_up(step, lock)
             else:
                 self._begin(step, lock, behind=behind)
+        if self.away is not None and to_send:
+            self.running.update(zip(self.away.start(to_send), to_send, strict=True))
+            self._sent += len(to_send)
+
+    def _runs_elsewhere(self, step: Step) -> bool:
+        return self.away is not None and self.away.takes(step.node)
+
+    def _packed_up(self, step: Step, lock: RunLock) -> list[Attempt]:
+        """The attempt of a step that is to be sent; none if it cannot be made."""
+        node = step.node
+        assert step.content is not None
+        try:
+            number = self._count_try(step)
+            attempt = self.attempts.open(node, self.judge.inputs(node), step.content, number, lock)
+            attempt.regardless = isinstance(step.verdict, Forced | RunsAlways)
+        except MerklError as error:
+            self.held.release(lock)
+            self._telling.fail(step, error, 0.0, "")
+            return []
+        log = os.fsdecode(attempt.place.log)
+        self.reporter.report(
+            events.Started(node, self.labels[node.key], log, attempt.number, reason(step), False, True)
+        )
+        return [attempt]
 
     def _locked(self, step: Step) -> RunLock | None:
         """The run lock of a step that is to start on its own now; if it is not, all is done that is to be."""
@@ -422,7 +474,8 @@ class Schedule:
         held, self._elsewhere = self._elsewhere, []
         for step in held:
             free = self._stopping is None and not self.signals and self._next is None
-            if free and not self.project.goes_on(step.node) and self._may_start(step):
+            may = self._runs_elsewhere(step) or self._may_start(step)
+            if free and may and not self.project.goes_on(step.node):
                 self._start(step)
             else:
                 self._elsewhere.append(step)
@@ -472,9 +525,12 @@ class Schedule:
     def _taken_in(self, ended: Ended) -> Made | None:
         """What a job made that ended well; None if it did not end well, and the judge has been told."""
         attempt = self.running.pop(ended.ticket)
-        self._ahead.gone(ended.ticket)
-        self._give_back(attempt)
-        self._ahead.took(attempt.node, ended.seconds)
+        if ended.ticket < 0:
+            self._sent -= 1
+        else:
+            self._ahead.gone(ended.ticket)
+            self._give_back(attempt)
+            self._ahead.took(attempt.node, ended.seconds)
         step = self.judge.steps[attempt.node.key]
         if self.signals and attempt.node.call.interactive:
             ended = replace(ended, interrupted=True)  # The terminal told it before we could.
@@ -488,8 +544,14 @@ class Schedule:
             self._stop(attempt.node)
             self.judge.interrupted(step)
             return None
+        if isinstance(ended.how, NotStarted) and ended.ticket < 0:
+            self._taken_back(attempt)
+            return None
         try:
-            record, blobs = self.attempts.take_in(attempt, ended)
+            take_in = (
+                self.attempts.take_in if ended.ticket > 0 else functools.partial(took_over, self.attempts)
+            )
+            record, blobs = take_in(attempt, ended)
             return Made(step, attempt, record, blobs, self.passing.is_kept(step.node, ended))
         except InputChanged as error:
             self._release(attempt, discard=True)
@@ -553,7 +615,7 @@ class Schedule:
 
     def _give_back(self, attempt: Attempt) -> None:
         grant, attempt.grant = attempt.grant, None
-        self._ahead.share_out(len(self.running), grant)
+        self._ahead.share_out(self._here(), grant)
 
     def _release(self, attempt: Attempt, *, discard: bool) -> None:
         self._unlock(attempt)
@@ -597,10 +659,20 @@ class Schedule:
                 self.batches.recalled(ticket, attempt)
                 continue
             self._ahead.gone(ticket)
-            self._tries[attempt.node.key] -= 1
-            self._release(attempt, discard=True)
-            self.reporter.report(events.Interrupted(attempt.node, self.labels[attempt.node.key]))
+            self._taken_back(attempt)
+        if self.away is not None:
+            self.away.recall()
+
+    def _taken_back(self, attempt: Attempt) -> None:
+        """What was to run has not begun, and is not going to."""
+        self._tries[attempt.node.key] -= 1
+        self._release(attempt, discard=True)
+        self.reporter.report(events.Interrupted(attempt.node, self.labels[attempt.node.key]))
+        if self._stopping is None:
             self.judge.put_back(self.judge.steps[attempt.node.key])
+        else:  # Nothing more is told of it.
+            self.outcome.skipped += 1
+            self.judge.interrupted(self.judge.steps[attempt.node.key])
 
     # ---- batches ---------------------------------------------------------------------------------------------------
 
@@ -631,6 +703,8 @@ class Schedule:
         if self._obeyed == 0:
             self._recall()
             self.executor.interrupt()
+            if self.away is not None:
+                self.away.interrupt()
             self._obeyed = 1
             self._impatient_at = time.monotonic() + PATIENCE
             if not self.running:
@@ -638,6 +712,8 @@ class Schedule:
         if self.signals > 1 and self._obeyed < 2:
             self._obeyed = 2
             self.executor.kill()
+            if self.away is not None:
+                self.away.kill()
         if self._obeyed and not self.running:
             if self.outcome.interrupted or self._obeyed > 1:
                 self._end_interrupted()

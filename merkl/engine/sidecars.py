@@ -37,6 +37,7 @@ class LoadedCall:
     eager: bool = False
     secrets: tuple[str, ...] = ()
     needs: Needs = USUAL
+    target: str = ""
 
     def parts(self) -> list[Part]:
         """Nothing is known of them."""

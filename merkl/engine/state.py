@@ -82,8 +82,8 @@ class ProjectState:
         Raises:
             NotTrusted: it is such a store, and the user has not said that it may be used.
         """
-        why = why_unsafe(directory)
-        if why and not self.trust.is_safe_store(os.path.realpath(directory)):
+        # First without asking what the user has said, which is seldom needed.
+        if why_unsafe(directory) and (why := self.trust.why_unsafe_store(directory)):
             raise NotTrusted(
                 f"the store {directory} {why}, so anything could have been put there",
                 hint=f"if that is as it should be: {self.trust.allowing_store(directory)}",
@@ -101,7 +101,8 @@ class ProjectState:
         remote = self.config.remote
         namespace = NAMESPACE if remote is None else remote.namespace
         proposal = proposal_of((self.config.settings or {}).get("trust"), namespace)
-        return Trust(namespace, proposal=proposal, root=self.root)
+        executors = [f"{each.name} {each.place}" for each in self.config.executors.values()]
+        return Trust(namespace, proposal=proposal, root=self.root, executors=executors)
 
     @cached_property
     def results(self) -> "Store":

@@ -68,6 +68,11 @@ class Transfer:
         """The paths with that end."""
         return [each for each in self.moved if each.state == state]
 
+    def break_off(self, failure: StoreError, asked: Sequence[str]) -> None:
+        """It ends before its time: of the paths that were asked for, those that are not done wait."""
+        done = {each.path for each in self.moved}
+        self.failure, self.waiting = failure, [path for path in asked if path not in done]
+
     def error(self) -> MerklError | None:
         """What the command ends with, if not all went well: the remote's failure first."""
         if self.failure is not None:

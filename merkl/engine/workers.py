@@ -6,10 +6,14 @@ is the schedule's.
 The invariant: a worker that was started in vain costs time and nothing else.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from merkl.config import Config
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
 from merkl.engine.step import State
@@ -20,9 +24,42 @@ from merkl.nodes import Node
 from merkl.python.run import NEEDED
 from merkl.python.task import PythonCall
 from merkl.resources import USUAL
+from merkl.root import MERKLFILE
+from merkl.snapshot import process, recorder
 
 # Nodes, of those that come first in a build: a build with nothing to do must hardly notice.
 _LOOKED_AT: Final = 16
+_FORKED: Final = 4  # At most: each takes a millisecond or two.
+_TASK: Final = re.compile(rb"^@(\w+\.)?task\b", re.MULTILINE)
+
+
+@contextlib.contextmanager
+def workers_ahead(config: Config) -> Iterator[None]:
+    """Have workers while the Merklfile is loaded, if that defines Python tasks; what nobody wanted of them is gone at the end."""
+    if not process.is_ours or not _defines_tasks(config):
+        yield
+        return
+    from merkl.execute import early
+
+    with recorder.unheard():
+        if early.may_fork():
+            early.fork_workers(min(config.jobs, _FORKED), NEEDED)
+    try:
+        yield
+    finally:
+        early.dismiss()
+
+
+def _defines_tasks(config: Config) -> bool:
+    """Whether a build probably calls Python tasks in workers of this machine: a guess, from the text of the Merklfile."""
+    elsewhere = config.frozen or config.remote is not None or config.target
+    if config.jobs == 1 or config.dry_run or elsewhere or in_worker() or os.environ.get("MAKEFLAGS"):
+        return False
+    try:
+        with open(os.path.join(config.root, config.merklfile or MERKLFILE), "rb") as file:
+            return _TASK.search(file.read()) is not None
+    except OSError:
+        return False
 
 
 def executor_of(sharer: Sharer, terminal: Terminal, *, inline: bool) -> Executor:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from merkl.dataclass import dataclass, field
+from merkl.errors import MerklError
+from merkl.store.base import Record
 
 SCRIPT_FD: Final = 3  # A script may close it as soon as it runs: the shell has opened it again.
 
@@ -129,7 +131,26 @@ class NotStarted:
     error: OSError
 
 
-How: TypeAlias = Exited | Returned | Raised | WorkerDied | NotStarted
+@dataclass(frozen=True, slots=True)
+class Published:
+    """It ran on another machine, and what it made is in the store that both share: ``record`` names it.
+
+    ``log`` is what it printed, if that is little.
+    """
+
+    record: Record
+    log: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedThere:
+    """It was to run on another machine and came to nothing; the error is worded for here.  ``log`` is what it printed."""
+
+    error: MerklError
+    log: bytes = b""
+
+
+How: TypeAlias = Exited | Returned | Raised | WorkerDied | NotStarted | Published | FailedThere
 
 
 @dataclass(frozen=True, slots=True)

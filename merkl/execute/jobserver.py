@@ -50,9 +50,10 @@ def heard(environ: Mapping[str, str]) -> Heard:
 class Tokens:
     """Our end of a jobserver.
 
-    All descriptors are its own.  ``flags`` is what MAKEFLAGS tells children; ``passed_on`` are the descriptors it speaks of, if it does, to be given to
-    them as ``JOBSERVER_FDS``.  ``fd`` is readable while there may be a token to take.  ``own`` is the number of tokens of a
-    jobserver that we opened ourselves, -1 if others did; ``path`` is then removed with it, and ``closed`` called.
+    All descriptors are its own.  ``flags`` is what MAKEFLAGS tells children; ``passed_on`` are the descriptors it speaks of,
+    if it does, to be given to them as ``JOBSERVER_FDS``.  ``fd`` is readable while there may be a token to take.  ``own`` is
+    the number of tokens of a jobserver that we opened ourselves, -1 if others did; ``path`` is then removed with it, and
+    ``closed`` called.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from merkl.execute import early
 from merkl.execute.base import (
     CallJob,
     Ended,
@@ -50,7 +51,9 @@ if TYPE_CHECKING:  # Only with more than one slot.
 
 _TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
 _LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
-_BEHIND: Final = 8  # Calls that wait in a worker behind the one that runs, at most.
+_BEHIND: Final = 8  # Calls that wait in a worker behind the one that runs, at most; but of very brief ones
+_MOST_BEHIND: Final = 32  # so many, as long as all of them together take no longer than
+_AHEAD: Final = 0.01  # so many seconds.
 # Seconds after which those behind a call are taken back: it is not as brief as was thought.
 _LATE: Final = 0.01
 _MOST_EMITTED: Final = 64  # Things that calls said and nobody took, until no more of them is read.
@@ -99,6 +102,8 @@ class Local:
         self._corked: list[Worker] = []
         self._lifeline: tuple[int, int] | None = None
         self._adoption: Adoption | None = None
+        self._usual = _AHEAD  # Seconds that a brief call took lately.
+        self._most_behind = _BEHIND
         self._reaped = 0
         self._suspended = 0.0  # When (monotonic) the last time was.
         self._poll = select.poll()
@@ -125,7 +130,7 @@ class Local:
             return
         while len(self._idle) < min(calls, self.slots):
             try:
-                worker = self._new_worker(os.fsencode(os.devnull))
+                worker = self._ready_worker() or self._new_worker(os.fsencode(os.devnull))
             except OSError:
                 return  # Whoever needs it will be told.
             self._watch(worker.child, worker)
@@ -149,7 +154,7 @@ class Local:
         """See ``Executor``."""
         if self._queue or self._sharer.is_wanted():
             return 0
-        return sum(_BEHIND - len(worker.behind) for worker in self._leaders())
+        return sum(max(0, self._most_behind - len(worker.behind)) for worker in self._leaders())
 
     def _leaders(self) -> Iterator[Worker]:
         """The workers in which another call may wait, if there is room."""
@@ -164,7 +169,7 @@ class Local:
             return None
         best: Worker | None = None
         for worker in self._leaders():
-            if len(worker.behind) < (_BEHIND if best is None else len(best.behind)):
+            if len(worker.behind) < (self._most_behind if best is None else len(best.behind)):
                 best = worker
         return best
 
@@ -241,6 +246,13 @@ class Local:
             worker.send(job)
         except BrokenPipeError:
             pass  # Dead already; that is how the job will end.
+        return worker
+
+    def _ready_worker(self) -> Worker | None:
+        """One that was forked before; None if there is none."""
+        worker = early.claim(of_worker({}, self._sharer.tokens))
+        if worker is not None and self._adoption is None:
+            self._adoption = Adoption()
         return worker
 
     def _new_worker(
@@ -394,6 +406,9 @@ class Local:
                 del self._replies[worker.replies]
             return False
         self._ended.append(running.answered(reply))
+        if running.brief:
+            self._usual += 0.2 * (reply.seconds - self._usual)
+            self._most_behind = max(_BEHIND, min(_MOST_BEHIND, int(_AHEAD / max(self._usual, 1e-6))))
         # A SIGINT that came too late for this call must not meet the next one.
         done = reply.worn or running.own_worker or running.interrupted or running.told or self._closed
         if worker.behind and not done:

@@ -47,7 +47,7 @@ class Worker:
 
     ``unsent`` is what is left of the requests, ``heard`` what came of the replies; ``silent`` once no more can come.
     ``claims`` are both ends of the pipe of claims, to be read and to be written; ``behind`` what was sent behind the call
-    that runs, by ticket, in that order; ``next`` the first of these once what was before it has ended.  ``taken_back``: some
+    that runs, by ticket, in that order, and ``unclaimed`` the claims that are not in the pipe yet; ``next`` the first of these once what was before it has ended.  ``taken_back``: some
     of that was, as the call that runs takes long.
     """
 
@@ -62,6 +62,7 @@ class Worker:
     behind: deque[tuple[int, CallJob]] = field(default_factory=deque)
     next: tuple[int, CallJob] | None = None
     taken_back: bool = False
+    unclaimed: bytes = b""
 
     def send(self, job: CallJob) -> None:
         """Begin to send a job to an idle worker.
@@ -74,7 +75,7 @@ class Worker:
 
     def send_behind(self, ticket: int, job: CallJob) -> None:
         """Have a job sent with the next ``push``; it may be taken back until it has begun."""
-        os.write(self.claims[1], CLAIM.pack(ticket))
+        self.unclaimed += CLAIM.pack(ticket)
         self.behind.append((ticket, job))
         self.unsent += _request(job, ticket)
 
@@ -87,6 +88,7 @@ class Worker:
         sent += self.behind
         if not sent:
             return []
+        self._let_claim()
         try:
             data = os.read(self.claims[0], CLAIM.size * len(sent))
         except BlockingIOError:
@@ -104,12 +106,19 @@ class Worker:
         Raises:
             BrokenPipeError: the worker is gone.
         """
+        self._let_claim()
         while self.unsent:
             try:
                 written = os.writev(self.requests, self.unsent)
             except BlockingIOError:
                 return
             self.unsent = rest(self.unsent, written)
+
+    def _let_claim(self) -> None:
+        """Have the claims of what was sent behind lie there before that: all in one go."""
+        if self.unclaimed:
+            os.write(self.claims[1], self.unclaimed)
+            self.unclaimed = b""
 
     def listen(self, *, read: bool = True) -> Reply | Emitted | None:
         """Read what is there, and return the next thing said once it is complete; without ``read`` only what was heard."""
@@ -155,7 +164,7 @@ class Worker:
                 os.close(fd)
         self.requests = self.replies = -1
         self.claims = -1, -1
-        self.unsent, self.heard, self.heard_bytes = [], [], 0
+        self.unsent, self.heard, self.heard_bytes, self.unclaimed = [], [], 0, b""
         self.behind.clear()
         self.next = None
 
@@ -190,7 +199,8 @@ def start_worker(
 ) -> Worker:
     """Start a worker with that environment and this process's ``sys.path``, directory, umask and interpreter flags.
 
-    It imports ``modules`` before its first call, which most calls need.  What it says before its first call, such as why Python did not start, goes to ``log``.
+    It imports ``modules`` before its first call, which most calls need.  What it says until then, such as why Python did not
+    start, goes to ``log``.
 
     Raises:
         OSError: it could not be started.
@@ -198,7 +208,7 @@ def start_worker(
     if not sys.executable:
         raise FileNotFoundError(2, "the Python interpreter does not know its own path")
     boot = _BOOT.format(", ".join(map(repr, modules)))
-    words = (sys.executable, *interpreter_flags(), "-c", boot, *_search_path())
+    words = (sys.executable, *interpreter_flags(), "-c", boot, *search_path())
     argv = [os.fsencode(word) for word in words]
     theirs: list[int] = []
     ours: list[int] = []
@@ -230,8 +240,8 @@ def _absolute(path: bytes) -> bytes:
     return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)
 
 
-def _search_path() -> list[str]:
-    # Absolute, because a call has a directory of its own.
+def search_path() -> list[str]:
+    """Where a worker finds modules: absolute, because a call has a directory of its own."""
     return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str) and "\0" not in entry]
 
 

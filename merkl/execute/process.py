@@ -19,7 +19,7 @@ from merkl.dataclass import dataclass
 from merkl.execute.base import SCRIPT_FD, ProcessJob
 
 # exec keeps "ignored"; a task must not inherit that from Python (SIGPIPE, SIGXFSZ), from nohup or from a shell's ``&``.
-_RESET: Final = sorted(
+RESET: Final = sorted(
     {
         getattr(signal, name)
         for name in [
@@ -66,6 +66,12 @@ class Death:
 
     code: int
     peak_memory: int
+
+
+def forked(pid: int) -> Child:
+    """A child that was forked, and is about to lead a session of its own."""
+    alive.add(pid)
+    return Child(pid, _open_pidfd(pid), leads=True)
 
 
 def become_parent() -> None:
@@ -225,7 +231,7 @@ def _spawn(
             env,
             file_actions=actions,
             setsid=leads,
-            setsigdef=_RESET,
+            setsigdef=RESET,
             setsigmask=blocked,
         )
     except NotImplementedError:  # macOS before 10.15: a group has to do.
@@ -235,7 +241,7 @@ def _spawn(
             env,
             file_actions=actions,
             setpgroup=0,
-            setsigdef=_RESET,
+            setsigdef=RESET,
             setsigmask=blocked,
         )
 

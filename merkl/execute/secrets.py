@@ -114,9 +114,11 @@ def secret_told(node: Node) -> TaskFailed:
 
 def secrets_of(call: Call, environ: Mapping[bytes, bytes]) -> list[bytes]:
     """What must not be shown of a call's secrets, the longest first."""
+    if not (names := call.secrets):
+        return []
     found: set[bytes] = set()
     encoded: set[bytes] = set()
-    for name in call.secrets:
+    for name in names:
         value = environ.get(name.encode(), b"")
         lines = value.splitlines()
         found |= {value, value.rstrip(b"\r\n")}

@@ -12,6 +12,7 @@ import stat
 from merkl.errors import InputMissing, UsageError
 from merkl.merklfile.registry import here
 from merkl.nodes import PathLike, scope, session
+from merkl.snapshot import recorder
 from merkl.workspace.listing import alternatives, glob_files
 from merkl.workspace.missing import unreadable, wrong_kind
 from merkl.workspace.paths import absolute, normalise
@@ -28,7 +29,8 @@ def file(path: PathLike) -> FileRef:
     found = normalise(path, os.path.join(root, scope().base), root)
     where = absolute(found, root)
     try:
-        mode = os.stat(where).st_mode
+        with recorder.for_source():  # What it is named for.
+            mode = os.stat(where).st_mode
     except OSError as error:
         raise unreadable(found, where, error) from None
     if not stat.S_ISREG(mode):

@@ -18,6 +18,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
 
+from merkl.cluster.making import away
 from merkl.config import Config, find_root, load_config
 from merkl.dataclass import dataclass
 from merkl.engine.build import build as run_build
@@ -155,6 +156,7 @@ def _of_merklfile(words: Sequence[str], directory: PathLike, flags: dict[str, An
     if root is None:
         raise MerklfileError(f"no project in {cwd} or above", hint="`merkl init` makes one")
     project = open_project(_flagged(load_config(root), flags))
+    project.make_away = away
     try:
         chosen = selected(project, open_merklfile(project), words, cwd)
     except BaseException:

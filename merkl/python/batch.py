@@ -36,7 +36,7 @@ from merkl.python.project import Project
 from merkl.python.settings import Settings, TaskOptions, settings_of
 from merkl.python.task import PythonCall, PythonTask
 from merkl.python.unfit import unfit
-from merkl.resources import Needs
+from merkl.resources import LOCAL, Needs
 
 R = TypeVar("R")
 
@@ -93,6 +93,11 @@ class BatchedCall(PythonCall):
     def needs(self) -> Needs:
         """What a run of the batch takes of the machine's resources."""
         return self.batch.task.settings.needs
+
+    @property
+    def target(self) -> str:
+        """None: a batch is put together and run on this machine."""
+        return ""
 
 
 @dataclass(slots=True, eq=False)
@@ -293,8 +298,7 @@ def batch(what: Any = None, /, **options: Any) -> Any:
         settings = settings_of(options, "@batch")
         return lambda function: BatchTask(_checked_function(function, place), what, settings, place)
     settings = settings_of(options, "@batch")
-    if options.get("interactive"):
-        raise _no_terminal(place)
+    _check_here(options, place)
     return BatchTask(_checked_function(what, place), None, settings, place)
 
 
@@ -303,8 +307,7 @@ def _check_single(single: PythonTask[Any, Any] | None, options: Mapping[str, Any
         raise BatchTaskError(
             f"{single.name} is a batch task itself; the single task of a batch is made by @task", at=place
         )
-    if options.get("interactive"):
-        raise _no_terminal(place)
+    _check_here(options, place)
     for name in options if single is not None else ():
         if name in TaskOptions.__annotations__ and name not in _OF_THE_RUN:
             raise BatchTaskError(
@@ -315,8 +318,16 @@ def _check_single(single: PythonTask[Any, Any] | None, options: Mapping[str, Any
             )
 
 
-def _no_terminal(place: Place) -> BatchTaskError:
-    return BatchTaskError("a batch runs for many calls at once, and cannot be interactive", at=place)
+def _check_here(options: Mapping[str, Any], place: Place) -> None:
+    """See that a batch is asked to run where it can: here, without the terminal."""
+    if options.get("interactive"):
+        raise BatchTaskError("a batch runs for many calls at once, and cannot be interactive", at=place)
+    if options.get("target") not in (None, "", LOCAL):
+        raise BatchTaskError(
+            f"a batch is put together and run on this machine, and target= is {options['target']!r}",
+            hint="leave out target=; the single task, called alone, may have one",
+            at=place,
+        )
 
 
 def _checked_function(function: object, place: Place) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from merkl.digest import encode, encoded_text, encoded_tuple, tagged
 from merkl.errors import CallError
-from merkl.nodes import Dep, Future, Inputs, Source, deps_of, session
+from merkl.nodes import Dep, Future, Inputs, Source, as_deps, session
 from merkl.python.call import Freezer, FromDep
 from merkl.python.code import encode_hook
 from merkl.python.project import Project
@@ -217,7 +217,7 @@ _SCALARS: Final[dict[type, Callable[[Any], bytes]]] = dict.fromkeys(
 def _freezer(inputs: Inputs | None) -> Freezer:
     """What takes the rest of a call's arguments, some of which were Futures."""
     current = session()
-    return Freezer(encode_hook(Project(current.root, current.project_modules)), deps_of(inputs))
+    return Freezer(encode_hook(Project(current.root, current.project_modules)), as_deps(inputs))
 
 
 def _with(inputs: Inputs, future: Future[Any]) -> tuple[int, Inputs]:

@@ -126,6 +126,8 @@ class Forms:
 
     def labels(self) -> str:
         """Which outputs and parameters have which, for people."""
+        if not self.outs and self.default is None and not self.parameters:
+            return ""
         named = [*self.outs.items(), *self.parameters.items()]
         shown = [] if self.default is None else [self.default[0]]
         return ", ".join([*shown, *(f"{name or 'result'}: {label}" for name, (label, _) in named)])

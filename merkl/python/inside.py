@@ -29,6 +29,7 @@ class Inside:
     project_modules: tuple[str, ...]
     task: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    _secrets: frozenset[str] | None = None  # The names of those in the arguments, once somebody has asked.
 
     def made(self, node: Node, called: object = None) -> None:
         """Nodes made inside a task belong to no build."""
@@ -111,7 +112,9 @@ class Inside:
         Raises:
             TaskFailed: it is not.
         """
-        if secret.name not in secrets_in(self.arguments):
+        if self._secrets is None:
+            self._secrets = frozenset(secrets_in(self.arguments))
+        if secret.name not in self._secrets:
             raise TaskFailed(
                 f"{self.task} asks for the value of {secret!r}, which is none of its arguments",
                 hint="pass it as an argument, or as a default: else it could stay in the log, or in the result",

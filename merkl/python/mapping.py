@@ -79,6 +79,11 @@ class Mapped:
         return ()
 
     @property
+    def target(self) -> str:
+        """None: what it does itself is done here."""
+        return ""
+
+    @property
     def own(self) -> OwnCache | None:
         """What the calls for its items ask for besides the store."""
         return getattr(self.sample.call, "own", None)

@@ -88,6 +88,8 @@ def _place(project: Project, filename: str | None, name: str) -> str | None:
         known = name == "__main__" or _within(name, project.modules)
         return name if known else None
     path = os.path.abspath(filename)
+    if path.startswith((OURSELVES, STANDARD_LIBRARY)):
+        return None  # Most modules are of these, and to look at a path takes longer than all else here.
     real = _real_file(path)
     if real.startswith((OURSELVES, STANDARD_LIBRARY)):
         return None

@@ -86,6 +86,15 @@ def run_sent(common: bytes, *own: Any) -> bytes:
     return run_call(CallSpec(*own, *known))
 
 
+def run_parcelled(common: bytes, given: bytes, *own: Any) -> bytes:
+    """As ``run_sent``, of a call that came from another machine: its arguments and outputs are unpickled here, in the process
+    that has the project's modules."""
+    _, root, _, modules, texts, sender, *_ = pickle.loads(common)
+    _see_texts(Project(os.fsdecode(root), modules), texts, sender)
+    arguments, outs = pickle.loads(given)
+    return run_sent(common, arguments, *own, outs)
+
+
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
 
 
@@ -144,8 +153,10 @@ def run_call(spec: CallSpec) -> bytes:
 
 
 def _left_nothing(spec: CallSpec) -> bool:
-    """Whether the directories of the call are empty: seen here, where calls end side by side, and not by the one
-    coordinator."""
+    """Whether the directories of the call are empty.
+
+    Where calls end side by side that is seen sooner than by the one coordinator.
+    """
     try:
         return not os.listdir(spec.tmp) and not os.listdir(os.path.join(spec.root, spec.stage))
     except OSError:
@@ -164,12 +175,15 @@ _supplied: set[str] = set()
 def _see_sources(spec: CallSpec) -> None:
     """Import the project's modules as the coordinator did: the same ones, in the same order, since some are imported
     for what that does, and from the texts it had, never from a ``.pyc``."""
-    project = Project(os.fsdecode(spec.root), spec.modules)
+    _see_texts(Project(os.fsdecode(spec.root), spec.modules), spec.texts, spec.sender)
+
+
+def _see_texts(project: Project, path: str, sender: int) -> None:
     if not sources.installed(project):
         sources.install(project)
-    if spec.texts and spec.sender != os.getpid() and spec.texts not in _supplied:
-        _supplied.add(spec.texts)
-        with open(spec.texts, "rb") as file:
+    if path and sender != os.getpid() and path not in _supplied:
+        _supplied.add(path)
+        with open(path, "rb") as file:
             texts, modules = pickle.load(file)
         sources.supply(texts)
         for module in modules:

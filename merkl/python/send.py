@@ -6,13 +6,14 @@ It decides what travels by value.  It runs nothing.
 The invariant: what is sent is what the call's key was made from, whatever was edited or rebound since.
 """
 
+import functools
 import itertools
 import os
 import pickle
 import sys
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from merkl.errors import MerklError, SerializationError, TaskError, TaskFailed
 from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Returned, WorkerDied
@@ -23,14 +24,17 @@ from merkl.nodes import Artifact, Node
 from merkl.python import sources
 from merkl.python.advice import advice, in_one_line, silent
 from merkl.python.call import FromDep
-from merkl.python.code import module_label
+from merkl.python.code import holds, module_label
 from merkl.python.forms import packed
-from merkl.python.items import has_files, is_index
+from merkl.python.parcel import Parcel, inputs_seen
 from merkl.python.parts import Code
 from merkl.python.project import Project, is_beside_us
 from merkl.python.run import run_sent
 from merkl.python.task import MERKLFILE_MODULE, PythonCall, PythonTask, by_value
 from merkl.room import FULL
+
+if TYPE_CHECKING:
+    from merkl.python.trail import Watch
 
 _LONGEST_LINE: Final = 4_000  # Characters of a line of an exception: its text may be a whole table.
 
@@ -43,22 +47,14 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         SerializationError: the function or an argument cannot be pickled.
     """
     call = _call(node)
-    project = Project(os.fsdecode(place.root), place.modules)
+    project = _project(place.root, place.modules)
     _check_code(node, call, project)
     _register_merklfiles()
-    seen: list[bytes | Artifact | tuple[Artifact, bytes]] = []
-    for dep, artifact in zip(node.deps, inputs, strict=True):
-        if artifact.kind == "value" or (is_index(artifact) and not has_files(artifact)):
-            seen.append(artifact)
-        elif is_index(artifact):
-            seen.append((artifact, place.view(artifact, b"items")))
-        else:
-            name = artifact.filename or dep.future.output or dep.future.node.name
-            seen.append(place.view(artifact, os.fsencode(name)))
+    seen = inputs_seen(node, inputs, place)
     try:
         outs = call.outs if callable(call.task.settings.outs) else None
         kinds = tuple(artifact.kind for artifact in inputs)
-        own = call.arguments, tuple(seen), kinds, place.stage, place.tmp, outs
+        own = call.arguments, seen, kinds, place.stage, place.tmp, outs
         payload = _packed(call.arguments, (run_sent, (_common(call, place), *own)))
     except MerklError as error:
         error.details.setdefault("task", f"{call.task_name}({call.subject})")
@@ -67,11 +63,7 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise  # The texts found no room; nothing is wrong with the call.
-        raise SerializationError(
-            f"{call.task_name} cannot be sent to a worker: {error}",
-            at=node.place,
-            hint="make what cannot be pickled inside the function, or in a module that it imports",
-        ) from error
+        raise _unsendable(call, node, error) from error
     if call.secrets:
         make_private(os.path.join(place.root, place.log))
     return CallJob(
@@ -83,6 +75,57 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         nice=call.task.settings.nice,
         variables=place.variables,
     )
+
+
+def parcel(node: Node, place: Workplace) -> Parcel:
+    """A call as it goes to another machine, in the project that ``place`` is in.
+
+    Raises:
+        TaskError: as ``prepare``.
+        SerializationError: likewise.
+    """
+    call = _call(node)
+    _check_code(node, call, Project(os.fsdecode(place.root), place.modules))
+    _register_merklfiles()
+    outs = call.outs if callable(call.task.settings.outs) else None
+    try:
+        given = _packed(call.arguments, (call.arguments, outs))
+        task = _pickled_task(call)
+    except MerklError as error:
+        error.details.setdefault("at", node.place)
+        raise
+    except Exception as error:
+        raise _unsendable(call, node, error) from error
+    settings = call.task.settings
+    return Parcel(
+        call.task_name,
+        call.subject,
+        tuple(call.secrets),
+        task,
+        packed(call.task.forms),
+        given,
+        settings.timeout,
+        settings.nice,
+    )
+
+
+def texts_of(place: Workplace) -> tuple[dict[str, str], list[str]]:
+    """The texts that code was counted from, by path, and the project's modules that are imported, in that order."""
+    return sources.texts(), _imported(place)
+
+
+def _unsendable(call: PythonCall, node: Node, error: Exception) -> SerializationError:
+    return SerializationError(
+        f"{call.task_name} cannot be sent to a worker: {error}",
+        at=node.place,
+        hint="make what cannot be pickled inside the function, or in a module that it imports",
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _project(root: bytes, modules: tuple[str, ...]) -> Project:
+    """One object for all calls: code is looked up by it."""
+    return Project(os.fsdecode(root), modules)
 
 
 _last: tuple[tuple[Any, ...], bytes] = (), b""
@@ -137,6 +180,10 @@ def _call(node: Node) -> PythonCall:
 _pickled: "weakref.WeakKeyDictionary[PythonTask[Any, Any], tuple[Code, bytes]]" = weakref.WeakKeyDictionary()
 
 
+# The task whose code was last found to be that of the key, in which project, that code, and what it rests on.
+_looked_last: "tuple[Project | None, PythonTask[Any, Any] | None, Code | None, Watch | None]" = (None,) * 4
+
+
 def _check_code(node: Node, call: PythonCall, project: Project) -> None:
     """Compare what will be sent with what the key was made from, as far as it is sent by value.
 
@@ -147,8 +194,14 @@ def _check_code(node: Node, call: PythonCall, project: Project) -> None:
     module = sys.modules.get(function.__module__)
     if call.code is None or module is None or not by_value(module):
         return
+    global _looked_last
+    where, task, was, watch = _looked_last  # Another thread may have a build, too.
+    same = where is project and task is call.task and was is call.code
+    if same and (watch is None or holds(watch, project)):
+        return
     code = call.task.code(project)
     if code is call.code:
+        _looked_last = project, call.task, code, call.task.watch(project)
         return
     label = module_label(function, project) + ":"
     before = {part.name: part for part in call.code.parts if part.name.startswith(label)}
@@ -239,7 +292,8 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
         TaskFailed: it raised, was stopped, or its worker died.
         MerklError: what it returned cannot be an output.
     """
-    call = _call(node)
+    call = node.call
+    assert isinstance(call, PythonCall | Parcel)
     if isinstance(ended.how, Returned):
         made: tuple[list[Staged], bool] = pickle.loads(pickle.loads(ended.how.payload))
         return made
@@ -264,7 +318,7 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
             ) from error  # fmt: skip
         case WorkerDied(code, timed_out):
             what = (
-                f"took longer than {call.task.settings.timeout:g} s"
+                f"took longer than {_timeout(call):g} s"
                 if timed_out
                 else f"lost its process: {exit_meaning(code) if code < 0 else _left_with(code)}"
             )
@@ -278,6 +332,11 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
             )
         case other:
             raise AssertionError(f"a call ended as {other!r}")
+
+
+def _timeout(call: PythonCall | Parcel) -> float:
+    found = call.timeout if isinstance(call, Parcel) else call.task.settings.timeout
+    return 0.0 if found is None else found
 
 
 def _left_with(code: int) -> str:

@@ -26,6 +26,7 @@ from merkl.resources import (
     nice_of,
     retries_of,
     seconds_of,
+    target_of,
 )
 from merkl.store.caches import BaseCache, OwnCache
 from merkl.store.serializers import Serializer, named
@@ -60,6 +61,7 @@ class OtherOptions(TypedDict, total=False):
     interactive: bool
     nice: int
     resources: Mapping[str, int | str]
+    target: str
     serializer: Serializer | str
     serializers: Mapping[str, Serializer | str]
 
@@ -106,6 +108,7 @@ class Settings:
     interactive: bool = False
     nice: int = 0
     needs: Needs = USUAL
+    target: str = ""
     serializer: Serializer | None = None
     serializers: Mapping[str, Serializer] = field(default_factory=dict)
 
@@ -143,6 +146,7 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
         "capture": capture_of,
         "retries": retries_of,
         "nice": nice_of,
+        "target": target_of,
         "ignore_args": _ignored_of,
         "serializer": named,
         "serializers": _serializers_of,
@@ -195,7 +199,7 @@ def _check(settings: Settings) -> None:
             hint="leave out timeout=, or interactive=True",
             at=calling_place(),
         )
-    check_terminal(interactive=settings.interactive, eager=settings.eager)
+    check_terminal(interactive=settings.interactive, eager=settings.eager, target=settings.target)
     if settings.interactive and settings.nice:
         raise TaskError(
             "an interactive Python task runs inside merkl, which nice= would slow down for good",

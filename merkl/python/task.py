@@ -24,8 +24,8 @@ from merkl.nodes import (
     Place,
     Placeable,
     Shared,
+    as_deps,
     calling_place,
-    deps_of,
     evaluating,
     make_node,
     plain_node,
@@ -133,6 +133,11 @@ class PythonCall:
         return self.task.settings.needs
 
     @property
+    def target(self) -> str:
+        """The executor it is to run on, if it names one."""
+        return self.task.settings.target
+
+    @property
     def own(self) -> OwnCache | None:
         """What it asks for besides the project's store."""
         return self.task.settings.own
@@ -144,7 +149,7 @@ class PythonCall:
         if settings.version:
             parts.append(Part("option", "version", settings.version))
         if self.code is not None:
-            parts += [Part("code", p.name, p.source, p.digest.short) for p in self.code.parts]
+            parts += _code_parts(self.code)
         if labels := self.task.forms.labels():
             parts.append(Part("option", "serializers", labels))
         for name, value in self.task.counted(self.arguments):
@@ -158,6 +163,19 @@ class PythonCall:
         if not settings.portable:
             parts.append(Part("system", "", system_name()))
         return parts
+
+
+_shown_last: tuple[Code, list[Part]] | None = None
+
+
+def _code_parts(code: Code) -> list[Part]:
+    """The parts of code, the same objects for the calls of one task that follow on each other."""
+    global _shown_last
+    last = _shown_last  # Another thread may ask, too.
+    if last is None or last[0] is not code:
+        parts = [Part("code", part.name, part.source, part.digest.short) for part in code.parts]
+        last = _shown_last = code, parts
+    return last[1]
 
 
 class PythonTask(Placeable, Generic[P, R]):
@@ -301,7 +319,7 @@ class PythonTask(Placeable, Generic[P, R]):
             known = self._known = _Known(self, current.root, current.project_modules)
         rest = known.rest
         if rest is None or outs is not self._outs:
-            freezer = Freezer(encode_hook(known.project), [*deps, *deps_of(inputs)], list(sources))
+            freezer = Freezer(encode_hook(known.project), [*deps, *as_deps(inputs)], list(sources))
             extra = encoded_deps(self.settings.deps, freezer, self.name, known.project)
             extra += [encode(("installed", version)) for version in self._versions(known.project)]
             rest = _rest(extra, outs, self.settings) + self.forms.encoded()
@@ -316,7 +334,7 @@ class PythonTask(Placeable, Generic[P, R]):
             node = make_node(
                 PythonCall(self, unpacked(arguments), known.code, outs, ""),
                 static,
-                deps=deps or deps_of(inputs),
+                deps=deps or as_deps(inputs),
                 sources=sources,
                 outputs=known.outputs if outs is self._outs else _outputs(outs, self),
                 place=place,
@@ -618,8 +636,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     the versions of the installed packages that it reaches.  ``check`` says how much of a value is compared with its type
     hint.  ``eager`` starts each call in another process when it is made.  ``cache=False`` runs it once in every build that
     reaches it; ``cache_interrupted`` keeps what it returned after Ctrl-C, too.  ``capture`` makes its streams outputs beside
-    the result.  ``interactive`` gives it the terminal, alone.  ``nice`` and ``resources`` are what it takes of the machine;
-    they are not in the key.
+    the result.  ``interactive`` gives it the terminal, alone.  ``nice`` and ``resources`` are what it takes of the machine,
+    ``target`` is the executor of merkl.yaml it runs on; they are not in the key.
 
     Raises:
         TaskOutsError: ``outs`` is wrong.

@@ -29,7 +29,7 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ``placed``       ``task label key path``
 ``saved``        ``path``: an edited file, put into the store before it was replaced
 ``note``         ``text hint``
-``would run``    ``task label key why``; from ``build --dry-run`` and ``why`` only, which print no ``start`` or ``done``
+``would run``    ``task label key why`` and, unless it would run here, ``target``, the name of an executor; from ``build --dry-run`` and ``why`` only, which print no ``start`` or ``done``
 ``may run``      likewise: it depends on what others make; ``why`` adds ``changes`` to both
 ``would place``  ``path``: an output that is known and not there; from ``build --dry-run`` only
 ``would save``   likewise, and what is there would be saved before it is replaced
@@ -141,9 +141,9 @@ def as_object(event: Event) -> dict[str, Any]:
             assert_never(other)
 
 
-def planned(kind: str, node: Node, label: str, why: str) -> dict[str, Any]:
-    """The object of a task that would or may run."""
-    return {"event": kind, **_of(node, label), "why": why}
+def planned(kind: str, node: Node, label: str, why: str, target: str = "") -> dict[str, Any]:
+    """The object of a task that would or may run, on the executor ``target`` if not here."""
+    return {"event": kind, **_of(node, label), "why": why, **({"target": target} if target else {})}
 
 
 def error_object(error: BaseException) -> dict[str, Any]:

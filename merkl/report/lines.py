@@ -12,7 +12,7 @@ from typing import Final, TextIO, TypeAlias, assert_never
 from merkl import events
 from merkl.dataclass import dataclass
 from merkl.digest import Key
-from merkl.errors import MerklError
+from merkl.errors import MerklError, StoreError
 from merkl.events import Event
 from merkl.report.color import PLAIN, Paint
 from merkl.report.printed import AsItComes, Each, Nothing, Output, Printed, indented
@@ -76,11 +76,14 @@ class Lines:
         self._ended = 0
         self._running: dict[Key, events.Started] = {}
         self._printed = _printed(root, shown, paint)
+        self._of_a_store = ""  # What was told last of a store that failed.
 
     def report(self, event: Event) -> None:
         """Write what the event is worth."""
         match event:
-            case events.BuildStarted() | events.Grown():
+            case events.BuildStarted():
+                self._total, self._ended = event.total, event.known
+            case events.Grown():
                 self._total = event.total
             case events.Started():
                 self._started(event)
@@ -159,7 +162,7 @@ class Lines:
         together = event.together if isinstance(event, events.Ran | events.Failed) else None
         if together is not None and not together.label:
             return
-        if isinstance(event, events.Ran) and not self._shown.endings:
+        if isinstance(event, events.Ran) and (self._shown.quiet or not self._shown.endings):
             self._write_all(after)
             return
         place = f"[{self._ended}/{max(self._total, self._ended)}]"
@@ -194,6 +197,9 @@ class Lines:
 
     def _fail(self, line: str, error: BaseException) -> None:
         text = indented(harmless(error_text(error)))
+        if isinstance(error, StoreError):  # Of a place, not of the task: many may fail for it.
+            again, self._of_a_store = text == self._of_a_store, text
+            text = "  for the same reason" if again else text
         self._write(self._err, f"{line}\n{text}\n")
 
     def _done(self, event: events.BuildDone) -> None:

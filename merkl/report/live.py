@@ -100,7 +100,7 @@ class Live:
     def _note(self, event: Event) -> None:
         match event:
             case events.BuildStarted():
-                self._total = event.total
+                self._total, self._ended = event.total, event.known
                 self._left = TimeLeft(event.expected, event.slots)
                 self._expected = {node.key: seconds for node, seconds in event.expected.items()}
             case events.Grown():

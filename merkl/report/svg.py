@@ -109,7 +109,7 @@ def draw_svg(graph: Graph) -> Iterator[str]:
     for at, (_, readers) in enumerate(sources):
         for reader in readers:
             needs[len(sources) + reader].append(at)
-    return _picture(graph, shapes, lay_out([shape.size for shape in shapes], needs))
+    return _picture(graph, groups, shapes, lay_out([shape.size for shape in shapes], needs))
 
 
 def _sources(graph: Graph) -> list[tuple[list[str], tuple[int, ...]]]:
@@ -182,9 +182,9 @@ def _named(what: str, paths: Sequence[str]) -> list[str]:
 # ---- ink -------------------------------------------------------------------------------------------------------------
 
 
-def _picture(graph: Graph, shapes: Sequence[_Shape], layout: Layout) -> Iterator[str]:
+def _picture(graph: Graph, groups: Bands, shapes: Sequence[_Shape], layout: Layout) -> Iterator[str]:
     heading = shortened(one_line(", ".join(graph.targets) or "graph"), 16.0, 600.0)
-    legend = list(_legend(graph))
+    legend = list(_legend(graph, groups))
     rows = list(_rows(legend, max(layout.width, _LEGEND)))
     width = max(layout.width, width_of(heading, 17.0), *map(_legend_width, rows)) + 2 * _MARGIN
     header = _HEADER + _ROW * (len(rows) - 1)
@@ -274,7 +274,7 @@ def _rectangle(look: str, box: Box, corner: float, style: str = "") -> str:
     )
 
 
-def _legend(graph: Graph) -> Iterator[tuple[str, str]]:
+def _legend(graph: Graph, groups: Bands) -> Iterator[tuple[str, str]]:
     """What each look means, of those that are there: a class, and words with how many there are."""
     counts = Counter(node.state for node in graph.nodes)
     for state, look in _CLASSES.items():
@@ -285,7 +285,7 @@ def _legend(graph: Graph) -> Iterator[tuple[str, str]]:
     ):
         yield "square", "bash"
         yield "round", "Python"
-    for band, name in keys(bands_of(graph)):
+    for band, name in keys(groups):
         yield band or "none", shortened(one_line(name), 11.5, 200.0)
 
 

@@ -13,10 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 DIRECTORY = "snapshots"  # In a project's ``.merkl``.
 STATE = ".merkl"
 DAY_S = 86_400  # A store notes once a day what is in use; an answer given for longer would let it go.
+UNSURE = -1  # In place of a stamp: what is there has to be looked at once more.
+_MOST = 1_000  # After more changes than that everything is found out anew.
+_FEW = 10  # Paths that a second process tells of: so many fit into a pipe.
 _SPLIT = 6_000  # With more files than that, a second process looks at half of them.
 
 Stamp = tuple[int, ...] | int
@@ -38,7 +41,10 @@ def name_of(request: tuple[Any, ...]) -> str:
 
 
 def checksum(data: bytes) -> bytes:
-    """Eight bytes that tell damage; CPython's own, for which nothing has to be imported."""
+    """Eight bytes for some: of a snapshot to tell damage, of a request to name it, of a variable to see whether it changed.
+
+    CPython's own, for which nothing has to be imported.
+    """
     import _imp
 
     found: bytes = _imp.source_hash(0x6D65726B6C, data)
@@ -61,18 +67,36 @@ def kind_stamp(found: os.stat_result) -> Stamp:
     return found.st_mode, found.st_ino, found.st_dev
 
 
-def answer(arguments: Sequence[str], version: str) -> int | None:
-    """The exit code of ``merkl ARGUMENTS…``, which has been answered; or None if it must be found out."""
+class Changed:
+    """A snapshot of which only some files are not as they were: ``paths``, as they stand there.
+
+    ``kept`` is all that is in it.  ``graph`` is the checksum of what was built, which is kept beside it.
+    """
+
+    __slots__ = ("graph", "kept", "paths", "root")
+
+    def __init__(self, root: str, kept: tuple[Any, ...], paths: list[str]) -> None:
+        self.root = root
+        self.kept = kept
+        self.paths = paths
+        self.graph: bytes = kept[-1]
+
+
+def answer(arguments: Sequence[str], version: str) -> "int | Changed | None":
+    """The exit code of ``merkl ARGUMENTS…``, which has been answered; or None if it must be found out.
+
+    Or what has changed, if that is not much and may be all that has to be looked at.
+    """
     began = time.monotonic()
     if arguments and arguments[0] != "build" and arguments[0][:1] != "-":
         return None
     try:
-        lines = _lines(arguments, version)
+        found = _compared(arguments, version)
     except Exception:  # noqa: BLE001  # Whatever it is, the long way tells it better.
         return None
-    if lines is None:
-        return None
-    before, after = lines
+    if found is None or found.paths:
+        return found
+    before, after = found.kept[4:6]
     return _say(f"{before}{time.monotonic() - began:.1f}s{after}" if after else before)
 
 
@@ -86,13 +110,14 @@ def _say(text: str) -> int | None:
     return 0
 
 
-def _lines(arguments: Sequence[str], version: str) -> tuple[str, str] | None:
+def _compared(arguments: Sequence[str], version: str) -> Changed | None:
     request = request_of(arguments, version)
     start = os.getcwd()
     root, data = _find(os.path.join(start, directory_of(arguments)), name_of(request))
     if not data or checksum(data[8:]) != data[:8]:
         return None
-    known, made, variables, everything, before, after, files, links = marshal.loads(data[8:])
+    kept = marshal.loads(data[8:])
+    known, made, variables, everything, _, _, files, links, graph = kept
     if (
         known != request
         or not made <= time.time() < made + DAY_S
@@ -101,7 +126,10 @@ def _lines(arguments: Sequence[str], version: str) -> tuple[str, str] | None:
         return None
     os.chdir(root)
     try:
-        return (before, after) if _unchanged(files) and all(map(_same_link, links)) else None
+        changed = _changed(files, _MOST if graph else 0)
+        if changed is None or not all(map(_same_link, links)):
+            return None
+        return Changed(root, kept, changed)
     finally:
         os.chdir(start)
 
@@ -143,36 +171,46 @@ def _same_environment(variables: dict[bytes, bytes | None], everything: bytes | 
     return all(sum_of(found.get(name)) == value for name, value in variables.items())
 
 
-def _unchanged(files: list[Looked]) -> bool:
-    half = len(files) // 2
+def _changed(files: list[Looked], most: int) -> list[str] | None:
+    """The files that are not as they were; None if there are more than ``most``."""
     if len(files) < _SPLIT or (os.cpu_count() or 1) < 2:
-        return _all_same(files)
+        return _changed_of(files, most)
+    half = len(files) // 2
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        same = False
         try:
-            same = _all_same(files[half:])
+            os.write(writing, marshal.dumps(_changed_of(files[half:], most and _FEW)))
         finally:
-            os._exit(0 if same else 1)
+            os._exit(0)
     try:
-        same = _all_same(files[:half])
+        os.close(writing)
+        mine = _changed_of(files[:half], most)
+        others = marshal.loads(os.read(reading, 1 << 16))
     finally:  # Nobody else is to come across it.
-        ended = os.waitpid(child, 0)[1]
-    return same and ended == 0
+        os.close(reading)
+        os.waitpid(child, 0)
+    if others is None and most:
+        others = _changed_of(files[half:], most)
+    return None if mine is None or others is None or len(mine) + len(others) > most else mine + others
 
 
-def _all_same(files: list[Looked]) -> bool:
+def _changed_of(files: list[Looked], most: int) -> list[str] | None:
     look = os.stat
+    changed: list[str] = []
     for path, stamp in files:
         try:
             found = look(path)
         except OSError as error:
-            if error.errno != stamp:
-                return False
-            continue
-        if full_stamp(found) != stamp and kind_stamp(found) != stamp:
-            return False
-    return True
+            if error.errno == stamp:
+                continue
+        else:
+            if full_stamp(found) == stamp or kind_stamp(found) == stamp:
+                continue
+        if len(changed) == most:
+            return None
+        changed.append(path)
+    return changed
 
 
 def _same_link(looked: Looked) -> bool:

@@ -39,7 +39,10 @@ def _see(path: Any, dir_fd: int | None, follow: bool, found: os.stat_result | in
         stamp = kind_stamp(found)
     else:
         stamp = packed(full_stamp(found))
+        if found.st_mode & 0o170000 == 0o040000:
+            recording.timed.add(where)
     looked = recording.files if follow else recording.links
+    (recording.by_source if recording.for_source else recording.by_others).add(where)
     if looked.setdefault(where, stamp) != stamp:
         recording.look(where, stamp, looked)
     elif where.startswith(MACHINE):

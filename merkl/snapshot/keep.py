@@ -11,8 +11,8 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from merkl.snapshot.answer import (
     DIRECTORY,
@@ -29,11 +29,15 @@ from merkl.snapshot.answer import (
 from merkl.snapshot.asker import SITES
 from merkl.snapshot.recording import Packed, Recording, own, unpacked
 
-_TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
+TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
 _WRITE_NS: Final = 10  # For each byte: a write stamps the file when it begins.
 _STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
 _MOST: Final = 64  # Snapshots kept in a project.
+
+KeepGraph = Callable[[set[str], dict[str, bytes]], bytes]
+"""Given the inputs of which nothing but the bytes was asked for, and the directories of which nothing but the names was, with
+what these are: the checksum of the graph that was kept, or nothing."""
 
 
 def keep(
@@ -44,13 +48,14 @@ def keep(
     clock_ns: int,
     summary: tuple[str, str],
     only_ask: bool,
+    keep_graph: KeepGraph = lambda *_: b"",
 ) -> str:
     """Write the snapshot of a request that had nothing to do, or ``only_ask``; empty, or why there can be none.
 
     ``summary`` is what was said, before and after the seconds; ``clock_ns`` the time by the clock of the file system that
-    ``root`` is on.
+    ``root`` is on.  ``keep_graph`` writes what was built.
     """
-    since = clock_ns - int((time.monotonic() - recording.began) * 1e9) - _TICK_NS
+    since = clock_ns - int((time.monotonic() - recording.began) * 1e9) - TICK_NS
     if recording.said:
         recording.spoil("something was printed")
     arguments = recording.request[-1]
@@ -58,8 +63,9 @@ def keep(
         recording.spoil("the project is in a directory of Python's, merkl's or the machine's")
     if directory_of(arguments) == "" and arguments and arguments[0] != "build":
         recording.spoil("the command does not begin with `build`, or with -C DIR")
+    listings: dict[str, bytes] = {}
     if not recording.spoiled:
-        _complete(recording)
+        listings = _complete(recording)
     if recording.spoiled:
         return recording.spoiled
     files = _sorted(recording.files, root, store, recording.kept)
@@ -68,24 +74,63 @@ def keep(
     if placed := _placed(recording.changed, root, store):
         return f"{placed} was changed"
     for path, stamp in (*files, *links):
-        if not _settled(stamp, since, device):
+        if not settled(stamp, since, device):
             return f"{path} was changed just now"
     if only_ask:
         return ""
     request = recording.request
     before = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
     everything = sum_of_all(recording.environment) if recording.all_variables else None
-    data = marshal.dumps((request, time.time(), before, everything, *summary, files, links), 4)
-    _write(os.path.join(root, STATE, DIRECTORY), name_of(request), checksum(data) + data)
+    mere = {_path(path, root) for path in recording.by_source - recording.by_others}
+    graph = keep_graph(mere, {_path(path, root): names for path, names in listings.items()})
+    write(root, (request, time.time(), before, everything, *summary, files, links, graph))
     return ""
 
 
-def _complete(recording: Recording) -> None:
-    """What is looked at on behalf of all that is not recorded one by one."""
+def write(root: str, kept: tuple[Any, ...]) -> None:
+    """Write down a snapshot: the request first, the checksum of the graph last."""
+    data = marshal.dumps(kept, 4)
+    write_file(os.path.join(root, STATE, DIRECTORY), name_of(kept[0]), checksum(data) + data)
+
+
+def _path(path: str, root: str) -> str:
+    """A path as it stands in a snapshot: of what is in the project, relative to it."""
+    inside = root.rstrip("/") + "/"
+    return path[len(inside) :] if path.startswith(inside) and path != inside else path
+
+
+def names_in(directory: str) -> bytes:
+    """A checksum of the names in a directory, and of what kind each is.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    with os.scandir(directory) as found:
+        return _sum_of_names(list(found))
+
+
+def _sum_of_names(entries: list[os.DirEntry[str]]) -> bytes:
+    names = sorted(
+        (os.fsencode(entry.name), entry.is_symlink(), entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
+        for entry in entries
+    )  # fmt: skip
+    return checksum(marshal.dumps(names, 2))
+
+
+def _complete(recording: Recording) -> dict[str, bytes]:
+    """What is looked at on behalf of all that is not recorded one by one.
+
+    The checksums of directories of which only names were asked for.
+    """
+    listings: dict[str, bytes] = {}
     for directory, closely in recording.listed.items():
-        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        with contextlib.suppress(OSError), os.scandir(directory) as found:
+            entries = list(found)
+            if not closely and directory not in recording.timed:
+                listings[directory] = _sum_of_names(entries)
             for entry in entries:
                 if closely:
+                    recording.by_others.add(entry.path)
                     recording.look(entry.path, _stamp(entry.path, False), recording.links)
                 if closely or entry.is_symlink():  # Whether it is a directory is seen at its end.
                     recording.look(entry.path, _stamp(entry.path, True), recording.files)
@@ -97,6 +142,7 @@ def _complete(recording: Recording) -> None:
             if name.partition(".")[0] == "merkl" and (path := getattr(module, "__file__", None)):
                 recording.files[path] = _stamp(path, True)
                 recording.kept.add(path)
+    return listings
 
 
 def _stamp(path: str, follow: bool) -> Stamp:
@@ -128,19 +174,19 @@ def _of_store(path: str, stored: str) -> bool:
 def _sorted(looked: dict[str, Packed], root: str, store: str, kept: set[str]) -> list[Looked]:
     """Paths in the project relative to it, in an order in which neighbours come together; of merkl's and Python's own files
     only those in ``kept``."""
-    inside, stored = root.rstrip("/") + "/", store.rstrip("/") + "/"
+    state, stored = f"{root.rstrip('/')}/{STATE}", store.rstrip("/") + "/"
     found: list[Looked] = []
     for path in sorted(looked):
         stamp = unpacked(looked[path])
         if (_of_store(path, stored) or own(path)) and path not in kept:
             continue
-        if path == f"{inside}{STATE}" and not isinstance(stamp, int):
+        if path == state and not isinstance(stamp, int):
             continue  # It is there, or there would be no snapshot.
-        found.append((path[len(inside) :] if path.startswith(inside) and path != inside else path, stamp))
+        found.append((_path(path, root), stamp))
     return found
 
 
-def _settled(stamp: Stamp, since: int, device: int) -> bool:
+def settled(stamp: Stamp, since: int, device: int) -> bool:
     """Whether a write after ``since`` must have changed it."""
     if isinstance(stamp, int) or len(stamp) == 3:
         return True
@@ -149,7 +195,8 @@ def _settled(stamp: Stamp, since: int, device: int) -> bool:
     return changed < since - size * _WRITE_NS - (_ELSEWHERE_NS if coarse else 0)
 
 
-def _write(directory: str, name: str, data: bytes) -> None:
+def write_file(directory: str, name: str, data: bytes, most: int = _MOST) -> None:
+    """Write a file whole or not at all, and remove the oldest of its directory if there are more than so many."""
     temporary = os.path.join(directory, f"{name}.{os.getpid()}.new")
     try:
         os.makedirs(directory, exist_ok=True)
@@ -160,14 +207,14 @@ def _write(directory: str, name: str, data: bytes) -> None:
         except OSError:
             os.unlink(temporary)
             raise
-        _prune(directory)
+        _prune(directory, most)
     except OSError:
         return  # It is there to save time; a full disk is told by what needs the disk.
 
 
-def _prune(directory: str) -> None:
+def _prune(directory: str, most: int) -> None:
     with os.scandir(directory) as entries:
         aged = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
-    for _, path in aged[:-_MOST]:
+    for _, path in aged[:-most]:
         with contextlib.suppress(OSError):
             os.unlink(path)

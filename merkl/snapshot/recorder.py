@@ -21,7 +21,7 @@ from merkl.snapshot.files import WRAPPED
 from merkl.snapshot.recording import Recording, active, begin, end
 from merkl.snapshot.surroundings import Stdin, Variables, heard_err, heard_out, hearing
 
-__all__ = ["active", "drop", "start", "stop", "vouching"]
+__all__ = ["active", "drop", "for_source", "start", "stop", "unheard", "vouching"]
 
 _hooked: Final[list[bool]] = []
 
@@ -52,6 +52,40 @@ def stop() -> None:
     if end():
         while _undo:
             _undo.pop()()
+
+
+class _ForSource:
+    """Entered for each input that is named: as a generator it would take as long as the look itself."""
+
+    def __enter__(self) -> None:
+        if (recording := active()) is not None:
+            recording.for_source = True
+
+    def __exit__(self, *_: object) -> None:
+        if (recording := active()) is not None:
+            recording.for_source = False
+
+
+_for_source: Final = _ForSource()
+
+
+def for_source() -> contextlib.AbstractContextManager[None]:
+    """The code inside looks at an input that was named, for its bytes."""
+    return _for_source
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Run the code inside, which decides nothing of the answer."""
+    recording = active()
+    if recording is None:
+        yield
+        return
+    recording.paused = True
+    try:
+        yield
+    finally:
+        recording.paused = False
 
 
 @contextlib.contextmanager

@@ -48,6 +48,12 @@ class Recording:
         self.kept: set[str] = set()  # Those of merkl's own files that count.
         # Directories; whether their entries may have been asked for more than names.
         self.listed: dict[str, bool] = {}
+        self.for_source = (
+            False  # While merkl looks at an input that was named: its bytes, and nothing else, enter a key.
+        )
+        self.by_source: set[str] = set()  # What was looked at so.
+        self.by_others: set[str] = set()  # What was looked at in another way, perhaps besides.
+        self.timed: set[str] = set()  # Directories whose times somebody may have seen.
         self.changed: set[str] = set()  # What merkl itself wrote, renamed or removed.
         self.variables: set[bytes] = set(UNASKED)
         self.all_variables = False

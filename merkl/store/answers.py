@@ -123,7 +123,7 @@ def keep_answer(connection: sqlite3.Connection, key: Key, record: Record, now: i
     [(name, made)] = record.outputs.items()
     if name or made.kind != "value" or made.executable or made.filename:
         return
-    row = connection.execute("SELECT id, bytes FROM blob WHERE digest = ?", (made.digest,)).fetchone()
+    row = connection.execute("SELECT id, bytes FROM blob WHERE digest = ?", (bytes(made.digest),)).fetchone()
     if row is None or type(row[1]) is not bytes or blake3(row[1]).digest() != made.digest:
         return
     form = made.serializer.encode()

@@ -58,7 +58,7 @@ class Blobs:
 
         def query(connection: sqlite3.Connection) -> None:
             for start in range(0, len(asked), _CHUNK):
-                chunk = asked[start : start + _CHUNK]
+                chunk = [bytes(digest) for digest in asked[start : start + _CHUNK]]
                 marks = ",".join("?" * len(chunk))
                 select = f"SELECT digest FROM blob WHERE bytes IS NOT NULL AND digest IN ({marks})"
                 small.update(digest for (digest,) in connection.execute(select, chunk))

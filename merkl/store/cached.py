@@ -7,7 +7,6 @@ The invariant: whatever the cache answers, only bytes with the digest that was a
 the key, come out of it; and no fault of it gets further than a note.
 """
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -192,6 +191,8 @@ class CacheContents:
 
     def put(self, chunks: Iterable[bytes]) -> Digest:
         """Store bytes, if the cache keeps them."""
+        import tempfile  # To import it takes long, and most projects have no such cache.
+
         hasher = blake3()
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             for chunk in chunks:
@@ -261,6 +262,8 @@ class CacheContents:
         Raises:
             StoreCorrupt: they do not hash to ``digest``.
         """
+        import tempfile
+
         file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
         came = False
         try:

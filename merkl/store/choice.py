@@ -10,7 +10,7 @@ was stored or confirmed, within the last ``grace_s`` seconds.
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from merkl.dataclass import dataclass, field
@@ -126,7 +126,7 @@ def readers(store: LocalStore) -> list[str]:
     ]
 
 
-def _leaves(store: LocalStore, digest: Digest) -> list[Digest]:
+def _leaves(store: LocalStore, digest: Digest) -> Iterable[Digest]:
     """What a directory's blob names; nothing if it is a file's, which may be too large to be read at once."""
     reader = store.fetch(digest)
     if reader is None:

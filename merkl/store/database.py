@@ -74,6 +74,11 @@ class Database:
         # A store that is dropped, or the end of the process.
         weakref.finalize(self, _close_all, self._handles)
 
+    @property
+    def path(self) -> str:
+        """The current file; empty before the first use."""
+        return self._path
+
     def read(self, operation: Operation[T]) -> T:
         """Run ``operation``, which only reads, and return its result."""
         handle: _Handle | None = getattr(self._local, "handle", None)

@@ -6,13 +6,14 @@ The invariant: a blob is complete before it has its name, and it gets its name, 
 gc removes blobs in one, so it never removes what has just been confirmed.
 """
 
+import contextlib
 import errno
 import fcntl
 import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from blake3 import blake3
@@ -23,9 +24,10 @@ from merkl.filesystem import clone
 from merkl.stamp import Stamp
 from merkl.store.blobs import SMALL, Blobs, pack_stamp
 from merkl.store.faults import store_error
-from merkl.store.streams import hash_file, sink_for, write_all
+from merkl.store.streams import Growing, hash_file, sink_for
 
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_NEW: Final = "INSERT OR IGNORE INTO blob (digest, size, used_at, bytes) VALUES (?, ?, ?, ?)"
 _UPSERT: Final = (
     "INSERT INTO blob (digest, size, used_at, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (digest) "
     "DO UPDATE SET size = excluded.size, used_at = excluded.used_at, stamp = NULL, bytes = excluded.bytes"
@@ -34,9 +36,13 @@ _UPSERT: Final = (
 
 def store_small(connection: sqlite3.Connection, digest: Digest, data: bytes, now: int) -> None:
     """Store contents in the database, in the caller's transaction; a damaged copy that is there is healed."""
+    name = bytes(digest)  # SQLite's module takes long over what is not quite bytes.
+    row = name, len(data), now, data
+    if connection.execute(_NEW, row).rowcount:
+        return
     confirm = "UPDATE blob SET used_at = ? WHERE digest = ? AND bytes = ?"
-    if not connection.execute(confirm, (now, digest, data)).rowcount:
-        connection.execute(_UPSERT, (digest, len(data), now, data))
+    if not connection.execute(confirm, (now, name, data)).rowcount:
+        connection.execute(_UPSERT, row)
 
 
 class Intake:
@@ -63,10 +69,14 @@ class Intake:
             return self.put_bytes(data, durable)
         with self._draft() as draft:
             hasher = blake3(max_threads=blake3.AUTO)
+            growing = Growing(draft.fd)
             for chunk in itertools.chain([data], rest):
                 if known is None:
                     hasher.update(chunk)
-                draft.write(chunk)
+                with draft.explained():
+                    growing.write(chunk)
+            with draft.explained():
+                growing.finish()
             digest = Digest(hasher.digest()) if known is None else known
             self._name(digest, draft.path, draft.fd, durable)
         return digest
@@ -233,9 +243,11 @@ class _Draft:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             return os.open(self.path, flags, 0o600)
 
-    def write(self, data: bytes | memoryview) -> None:
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say of what goes wrong that it is the store's."""
         try:
-            write_all(self.fd, data)
+            yield
         except OSError as error:
             raise store_error(error, self.path) from error
 
@@ -244,10 +256,8 @@ class _Draft:
         write = sink_for(source, self.fd)
 
         def guarded(piece: memoryview) -> None:
-            try:
+            with self.explained():
                 write(piece)
-            except OSError as error:
-                raise store_error(error, self.path) from error
 
         return guarded
 

@@ -20,7 +20,7 @@ from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Shared, Store
 from merkl.store.coming import Coming
 from merkl.store.fileobjects import FileObjects
-from merkl.store.records import leaves, sizes_in
+from merkl.store.records import leaves
 from merkl.store.streams import pieces_of, whole
 from merkl.store.together import Together
 
@@ -196,7 +196,7 @@ class Layered(FileObjects):
         self._expect_all(asked)
         fetched = self._bring({artifact.digest for artifact in asked}.difference(leave))
         trees = [self.upper.read(artifact.digest) for artifact in asked if artifact.kind == "dir"]
-        inside = {leaf: size for tree in trees if tree is not None for leaf, size in sizes_in(tree).items()}
+        inside = {leaf: size for tree in trees if tree is not None for leaf, size in leaves(tree).items()}
         self._sizes |= inside
         return fetched + self._bring(set(inside).difference(leave))
 
@@ -313,10 +313,12 @@ class Layered(FileObjects):
         """
         reader = self.open(digest)
         if reader is None and self._given_up:
-            raise StoreCorrupt(
+            error = StoreCorrupt(
                 f"a blob, {digest.short}, is not here, and the remote is not asked any more",
                 hint="what needs it is made again",
             )
+            error.told = True  # When it was given up.
+            raise error
         return self.upper.reader(digest) if reader is None else reader
 
     def size(self, digest: Digest) -> int | None:

@@ -56,7 +56,7 @@ class LocalStore(FileObjects):
         self._accepts = accepts
         self.directory = os.path.abspath(os.fsdecode(directory))
         try:
-            # Not for others to write, whatever the umask.
+            # Not for others to write, whatever the umask; the directories above it are as that says.
             os.makedirs(self.directory, mode=0o755, exist_ok=True)
         except OSError as error:
             raise store_error(error, self.directory) from error
@@ -84,6 +84,14 @@ class LocalStore(FileObjects):
 
     def _counts(self, record: Record) -> bool:
         return record.origin is None or self._accepts(record)
+
+    def removals(self) -> str:
+        """What is another text after each removal of records: as long as it is the same, what was filed is still there."""
+        return self.database.read(records.removals)
+
+    def database_files(self) -> tuple[str, str]:
+        """The files that each transaction changes; the second one may not be there."""
+        return self.database.path, f"{self.database.path}-wal"
 
     def answer(self, key: Key) -> Answer | None:
         """What is filed under a key, if that is one small value; None also if only a longer look can tell."""
@@ -170,7 +178,7 @@ class LocalStore(FileObjects):
         """The digests of those that are here, by name only; a directory with all its files."""
         asked = {artifact.digest: artifact for artifact in artifacts}
         here = self.blobs.has(asked)
-        inside: dict[Digest, list[Digest]] = {}
+        inside: dict[Digest, Iterable[Digest]] = {}
         for digest in [digest for digest in here if asked[digest].kind == "dir"]:
             tree = self.blobs.read(digest)
             if tree is None:

@@ -260,7 +260,7 @@ def _dated(value: _Value, beside: _Value) -> _Value:
     """A text that is compared with ``started``, as that is written: ``2030-01-01T12:00Z`` has a space instead."""
     if value.kind != "text" or beside.sql.text != _PLAIN["started"]:
         return value
-    text = re.sub(r"(?<=\d)T(?=\d|$)", " ", value.sql.values[0]).removesuffix("Z")
+    text = re.sub(r"(?<=[\d%_])T(?=[\d%_]|$)", " ", value.sql.values[0]).removesuffix("Z")
     return _Value(Sql("?", (text,)), "text")
 
 

@@ -7,6 +7,7 @@ The invariant: a record is known by its content key and the digest of what it di
 first name of a key, unless blobs of it are lost.  A row that does not fit its seal is no record.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +31,8 @@ Counts = Callable[[Record], bool]  # Whether a record that came from elsewhere s
 
 def _chunks(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     for start in range(0, len(names), _CHUNK):
-        yield names[start : start + _CHUNK]
+        # Of keys and digests the module would ask for each how it is to be written.
+        yield [bytes(name) for name in names[start : start + _CHUNK]]
 
 
 def by_key(
@@ -118,6 +120,8 @@ def file_record(
 def _stays(connection: sqlite3.Connection, known: Record, record: Record, large: ReadLarge) -> bool:
     if known.outputs == record.outputs:
         return known.origin is None or record.origin is not None
+    if known.origin is not None and record.origin is None and known.outputs.keys() != record.outputs.keys():
+        return False  # No step can use that one, whoever signed it.
     return is_whole(connection, known, large)
 
 
@@ -138,7 +142,7 @@ def add_name(
     counts: Counts,
 ) -> None:
     """Let ``key`` name the record; the first name of a key stays, unless it leads to nothing that counts and is whole."""
-    if not connection.execute(_NAME, (key, seal, number_of(key))).rowcount:
+    if not connection.execute(_NAME, (bytes(key), seal, number_of(key))).rowcount:
         (other,) = connection.execute("SELECT record FROM name WHERE key = ?", (key,)).fetchone()
         if other != seal:
             first = connection.execute(f"SELECT {SELECT} FROM record WHERE seal = ?", (other,)).fetchone()
@@ -184,16 +188,8 @@ def needs(record: Record, read: ReadTree) -> set[Digest]:
     return needed
 
 
-def leaves(tree: bytes) -> list[Digest]:
-    """The digests that an encoded directory names; none if it is no such encoding."""
-    try:
-        return [entry.digest for entry in Tree.decode(tree).entries if entry.kind == "file" and entry.digest]
-    except ValueError:
-        return []
-
-
-def sizes_in(tree: bytes) -> dict[Digest, int]:
-    """The files that an encoded directory names, with their sizes in bytes; none if it is no such encoding."""
+def leaves(tree: bytes) -> dict[Digest, int]:
+    """The contents that an encoded directory names, each with its bytes; none if it is no such encoding."""
     try:
         entries = Tree.decode(tree).entries
     except ValueError:
@@ -218,4 +214,11 @@ def remove(connection: sqlite3.Connection, seals: Iterable[bytes]) -> int:
     gone = connection.executemany("DELETE FROM record WHERE seal = ?", [(seal,) for seal in seals]).rowcount
     if gone > 0:
         connection.execute("DELETE FROM name WHERE record NOT IN (SELECT seal FROM record)")
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('removals', ?)", (os.urandom(16).hex(),))
     return max(gone, 0)
+
+
+def removals(connection: sqlite3.Connection) -> str:
+    """What is another text after each removal: as long as it is the same, what was filed is still there."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'removals'").fetchone()
+    return "" if row is None else bytes(row[0]).decode("ascii", "replace")

@@ -114,20 +114,18 @@ def seal_of(fields: Sequence[Any]) -> bytes:
 
 
 def _outputs_text(outputs: Mapping[str, Artifact]) -> str:
-    return _compact(
-        [
-            {
-                "name": name,
-                "kind": made.kind,
-                "digest": made.digest.hex(),
-                "size": made.size,
-                "executable": made.executable,
-                "serializer": made.serializer,
-                "filename": made.filename,
-            }
-            for name, made in outputs.items()
-        ]
-    )
+    # By hand: there is one for every task.
+    each = [
+        f'{{"name":{_quoted(name)},"kind":{_quoted(made.kind)},"digest":"{made.digest.hex()}","size":{made.size},'
+        f'"executable":{_TRUTH[made.executable]},"serializer":{_quoted(made.serializer)},'
+        f'"filename":{_quoted(made.filename)}}}'
+        for name, made in outputs.items()
+    ]
+    return f"[{','.join(each)}]"
+
+
+_quoted: Final = functools.lru_cache(maxsize=256)(_compact)
+_TRUTH: Final = ("false", "true")
 
 
 def _discovered_text(discovered: Discovered) -> str:

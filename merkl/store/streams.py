@@ -13,12 +13,16 @@ from typing import BinaryIO, Final
 from blake3 import blake3
 
 from merkl.digest import Digest
+from merkl.filesystem import reserve
 from merkl.holes import has_holes, let_go, write_around_zeros
 
 _CHUNK: Final = 4 << 20  # Bytes read at once: enough for BLAKE3 to use several threads.
 _SMALL: Final = 64 << 10
 # Bytes written at once: of more, Linux looks for memory in one piece, which where there is little costs several times the copy.
 _WRITTEN: Final = 64 << 10
+_WRITTEN_INTO_ROOM: Final = 256 << 10
+_LARGE: Final = 8 << 20  # Bytes from which on a file that grows is given room before it needs it,
+_STEP: Final = 64 << 20  # as much as it has, and at most so much.
 
 
 def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tuple[Digest, int]:
@@ -59,11 +63,40 @@ def whole(reader: BinaryIO | None) -> bytes | None:
         return reader.read()
 
 
-def write_all(fd: int, data: bytes | memoryview) -> None:
+def write_all(fd: int, data: bytes | memoryview, at_once: int = _WRITTEN) -> None:
     """Write every byte at the descriptor's place."""
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(fd, rest[:_WRITTEN]) :]
+        rest = rest[os.write(fd, rest[:at_once]) :]
+
+
+class Growing:
+    """An empty file that pieces are written to, one after another.
+
+    Once it is large, its room is asked for in steps, where that can be had: then writing costs the system half as much.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._written = 0
+        self._room = 0
+        self._asks = True
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Write every byte."""
+        after = self._written + len(piece)
+        if self._asks and self._written >= _LARGE and after > self._room:
+            step = max(min(self._written, _STEP), len(piece))
+            self._asks = reserve(self._fd, self._written, step)
+            if self._asks:
+                self._room = self._written + step
+        write_all(self._fd, piece, _WRITTEN_INTO_ROOM if after <= self._room else _WRITTEN)
+        self._written = after
+
+    def finish(self) -> None:
+        """Give back what was not written to."""
+        if self._room > self._written:
+            os.ftruncate(self._fd, self._written)
 
 
 def sink_for(source: int, target: int) -> Callable[[memoryview], object]:

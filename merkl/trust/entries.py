@@ -41,10 +41,14 @@ class Trusted:
         """Whether it says anything about that namespace."""
         return self.namespace in (ANY, namespace)
 
+    @property
+    def allow(self) -> str:
+        """What its records may hold, as it is written."""
+        return _PICKLES if self.pickles else _FILES
+
     def __str__(self) -> str:
-        allow = _PICKLES if self.pickles else _FILES
         name = f" name={self.name}" if self.name else ""
-        return f"{self.signer} allow={allow} namespace={self.namespace}{name}"
+        return f"{self.signer} allow={self.allow} namespace={self.namespace}{name}"
 
 
 @dataclass(frozen=True, slots=True)

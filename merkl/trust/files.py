@@ -6,7 +6,6 @@ The invariant: a file there is replaced in whole, and is on the disk before anyt
 """
 
 import contextlib
-import fcntl
 import os
 import pwd
 import stat
@@ -14,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from merkl.errors import ConfigError
+from merkl.filesystem import alone, sync_directory
 from merkl.trust.directories import is_of_user, why_unsafe
 
 _LOCK: Final = "lock"
 _LONGEST: Final = 1 << 24  # Letters.
+_LINKS: Final = 40  # As many as the system follows.
 _ELSEWHERE: Final = "XDG_CONFIG_HOME says where settings are kept"
 
 
@@ -76,11 +77,11 @@ def read_own(path: str, *, secret: bool = False) -> str | None:
 def _refuse_open(path: str, known: os.stat_result, secret: bool) -> None:
     if known.st_uid and not is_of_user(known.st_uid):
         raise ConfigError(f"{path} belongs to another user, and is not believed", hint=_ELSEWHERE)
-    directory = os.path.dirname(path)
     # Who can write there could put another file of this user's in its place, or take it away.
-    if why := why_unsafe(directory, or_root=True):
-        text = f"{directory} {why}, so what is in it is not believed"
-        raise ConfigError(text, hint=f"chmod go-w {directory}")
+    for directory in _directories(path):
+        if why := why_unsafe(directory, or_root=True):
+            text = f"{directory} {why}, so what is in it is not believed"
+            raise ConfigError(text, hint=f"chmod go-w {directory}")
     others = known.st_mode & (0o077 if secret else 0o022)
     if others and stat.S_ISREG(known.st_mode):
         verb = "read" if known.st_mode & 0o044 and secret else "written"
@@ -88,6 +89,19 @@ def _refuse_open(path: str, known: os.stat_result, secret: bool) -> None:
             f"{path} can be {verb} by others, and is not used",
             hint=f"chmod {'600' if secret else 'go-w'} {path}",
         )
+
+
+def _directories(path: str) -> Iterator[str]:
+    """The directory of a file, and if that is a link those of all that it leads through."""
+    yield os.path.dirname(path)
+    for _ in range(_LINKS):
+        if not os.path.islink(path):
+            return
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+        directory = os.path.dirname(path)
+        # In a sticky one, such as the system's store of packages or /tmp, nobody takes the place of another's file.
+        if not os.stat(directory).st_mode & stat.S_ISVTX:
+            yield directory
 
 
 def write_own(path: str, text: str, *, secret: bool = False, replace: bool = True) -> bool:
@@ -112,7 +126,7 @@ def write_own(path: str, text: str, *, secret: bool = False, replace: bool = Tru
         finally:
             if os.path.lexists(draft):
                 os.unlink(draft)
-        _sync(directory)
+        sync_directory(directory)
         return done
     except OSError as error:
         raise ConfigError(
@@ -137,13 +151,8 @@ def alone_in(directory: str) -> Iterator[None]:
             f"{directory} cannot be used: {error.strerror}",
             hint=_ELSEWHERE,
         ) from error
-    try:
-        # Where there are no locks, two changes at one moment may lose one.
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
+    with alone(fd):  # Where there are no locks, two changes at one moment may lose one.
         yield
-    finally:
-        os.close(fd)
 
 
 def _publish(draft: str, path: str, replace: bool) -> bool:
@@ -152,11 +161,3 @@ def _publish(draft: str, path: str, replace: bool) -> bool:
             return False
         os.rename(draft, path)
     return True
-
-
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

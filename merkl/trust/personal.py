@@ -15,7 +15,6 @@ from merkl.trust.files import read_own, refuse_inside, settings_directory, write
 from merkl.trust.signer import SECRET_VARIABLE
 from merkl.trust.signing import SigningKey
 
-VARIABLE: Final = SECRET_VARIABLE
 TRUST: Final = "MERKL_TRUST"
 _NAME: Final = "signing.key"
 _HEAD: Final = "merkl signing key 1: keep it to yourself\n"
@@ -32,13 +31,13 @@ def own_key(environ: Mapping[str, str]) -> SigningKey | None:
     Raises:
         ConfigError: what should be one is none, or others can read it.
     """
-    given = environ.get(VARIABLE)
+    given = environ.get(SECRET_VARIABLE)
     if given:
         try:
             return SigningKey.parse(given)
         except ValueError as error:
             raise ConfigError(
-                f"{VARIABLE}: {error}", hint="`merkl key new --print` prints a new one"
+                f"{SECRET_VARIABLE}: {error}", hint="`merkl key new --print` prints a new one"
             ) from None
     return None if TRUST in environ else _kept(environ)
 
@@ -62,8 +61,8 @@ def make_own_key(environ: Mapping[str, str], *, replace: bool = False, outside: 
     """
     if TRUST in environ:
         raise ConfigError(
-            f"under {TRUST} records are signed with {VARIABLE}, and it is not set",
-            hint=f"`merkl key new --print` prints a key: keep it as a secret of CI, and set {VARIABLE} to it",
+            f"under {TRUST} records are signed with {SECRET_VARIABLE}, and it is not set",
+            hint=f"`merkl key new --print` prints a key: keep it as a secret of CI, and set {SECRET_VARIABLE} to it",
         )
     path = key_file(environ)
     refuse_inside(path, outside, "a signing key is")

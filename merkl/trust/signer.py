@@ -6,6 +6,7 @@ The invariant: one key has one text, and one namespace one name of an object.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from merkl.dataclass import dataclass
@@ -13,6 +14,8 @@ from merkl.remotes import is_namespace
 
 KIND: Final = "ed25519"
 SECRET_VARIABLE: Final = "MERKL_SIGNING_KEY"  # What no task needs, and none is given.
+_BETWEEN: Final = ", "
+_OF_PARTS: Final = {"files": False, "code": True}
 _TEXT: Final = re.compile(f"{KIND}:([0-9a-f]{{64}})")
 
 
@@ -47,10 +50,21 @@ class Signer(bytes):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record comes from that was not made here: who signed it, and in which namespace."""
+    """Where a record comes from that was not made here: who signed it, and in which namespace.
+
+    What was put together from parts that several signed has the ``others``, too; ``runs_code`` says of one of several whether
+    a part of theirs does.
+    """
 
     signer: Signer
     namespace: str
+    runs_code: bool | None = None
+    others: tuple["Origin", ...] = ()
+
+    @property
+    def each(self) -> tuple["Origin", ...]:
+        """One for each who signed, this one first."""
+        return (self, *self.others)
 
     @classmethod
     def parse(cls, text: str) -> "Origin":
@@ -59,10 +73,36 @@ class Origin:
         Raises:
             ValueError: it did not.
         """
-        signer, _, namespace = text.partition(" ")
+        one, *rest = [cls._parse_one(each) for each in text.split(_BETWEEN)]
+        return cls(one.signer, one.namespace, one.runs_code, tuple(rest))
+
+    @classmethod
+    def _parse_one(cls, text: str) -> "Origin":
+        signer, _, rest = text.partition(" ")
+        namespace, stated, runs_code = rest.partition(" ")
         if not is_namespace(namespace):
             raise ValueError(f"{namespace[:100]!r} is no namespace")
-        return cls(Signer.parse(signer), namespace)
+        if stated and runs_code not in _OF_PARTS:
+            raise ValueError(f"{runs_code[:100]!r} says nothing of parts")
+        return cls(Signer.parse(signer), namespace, _OF_PARTS[runs_code] if stated else None)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[tuple["Origin | None", bool]]) -> "Origin | None":
+        """Where something comes from that is put together: of each part where it comes from, and whether it runs code."""
+        found: dict[tuple[Signer, str], bool] = {}
+        for origin, runs_code in parts:
+            for each in () if origin is None else origin.each:
+                name = each.signer, each.namespace
+                does = runs_code if each.runs_code is None else each.runs_code
+                found[name] = found.get(name, False) or does
+        if len(found) < 2:
+            return next((cls(*name) for name in found), None)
+        one, *rest = sorted(found.items())
+        return cls(*one[0], one[1], tuple(cls(*name, does) for name, does in rest))
 
     def __str__(self) -> str:
-        return f"{self.signer} {self.namespace}"
+        return _BETWEEN.join(each._one() for each in self.each)
+
+    def _one(self) -> str:
+        stated = next((f" {word}" for word, meant in _OF_PARTS.items() if meant is self.runs_code), "")
+        return f"{self.signer} {self.namespace}{stated}"

@@ -58,6 +58,13 @@ class SigningKey:
         """The secret as text: for the file that it is kept in, and for nobody else."""
         return _SECRET + self._seed.hex()
 
+    def derived(self, purpose: str) -> "SigningKey":
+        """Another key, which nobody can make who does not have this one, and from which nobody can tell this one."""
+        from blake3 import blake3
+
+        seed = blake3(self._seed, derive_key_context="merkl signing key of an executor 1")
+        return SigningKey(seed.update(purpose.encode()).digest())
+
     def is_pair(self) -> bool:
         """Whether the public key is the one that goes with the secret one."""
         return bytes(_nacl().SigningKey(self._seed).verify_key) == self.signer

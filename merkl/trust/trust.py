@@ -14,6 +14,7 @@ from typing import Final
 
 from merkl.errors import ConfigError
 from merkl.remotes import NAMESPACE
+from merkl.trust.directories import why_unsafe
 from merkl.trust.entries import (
     Accepted,
     Entry,
@@ -76,7 +77,8 @@ def change_entries(
 class Trust:
     """Whose records count in ``namespace``.  Safe to share between threads.
 
-    ``proposal`` is what the project at ``root`` proposes.  Settings are read at the first question.
+    ``proposal`` is what the project at ``root`` proposes; ``executors`` say what other machines this user gives keys to,
+    which are derived from his own, and count.  Settings are read at the first question.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class Trust:
         environ: Mapping[str, str] | None = None,
         proposal: Proposal | None = None,
         root: str = "",
+        executors: Iterable[str] = (),
     ) -> None:
         self.namespace = namespace
+        self._executors = tuple(executors)
         self.proposal = proposal
         self._environ = os.environ if environ is None else environ
         self._root = root
@@ -118,21 +122,36 @@ class Trust:
             assert self._own is not None
             return self._own
 
+    def executor_key(self, executor: str) -> SigningKey:
+        """The key for one of the executors: it signs what is made there for this user in this namespace.
+
+        Raises:
+            ConfigError: there can be none.
+        """
+        return self.signing_key().derived(f"{self.namespace} {executor}")
+
+    def entries(self) -> list[Trusted]:
+        """Those whose records count here, as another machine may be told."""
+        return [Trusted(each, pickles, self.namespace) for each, pickles in self._counts().items()]
+
     def signers(self) -> list[Signer]:
         """Those whose records count here: oneself, then the others in the order in which they were trusted."""
         return list(self._counts())
 
     def accepts(self, origin: Origin | None, *, pickles: bool) -> bool:
         """Whether a record may be used that came from there, None for here; ``pickles``: it holds some."""
-        if origin is None:
-            return True
+        return origin is None or all(
+            self._accepts_one(each, pickles if each.runs_code is None else each.runs_code)
+            for each in origin.each
+        )
+
+    def _accepts_one(self, origin: Origin, pickles: bool) -> bool:
         allowed = self._counts().get(origin.signer) if origin.namespace == self.namespace else None
         return allowed is not None and (allowed or not pickles)
 
-    def of_parts(self, origins: Iterable[Origin | None]) -> Origin | None:
-        """Where something comes from that is put together from parts: from somebody else, if one of them does."""
-        others = [origin for origin in origins if origin is not None]
-        return next((each for each in others if each.signer != self.own()), others[0] if others else None)
+    def is_own(self, origin: Origin | None) -> bool:
+        """Whether what comes from there was made here, or signed with the key of this user alone."""
+        return origin is None or all(each.signer == self.own() for each in origin.each)
 
     def lack(self, signer: Signer, *, pickles: bool) -> str:
         """Why records of ``signer`` do not count, and what would change that."""
@@ -159,6 +178,9 @@ class Trust:
         own = self.own()
         self._revoked = {each.signer for each in entries if isinstance(each, Revoked)}
         counts: dict[Signer, bool] = {} if own is None or own in self._revoked else {own: True}
+        if self._own is not None and counts:
+            derived = (self._own.derived(f"{self.namespace} {each}").signer for each in self._executors)
+            counts |= {each: True for each in derived if each not in self._revoked}
         said = [each for each in entries if isinstance(each, Trusted)]
         self._said = {each.signer for each in said if each.holds_in(self.namespace)}
         proposal = None if TRUST in self._environ else self.proposal
@@ -173,9 +195,12 @@ class Trust:
                 counts[each.signer] = counts.get(each.signer, False) or each.pickles
         return counts
 
-    def is_safe_store(self, path: str) -> bool:
-        """Whether the user has said that the store at a path may be used whoever else can write there."""
-        return SafeStore(path) in read_entries(self._environ, outside=self._root)
+    def why_unsafe_store(self, path: str) -> str:
+        """Why the store at a path is not used: somebody else can write there, and the user has not allowed it; else empty."""
+        why = why_unsafe(path)
+        if why and SafeStore(os.path.realpath(path)) in read_entries(self._environ, outside=self._root):
+            return ""
+        return why
 
     def allowing_store(self, path: str) -> str:
         """What lets the store at a path be used whoever else can write there."""

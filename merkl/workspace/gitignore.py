@@ -7,18 +7,19 @@ each path.  It does not know why a path is to be ignored, and asks git nothing.
 The invariant: only whole lines are added, at the end, or taken away, and every other byte stays; a sidecar is never named.
 """
 
-import contextlib
-import fcntl
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Final
 
 from merkl.errors import WorkspaceError
+from merkl.filesystem import alone
 from merkl.workspace.ignore import GITIGNORE
 from merkl.workspace.paths import absolute
 from merkl.workspace.place import put_file
+from merkl.workspace.reach import DIRECTORY
 
 _SPECIAL: Final = b"\\*?["
 _WHOLE_LINES: Final = re.compile(rb"[^\n]*\n|[^\n]+")  # A carriage return alone ends none.
@@ -166,13 +167,6 @@ def _read(root: str, file: str) -> bytes:
         raise WorkspaceError(f"{file} cannot be read: {error.strerror}", hint="see who may read it") from None
 
 
-@contextlib.contextmanager
-def _alone(root: str) -> Iterator[None]:
+def _alone(root: str) -> AbstractContextManager[None]:
     """Be the only merkl that changes a ``.gitignore`` of the project, where the file system has locks."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+    return alone(os.open(root, DIRECTORY))

@@ -8,7 +8,6 @@ The invariant: it answers for all of them or raises; what git cannot tell is nev
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Final
 
@@ -109,6 +108,8 @@ class _Objects:
     """``git cat-file --batch``, for as long as the block lasts; objects have names of ``width`` bytes."""
 
     def __init__(self, root: str, width: int) -> None:
+        import subprocess  # To import it takes long, and few builds look there.
+
         self._width = width
         self._process = subprocess.Popen(
             [_program(), "cat-file", "--batch"],
@@ -189,6 +190,8 @@ def _program() -> str:
 
 def _git(root: str, *words: str, what: str = "") -> bytes:
     """What git answers; an error names ``what`` as a commit that is not there."""
+    import subprocess
+
     done = subprocess.run(
         [_program(), *words], cwd=root, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )

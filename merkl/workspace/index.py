@@ -22,6 +22,7 @@ from merkl.digest import Digest
 from merkl.errors import InputMissing, TaskFailed
 from merkl.events import Note
 from merkl.nodes import Artifact, Source
+from merkl.snapshot import recorder
 from merkl.stamp import Absent, Stamp, read_stamp
 from merkl.tree import Tree
 from merkl.workspace.glances import glance_at_tree
@@ -90,7 +91,10 @@ class FileIndex(Ledger):
         Raises:
             InputMissing: it is not there, cannot be read, or is of another kind; or something in it is no file.
         """
-        path = os.fsdecode(path)
+        with recorder.for_source():
+            return self._source(os.fsdecode(path), kind)
+
+    def _source(self, path: str, kind: Literal["file", "dir", "any"]) -> Source:
         where = absolute(path, self.root)
         refusal = of_a_process(where)
         if refusal is not None:

@@ -284,11 +284,10 @@ class Ledger:
     def set_steps(self, steps: Mapping[str, LastStep]) -> None:
         """Remember how steps were judged, by label."""
         written: dict[int, str] = {}  # One step may have two labels.
+        texts: dict[int, str] = {}  # Many steps may have one part, such as the code of their task.
         for label, step in steps.items():
             content_key = None if step.content_key is None else bytes(step.content_key)
-            parts = written.get(id(step)) or json.dumps(
-                [[part.group, part.name, part.text, part.digest] for part in step.parts]
-            )
+            parts = written.get(id(step)) or _written_parts(step.parts, texts)
             written[id(step)] = parts
             row = (
                 os.fsencode(label),
@@ -300,6 +299,17 @@ class Ledger:
                 step.state,
             )
             self._database.write(_SET_STEP, row)
+
+
+def _written_parts(parts: Sequence[Part], texts: dict[int, str]) -> str:
+    """Parts as JSON; ``texts`` are those of parts by identity."""
+    each: list[str] = []
+    for part in parts:
+        text = texts.get(id(part))
+        if text is None:
+            text = texts[id(part)] = json.dumps([part.group, part.name, part.text, part.digest])
+        each.append(text)
+    return f"[{', '.join(each)}]"
 
 
 _PLACEMENTS: Final = (

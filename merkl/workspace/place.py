@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from merkl.digest import Digest
 from merkl.errors import MerklError, PlacementError, WorkspaceError
+from merkl.filesystem import sync_directory
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.stamp import Stamp
 from merkl.tree import Tree
@@ -89,7 +90,7 @@ def put_file(
                 last_look()
             _swap_in(directory, temporary, name, way)
             if durable:
-                os.fsync(directory)
+                sync_directory(directory)
             return Stamp.of(os.fstat(fd))
         except OSError as error:
             _look_for_room(error, directory)

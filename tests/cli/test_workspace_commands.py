@@ -79,6 +79,21 @@ def test_clean_stale_leaves_what_run_placed_while_its_module_is_there(poem):
     assert poem("clean", "--stale").out == "removed one.txt\n"
 
 
+def test_clean_stale_knows_functions_in_classes_and_in_files_that_cannot_be_imported(poem):
+    (poem.root / "steps.py").write_text(
+        "from merkl import task\n@task\ndef one():\n    return 1\n"
+        "class All:\n    @staticmethod\n    def of():\n        one() > 'one.txt'\n"
+    )
+    odd = poem.root / "odd-steps.py"
+    odd.write_text("from steps import one\ndef all():\n    one() > 'odd.txt'\n")
+    poem("run", "-q", "steps.All.of")
+    poem("run", "-q", "odd-steps.py:all")
+
+    assert poem("clean", "--stale", "-n").out == "nothing to remove\n"
+    odd.unlink()
+    assert poem("clean", "--stale").out == "removed odd.txt\n"
+
+
 def test_what_a_target_with_required_parameters_placed_is_not_stale(merkl):
     merkl.merklfile(
         """

@@ -205,14 +205,3 @@ def test_a_name_is_an_executor_that_is_not_here(inside, target):
     else:
         assert f"--target: there is no executor {target!r}" in said
         assert "merkl.yaml under executors:" in said
-
-
-def test_an_executor_that_merkl_yaml_describes_comes_with_an_extra(inside):
-    inside.merklfile(COUNT)
-    inside.write("merkl.yaml", "target: cluster\nexecutors: {cluster: {kind: slurm}}\n")
-
-    said = inside.merkl("build", code=2).stderr
-
-    assert "merkl.yaml: target: the executor 'cluster' is described in merkl.yaml" in said
-    assert "other executors come with an extra of merkl" in said
-    inside.merkl("build", "-j1")

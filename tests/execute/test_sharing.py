@@ -135,6 +135,36 @@ def test_what_a_build_has_does_not_count_while_it_waits_for_another(builds: Buil
     assert not builds.begin(1).suffice(1)
 
 
+def test_of_builds_within_builds_each_is_aside_once(builds: Builds) -> None:
+    builds.begin().suffice(1)
+
+    with aside("/a/project"):
+        builds.begin().suffice(1)
+        with aside("/a/project"):
+            inner = builds.begin()
+            assert inner.suffice(2)
+            assert not inner.suffice(3)
+            inner.close()
+    assert not builds.begin().suffice(1)
+
+
+def test_who_took_less_than_it_lacked_is_woken_for_the_rest(builds: Builds) -> None:
+    totals = {"memory": 10}
+    one, two = builds.begin(), builds.begin()
+    two.take((("memory", 5),), totals, [], 0)
+    assert one.lacking((("memory", 8),), totals) == ["memory"]
+    two.give_back((("memory", 5),))
+    assert one.take((("memory", 2),), totals, [], 0) == ()
+    builds.woken.clear()
+
+    one.settle()  # It still wants eight.
+    assert two.take((("memory", 1),), totals, [], 0) is None
+    two.withdraw()
+
+    assert builds.woken == [0]
+    assert one.take((("memory", 6),), totals, [], 0) == ()
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_child_that_was_forked_shares_nothing(builds: Builds) -> None:
     builds.begin(1).suffice(1)

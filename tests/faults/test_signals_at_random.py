@@ -159,7 +159,9 @@ def _one_round(project: Any, chance: random.Random, numbers: tuple[signal.Signal
 def _end_orphans(project: Any) -> None:
     """After a kill that cannot be heard of, commands may live on; workers may not."""
     deadline = time.monotonic() + 10
-    while workers := [line for line in processes_in(project.path) if "merkl.execute.worker" in line]:
+    # One that was forked has merkl's own words.
+    words = "merkl.execute.worker", "-m merkl"
+    while workers := [line for line in processes_in(project.path) if any(word in line for word in words)]:
         assert time.monotonic() < deadline, workers
         time.sleep(0.02)
     for entry in Path("/proc").glob("[0-9]*"):

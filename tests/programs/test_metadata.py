@@ -73,6 +73,7 @@ QUESTIONS = [
     ("args.opts.deep.x.1 = 2", ["train b"]),
     ("args.name not like 'z%'", ["train b", "train a"]),
     ("task = 'train' and started > '2020-01-01T00:00Z'", ["train b", "train a"]),
+    ("task = 'train' and started like '2%T%' and started like '2___-__-__T__:%'", ["train b", "train a"]),
     ("args.lr < metadata.loss", []),
     ("args.lr > metadata.loss", ["train b", "train a"]),
     ("args.name = task", []),
@@ -255,7 +256,7 @@ def test_arguments_are_recorded_as_far_as_json_can_say_them(inside: Any) -> None
         @target(default=True)
         def it():
             day = datetime.date(2024, 2, 29)
-            return fit([one(), 2], {3, 4}, options=Options(0.5, Size.LARGE), at=day, by={Size.SMALL: Strange()})
+            return fit([one(), 2], {3, 4}, options=Options(0.5, Size.LARGE), at=day, by={Size.SMALL: Strange()}, raw=b"x" * 500)
         """
     )
     inside.build("-j1")
@@ -268,6 +269,7 @@ def test_arguments_are_recorded_as_far_as_json_can_say_them(inside: Any) -> None
             "options": {"rate": 0.5, "size": "LARGE"},
             "at": "2024-02-29",
             "by": {"<Size.SMALL: 1>": "<strange>"},
+            "raw": f"b'{'x' * 398}…",
         },
     }
 

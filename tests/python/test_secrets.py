@@ -208,6 +208,8 @@ def test_a_short_secret_counts_in_results_as_a_word_of_its_own(tmp_path: Path) -
     )
     assert not found("abc", "abc") and found("abcd", " " * ((1 << 20) - 2) + "abcd")
     assert not found("abcd", " " * ((1 << 20) - 3) + "xabcd")
+    for after, tells in (("", True), (" x", True), ("x", False)):  # It ends with what is read at once.
+        assert found("abcd", f"{'abcd':>{1 << 20}}{after}") is tells
 
 
 def test_the_name_of_a_file_tells_a_secret_too(told: Any) -> None:

@@ -52,6 +52,21 @@ def test_of_brief_calls_only_those_are_listed_that_run_for_a_moment(tmp_path, no
     lease.close()
 
 
+def test_the_end_of_what_has_no_name_is_not_listed(tmp_path, node):
+    (tmp_path / "run").mkdir()
+    lease = register_build(str(tmp_path))
+    reporter = Listed(str(tmp_path), Quiet())
+    reporter.report(events.BuildStarted(lease.id, 1, 1, []))
+    reporter.report(events.Started(node, "train", "a/log", 1, ""))
+    listed = (tmp_path / "run" / f"{lease.id}-tasks").read_text()
+
+    reporter.report(events.Ran(node, "", 1.0, ""))
+
+    assert (tmp_path / "run" / f"{lease.id}-tasks").read_text() == listed
+    reporter.close()
+    lease.close()
+
+
 def test_a_build_that_cannot_write_the_list_goes_on(tmp_path, node):
     told = Quiet()
     reporter = Listed(str(tmp_path / "nowhere"), told)

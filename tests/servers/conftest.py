@@ -69,6 +69,11 @@ class Users:
         assert "Traceback" not in done.stderr
         return done
 
+    def popen(self, at: Path, *arguments: str) -> subprocess.Popen[str]:
+        """Start merkl in a clone, as a process of its own."""
+        process: subprocess.Popen[str] = self._inside.popen(*arguments, cwd=at)
+        return process
+
     def build(self, at: Path, *arguments: str, code: int | None = 0, **env: str) -> list[str]:
         """Build in a clone; the names of the tasks that ran."""
         done = self.merkl(at, "build", "--json", *arguments, code=code, **env)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 _TIMEOUT_S = 60.0
 
@@ -190,13 +190,13 @@ class FaultProxy:
         return response.cut is None
 
 
-def _read(reader: object, wire: socket.socket) -> Request | None:
+def _read(reader: BinaryIO, wire: socket.socket) -> Request | None:
     """The next request of a connection, or None at its end."""
-    line = reader.readline(65536).decode("latin-1").split()  # type: ignore[attr-defined]
+    line = reader.readline(65536).decode("latin-1").split()
     if len(line) != 3:
         return None
     headers = {}
-    while text := reader.readline(65536).decode("latin-1").strip():  # type: ignore[attr-defined]
+    while text := reader.readline(65536).decode("latin-1").strip():
         name, _, value = text.partition(":")
         headers[name.strip().lower()] = value.strip()
     if headers.get("expect", "").lower() == "100-continue":
@@ -205,14 +205,14 @@ def _read(reader: object, wire: socket.socket) -> Request | None:
         body = b"".join(iter(lambda: _chunk(reader), b""))
         del headers["transfer-encoding"]
     else:
-        body = reader.read(int(headers.get("content-length", 0)))  # type: ignore[attr-defined]
+        body = reader.read(int(headers.get("content-length", 0)))
     return Request(line[0], line[1], headers, body)
 
 
-def _chunk(reader: object) -> bytes:
-    size = int(reader.readline(100).split(b";")[0], 16)  # type: ignore[attr-defined]
-    data: bytes = reader.read(size)  # type: ignore[attr-defined]
-    reader.readline(100)  # type: ignore[attr-defined]
+def _chunk(reader: BinaryIO) -> bytes:
+    size = int(reader.readline(100).split(b";")[0], 16)
+    data = reader.read(size)
+    reader.readline(100)
     return data
 
 

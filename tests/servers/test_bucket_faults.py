@@ -70,6 +70,19 @@ def test_a_remote_that_refuses_what_is_asked_and_what_is_sent_says_so_once(users
     assert said.count("AccessDenied") == 1 and "2 results not pushed\n" in said
 
 
+def test_a_remote_that_gives_no_bytes_is_told_of_once_however_many_outputs_there_are(pushed):
+    pushed.proxy.rule(faults.failing(403, "AccessDenied"), "GET .*/(packs|blobs)/")
+
+    done = pushed.merkl(pushed.there, "build", "--require-remote", code=3)
+    assert done.stderr.count("AccessDenied") == 1 and done.stderr.count("failed make") == 2
+    assert done.stderr.endswith("  for the same reason\n")
+
+    pushed.forget(pushed.there)
+    done = pushed.merkl(pushed.there, "build", "--pull", code=6)
+    said = done.stdout + done.stderr
+    assert said.count("AccessDenied") == 1 and "not here" not in said
+
+
 @pytest.mark.parametrize("name", some("skewed"))
 def test_row_77_a_remote_that_is_required_and_fails_is_an_error(pushed, name):
     fault, words = AWAY[name]

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -15,14 +14,6 @@ def all():
     when = bash_task("date +%s%N > {out_file_arg('when', '.txt')}")
     when() > "out/when.txt"
 """
-
-
-def start(users, at, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "merkl", *words],
-        cwd=at, env=dict(os.environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
 
 
 def killed_at(users, number, *, before):
@@ -37,7 +28,7 @@ def killed_at(users, number, *, before):
 
     fault = faults.before(kill) if before else faults.after(kill)
     rule = users.proxy.rule(fault, skip=number, count=1)
-    holder.append(start(users, users.here, "push"))
+    holder.append(users.popen(users.here, "push"))
     begun.set()
     out, err = holder[0].communicate(timeout=120)
     assert holder[0].returncode in ((0, -signal.SIGKILL) if rule.hits else (0,)), (out, err)
@@ -91,7 +82,7 @@ def test_of_two_who_push_one_key_at_once_one_wins_for_all(users):
     both = threading.Barrier(2, timeout=60)
     users.proxy.rule(faults.before(both.wait), "PUT .*/made/", count=2)
 
-    pushes = [start(users, at, "push") for at in (users.here, users.there)]
+    pushes = [users.popen(at, "push") for at in (users.here, users.there)]
     for push in pushes:
         out, err = push.communicate(timeout=60)
         assert push.returncode == 0, (out, err)
@@ -124,7 +115,7 @@ def exit_codes(users, rounds):
             (users.here, ["push"], 3 if fails else 0),
             (users.there, ["pull"], 3 if fails else 0),
         ):
-            process = start(users, at, *words)
+            process = users.popen(at, *words)
             out, err = process.communicate(timeout=60)
             if process.returncode != code or "Traceback" in err or "panicked" in err or "Fatal" in err:
                 wrong.append((words, process.returncode, out, err))

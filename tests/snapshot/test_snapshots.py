@@ -25,7 +25,7 @@ IDLE = """
     @target(default=True)
     def all(): pass
 """
-# Runs a command line, and says whether it was answered before the command line was even imported.
+# Runs a command line, and says whether it was answered before the command line was even imported, or built in part.
 ASK = """
 import os, sys
 first = os.path.join(os.path.dirname(sys.argv[0]), "../first/code.py")
@@ -35,7 +35,8 @@ sys.argv = ["merkl", *sys.argv[1:]]
 from merkl.__main__ import main
 code = main()
 sys.stdout.flush()
-print("answered" if "merkl.cli.main" not in sys.modules else "found out", file=sys.stderr)
+how = "found out" if "merkl.cli.main" in sys.modules else "in part" if "merkl.cli.changed" in sys.modules else "answered"
+print(how, file=sys.stderr)
 raise SystemExit(code)
 """
 
@@ -60,12 +61,19 @@ class Asked:
         self, *words: str, code: int | None = 0, cwd: str = ".", flags: tuple[str, ...] = ()
     ) -> tuple[bool, str]:
         """Whether ``merkl WORDS…`` was answered by a snapshot, and what it said."""
+        how, said = self.told(*words, code=code, cwd=cwd, flags=flags)
+        return how == "answered", said
+
+    def told(
+        self, *words: str, code: int | None = 0, cwd: str = ".", flags: tuple[str, ...] = ()
+    ) -> tuple[str, str]:
+        """How ``merkl WORDS…`` was answered, and what it said."""
         done = subprocess.run(
             [sys.executable, *flags, str(self.script), *words],
             cwd=self.path / cwd, env=self.env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert code is None or done.returncode == code, done.stdout + done.stderr
-        return done.stderr.splitlines()[-1] == "answered", done.stdout
+        return done.stderr.splitlines()[-1], done.stdout
 
     def answered(self, *words: str, **options: Any) -> bool:
         return self.ask(*(words or ("build",)), **options)[0]
@@ -545,8 +553,8 @@ def test_an_interrupt_while_an_answer_is_looked_for_is_no_error(asked: Asked) ->
     first.parent.mkdir()
     first.write_text(
         "import merkl.snapshot.answer as answer\n"
-        "def interrupt(files): raise KeyboardInterrupt\n"
-        "answer._unchanged = interrupt\n"
+        "def interrupt(*_): raise KeyboardInterrupt\n"
+        "answer._changed = interrupt\n"
     )
     done = subprocess.run(
         [sys.executable, str(asked.script), "build"], cwd=asked.path, env=asked.env, capture_output=True, text=True

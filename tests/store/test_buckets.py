@@ -82,11 +82,26 @@ def test_a_secret_in_the_environments_url_is_refused_and_not_shown(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        f"['key:{CANARY}@bucket']",
+        f"{{url: s3://b, endpoint: 'u:{CANARY}@host'}}",
+        f"{{url: s3://b, endpoint: ['u:{CANARY}@host']}}",
+    ],
+)
+def test_what_may_have_been_meant_as_an_address_is_not_shown_if_it_is_none(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="remote") as caught:
+        settings_of(tmp_path, text)
+
+    assert CANARY not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("{url: s3://b, urll: x}", "did you mean url"),
         ("{endpoint: https://x}", "no url"),
-        ("[1]", "remote is not"),
+        ("[1]", "remote is a URL or settings"),
         ("{url: s3://b, timeout: soon}", "timeout is a number of seconds"),
         ("{url: s3://b, timeout: 0}", "timeout is a number of seconds"),
         ("{url: s3://b, timeout: true}", "timeout is a number of seconds"),

@@ -27,6 +27,7 @@ from store_samples import finish, found, large, python, record
 from merkl.digest import Digest, content_key_of, key_of
 from merkl.errors import ConfigError, SchemaTooNew, StoreCorrupt, StoreError, StoreFull
 from merkl.nodes import Artifact
+from merkl.store import layered
 from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
 from merkl.store.memory import MemoryStore
@@ -437,6 +438,27 @@ def test_a_content_of_a_remote_that_went_away_is_not_said_to_be_lost(tmp_path: P
         above.reader(made.outputs["out0"].digest)
 
     assert "going on without the remote" in above.take_notes()[0].text
+    store.close()
+
+
+def test_what_a_process_found_a_later_one_can_fetch_however_large_it_is(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layered, "_UNRECORDED", 1000)
+    store = LocalStore(tmp_path / "here")
+    results = [send(store, remote, name, data=name.encode() * 2000)[0].record for name in ("one", "two")]
+    upper = MemoryStore()
+    assert Layered(upper, remote).by_key([each.key for each in results]).keys() == {
+        each.key for each in results
+    }
+
+    later = Layered(upper, remote)
+    one, two = (each.outputs["out0"].digest for each in results)
+    assert later.read(one) is None  # Nothing has said here how large it is.
+    later.by_key([results[0].key])
+    assert later.read(one) == b"one" * 2000
+    later.by_content_key([results[1].content_key])
+    assert later.read(two) == b"two" * 2000
     store.close()
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,6 +199,52 @@ def test_a_push_in_the_middle_of_a_gc_loses_nothing(pushed, monkeypatch):
     assert "nothing is wrong" in pushed.merkl(pushed.here, "fsck", "--remote").stdout
 
 
+@pytest.mark.parametrize("kind", ["made", "packs", "blobs"])
+def test_a_push_between_the_last_look_of_a_gc_and_its_removal_loses_nothing(pushed, monkeypatch, kind):
+    grow_old(pushed.share, 40)
+    looked, sent_again = threading.Event(), threading.Event()
+    real = collect._Clearing._still
+
+    def looking(self, some):
+        still = real(self, some)
+        if any(each.name.startswith(kind) for each in some) and not looked.is_set() and named(pushed):
+            looked.set()
+            assert sent_again.wait(60)
+        return still
+
+    def watch(self, name, data):
+        put(self, name, data)
+        if name.startswith(kind):
+            sent_again.set()
+
+    put = DirectoryObjects.put
+    monkeypatch.setattr(collect._Clearing, "_still", looking)
+    monkeypatch.setattr(DirectoryObjects, "put", watch)
+    with ThreadPoolExecutor(1) as clearing:
+        done = clearing.submit(lambda: collect_there(pushed))
+        assert looked.wait(60)
+        pushed.merkl(pushed.here, "push", "all")
+        done.result()
+    monkeypatch.undo()
+
+    assert pushed.build(pushed.there) == []
+    assert "nothing is wrong" in pushed.merkl(pushed.here, "fsck", "--remote").stdout
+    assert "going" not in kinds(pushed)
+
+
+def named(clones) -> bool:
+    """Whether a gc has named what it is about to remove."""
+    return "going" in kinds(clones)
+
+
+def collect_there(clones) -> None:
+    remote = Remote(DirectoryObjects(str(clones.share)))
+    try:
+        collect_remote(remote, KeepThere("default", loose=True))
+    finally:
+        remote.close()
+
+
 def test_a_pack_of_which_little_is_needed_is_written_anew(clones):
     make = "make = bash_task(\"echo {arg('n')} > {out_file_arg('o', '.txt')}\")\n"
     clones.merklfile(
@@ -213,6 +261,17 @@ def test_a_pack_of_which_little_is_needed_is_written_anew(clones):
     assert "nothing is wrong" in clones.merkl(clones.there, "fsck", "--remote").stdout
     subprocess.run(["rm", "-r", str(clones.there / ".merkl")], check=True)
     assert clones.build(clones.there) == []
+
+
+def test_a_pack_whose_index_is_damaged_stays(pushed):
+    (index,) = (pushed.share / name for name in pushed.sent() if name.startswith("index/"))
+    index.chmod(0o644)
+    index.write_bytes(index.read_bytes()[:-1])
+    grow_old(pushed.share, 40)
+
+    gc(pushed)
+
+    assert kinds(pushed) == {"packs", "index"}
 
 
 def test_a_gc_that_is_killed_leaves_no_promise_without_its_bytes(pushed, monkeypatch):
@@ -241,7 +300,11 @@ def test_a_gc_that_is_killed_leaves_no_promise_without_its_bytes(pushed, monkeyp
             stop += 1
         finally:
             remote.close()
-    assert stop > 0 and kinds(pushed) == set()
+    monkeypatch.undo()
+    assert stop > 0 and kinds(pushed) == {"going"}
+    grow_old(pushed.share, 2, "going")
+    gc(pushed)
+    assert kinds(pushed) == set()
 
 
 def collect_lacks(clones) -> dict[str, object]:

@@ -288,6 +288,21 @@ def test_nobody_unpickles_what_does_not_count(
     assert canary.exists(), "the trap works"
 
 
+@pytest.mark.parametrize("lacking", ["outputs", "inputs"])
+def test_a_record_of_the_trusted_that_no_step_can_use_is_one_miss(users: Users, lacking: str) -> None:
+    users.ran("mallory")
+
+    def spoil(store: LocalStore) -> list[Result]:
+        nothing: Any = {"outputs": {}} if lacking == "outputs" else {"inputs": (Digest.of(b""),) * 9}
+        return [Result(replace(made, **nothing), [made.key]) for made in find(store) if made.task in TASKS]
+
+    users.push_as("mallory", spoil)
+    users.merkl("bob", "key", "trust", users.key("mallory"), "--allow", "files,pickle")
+
+    assert users.ran("bob") == TASKS
+    assert users.ran("bob") == []
+
+
 PIPELINE = """
     @task
     def number(n):
@@ -370,6 +385,21 @@ def test_a_new_key_of_ones_own_leaves_the_old_results_usable_until_it_is_revoked
     assert users.ran("third") == TASKS
 
 
+def test_a_new_key_does_not_take_back_that_the_old_one_was_revoked(users: Users) -> None:
+    users.merkl("alice", "key", "new")
+    old = users.key("alice")
+    file = users.top / "home of alice/.config/merkl/trusted"
+    file.write_text(f"revoked {old}\n")  # As on a machine to which the file of another came.
+
+    assert "revoked by you" in users.merkl("alice", "key", "list").stdout.splitlines()[0]
+    doctor = users.merkl("alice", "doctor", code=None).stdout
+    assert f"{old}, of " in doctor and "what it signs is not used" in doctor
+    users.merkl("alice", "key", "new", "--replace")
+
+    assert users.key("alice") != old
+    assert file.read_text() == f"revoked {old}\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -447,6 +477,13 @@ def test_a_key_that_was_revoked_is_not_said_to_be_trusted_with_the_project(users
     assert "trusted 1 key" in done.stdout and "revoked by you" in done.stderr.splitlines()[0]
     assert "revoked by you" in next(
         line for line in users.merkl("bob", "key", "list").stdout.splitlines() if line.startswith(one)
+    )
+    users.merkl("carol", "key", "revoke", one)
+    users.merkl("carol", "key", "revoke", two)
+    refused = users.merkl("carol", "key", "trust", "--from-project", "--yes", code=2)
+    assert (
+        "you revoked every key" in refused.stderr
+        and "project" not in (users.top / "home of carol/.config/merkl/trusted").read_text()
     )
 
 

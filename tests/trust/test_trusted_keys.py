@@ -163,6 +163,26 @@ def test_files_in_a_directory_that_others_can_write_to_are_not_believed(home: di
     assert own_key(home).signer == made.signer  # type: ignore[union-attr]
 
 
+def test_a_link_is_believed_if_nobody_else_can_write_where_it_leads_through(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    make_own_key(home)
+    key, first, second = Path(key_file(home)), tmp_path / "first", tmp_path / "second"
+    for each in (first, second):
+        each.mkdir()
+    key.rename(second / "key")
+    (first / "key").symlink_to("../second/key")
+    key.symlink_to(first / "key")
+    assert own_key(home) is not None
+
+    for each in (first, second):
+        each.chmod(0o777)
+        with pytest.raises(ConfigError, match=f"{each.name} can be written to by everybody"):
+            own_key(home)
+        each.chmod(0o1777)  # Files of others stay there.
+        assert own_key(home) is not None
+
+
 def test_a_home_that_is_nowhere_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)
@@ -252,6 +272,17 @@ def test_nobody_counts_until_somebody_says_so_but_oneself(home: dict[str, str]) 
     assert accepts(trust, TWO, "other") == ""
 
 
+def test_ones_own_key_does_not_count_once_it_is_revoked(home: dict[str, str]) -> None:
+    own = Trust(environ=home).signing_key().signer
+    says(home, Revoked(own), Trusted(ONE))
+    trust = Trust(environ=home)
+
+    assert trust.signers() == [ONE]
+    assert accepts(trust, own) == ""
+    assert trust.lack(own, pickles=False) == "whose key you revoked"
+    assert trust.accepts(None, pickles=True), "what was made here"
+
+
 def test_what_is_said_of_a_namespace_counts_there_and_not_what_is_said_of_all(home: dict[str, str]) -> None:
     says(home, Trusted(ONE, True, "*"), Trusted(ONE, False, "main"))
 
@@ -335,14 +366,34 @@ def test_a_wrong_proposal_is_an_error_that_names_the_file(given: object) -> None
         proposal_of(given, "default")
 
 
-def test_what_is_put_together_comes_from_whoever_else_made_a_part(home: dict[str, str]) -> None:
+def test_what_is_put_together_counts_if_each_who_made_a_part_may_make_such(home: dict[str, str]) -> None:
     own = Origin(Trust(environ=home).signing_key().signer, "default")
-    theirs = Origin(ONE, "default")
-    trust = Trust(environ=home)
+    one, two = Origin(ONE, "default"), Origin(TWO, "default")
+    assert Origin.of_parts([]) is None is Origin.of_parts([(None, True)])
+    assert Origin.of_parts([(None, True), (own, True), (own, False)]) == own
+    assert Trust(environ=home).is_own(own) and Trust(environ=home).is_own(None)
 
-    assert trust.of_parts([]) is None is trust.of_parts([None])
-    assert trust.of_parts([None, own, theirs]) == theirs
-    assert trust.of_parts([None, own]) == own
+    both = Origin.of_parts([(None, True), (own, True), (one, False), (two, True), (one, False)])
+    assert both is not None and {each.signer for each in both.each} == {own.signer, ONE, TWO}
+    assert Origin.parse(str(both)) == both == Origin.of_parts([(both, True), (None, False)])
+    assert not Trust(environ=home).is_own(both)
+
+    for said, counts in [
+        ([Trusted(ONE, False), Trusted(TWO, True)], True),
+        ([Trusted(ONE, True), Trusted(TWO, False)], False),
+        ([Trusted(TWO, True)], False),
+        ([Trusted(ONE, False), Trusted(TWO, True), Revoked(ONE)], False),
+    ]:
+        change_entries(home, lambda _, said=said: said)
+        assert Trust(environ=home).accepts(both, pickles=True) is counts
+
+
+@pytest.mark.parametrize(
+    "text", ["", f"{ONE}", f"{ONE} a b", f"{ONE} a files x", f"{ONE} a files, ", f"{ONE} a, b"]
+)
+def test_an_origin_that_is_none_is_not_read(text: str) -> None:
+    with pytest.raises(ValueError, match=r"namespace|public key|parts"):
+        Origin.parse(text)
 
 
 def test_two_who_trust_keys_at_once_lose_none(home: dict[str, str]) -> None:

@@ -30,6 +30,7 @@ TASK_OPTIONS: Final[Mapping[str, Kind]] = {
     "eager": "flag",
     "nice": "number",
     "resources": "amounts",
+    "target": "text",
 }
 COMMAND: Final = ("run", "argv")
 TASK: Final = (*COMMAND, *TASK_OPTIONS)

@@ -19,7 +19,7 @@ from merkl.remotes import RemoteConfig
 from merkl.store.remote.clients import Clients
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
-from merkl.store.remote.reading import PIECE, Reading, paced
+from merkl.store.remote.reading import Reading, paced, until_broken
 from merkl.store.remote.refusals import is_away, is_beyond, is_final, is_no_bucket, refusal
 from merkl.store.remote.sending import PART, PARTS, Given, part_of
 from merkl.store.remote.squeezing import pieces_in, read_up_to
@@ -80,21 +80,16 @@ class BucketObjects:
 
     def open(self, name: str) -> BinaryIO | None:
         """A reader of an object's bytes, or None; it reads ahead."""
-        first = self._run(lambda: self._first(name))
-        if first is None:
-            return None
-        data, size = first
-        ranges = ((at, min(at + PIECE, size)) for at in range(PIECE, size, PIECE))
-        rest = (lambda at=at, end=end: self._get(name, at, end - at) for at, end in ranges)
-        return cast(BinaryIO, Reading(data, rest, self._ahead, self.url))
-
-    def _first(self, name: str) -> tuple[bytes, int] | None:
-        """The first bytes of an object, and how many there are in all."""
-        asked = self._ask_for(name, 0, PIECE)
+        asked = self._run(lambda: self._ask_for(name, 0, None))
         if asked is None:
             return None
-        size = 0 if asked == () else asked.meta["size"]
-        return self._body(asked), size
+        pieces = until_broken(paced(asked, self._pause, self.url), self._pause)
+        answer = iter(lambda: self._called(lambda: next(pieces, None)), None)
+        ask = partial(self._part, name)
+        return cast(BinaryIO, Reading(answer, asked.meta["size"], ask, self._ahead, self.url))
+
+    def _part(self, name: str, start: int, end: int) -> bytes | None:
+        return self._get(name, start, end - start)
 
     def size(self, name: str) -> int | None:
         """How many bytes an object has, or None."""

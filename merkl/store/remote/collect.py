@@ -5,6 +5,7 @@ record needs any more.  What a project wants to keep it is told.
 
 A push that finds a content older than ``REFRESH_S`` sends it again, and gc leaves alone whatever is younger than
 ``GRACE_S``: so what a push has relied on stays for days, and by then its record is there.  Ages are by the place's own clock.
+What is sent again while gc is about to remove it is ``going``'s business.
 
 The invariant: records go before the contents that they name, and an index before its pack; so a gc that is killed
 leaves space in use, and no promise.
@@ -20,6 +21,7 @@ from merkl.errors import StoreError
 from merkl.store.choice import made_from
 from merkl.store.remote.contents import blob_name
 from merkl.store.remote.errors import RemoteError
+from merkl.store.remote.going import GOING, Going
 from merkl.store.remote.holdings import Holdings, Trees, holdings_of
 from merkl.store.remote.objects import REFRESH_S, Listed, Objects
 from merkl.store.remote.packs import runs
@@ -145,6 +147,8 @@ class _Planner:
         self._contents(plan, needed, freed, limit)
         old = self._now - ASIDE_S
         plan.others += [each for each in self._held.of_kind("aside") if each.modified < old]
+        yesterday = self._now - DAY_S  # What a gc that was killed has named.
+        plan.others += [each for each in self._held.of_kind(GOING) if each.modified < yesterday]
         return plan
 
     def _is_ours(self, namespace: str | None) -> bool:
@@ -215,6 +219,7 @@ class _Clearing:
         self._remote = remote
         self._held = held
         self._together = Together(remote.objects.width)
+        self._going = Going(remote.objects)
 
     def close(self) -> None:
         """End the threads."""
@@ -235,19 +240,23 @@ class _Clearing:
         freed = self._remove(plan.records)
         for pack, kept in plan.packs.items():
             freed += self._remove_pack(pack, kept)
-        return freed + self._remove([*plan.blobs, *plan.others])
+        freed += self._remove([*plan.blobs, *plan.others])
+        self._going.close()
+        return freed
 
     def _remove(self, chosen: Sequence[Listed]) -> int:
         """Remove objects that nobody has written again since they were listed; their bytes."""
         freed = 0
         for start in range(0, len(chosen), _AT_ONCE):
-            some = chosen[start : start + _AT_ONCE]
-            still = self._still(some)
-            self._remote.objects.remove(each.name for each in still)
+            still = self._going.remove(
+                chosen[start : start + _AT_ONCE],
+                self._still,
+                lambda some: self._remote.objects.remove(each.name for each in some),
+            )
             freed += sum(each.size for each in still)
         return freed
 
-    def _still(self, some: Iterable[Listed]) -> list[Listed]:
+    def _still(self, some: Sequence[Listed]) -> list[Listed]:
         checked = self._together.map(lambda each: (each, self._is_as_it_was(each)), some)
         return [each for each, same in checked if same]
 
@@ -268,8 +277,14 @@ class _Clearing:
         stays = self._contents(pack, {digest: places[digest] for digest in kept})
         if stays:
             self._remote.contents.packs.write(stays)
-        self._remote.objects.remove(self._held.indexes[pack])
-        self._remote.objects.remove([f"packs/{pack}"])
+
+        def remove(some: Sequence[Listed]) -> None:
+            if len(some) == len(objects):  # Else somebody has just written it again.
+                self._remote.objects.remove(self._held.indexes[pack])
+                self._remote.objects.remove([f"packs/{pack}"])
+
+        if len(self._going.remove(objects, self._still, remove)) < len(objects):
+            return 0
         return sum(each.size for each in objects) - sum(places[digest][1] for digest, _ in stays)
 
     def _contents(self, pack: str, kept: dict[Digest, tuple[int, int]]) -> list[tuple[Digest, bytes]]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final, TypeVar
 
 from merkl.errors import StoreError, StoreFull
-from merkl.filesystem import clone
+from merkl.filesystem import clone, sync_directory
 from merkl.room import FULL, used_up
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
@@ -78,7 +78,7 @@ class DirectoryObjects:
         draft = self._write(name, data)
         try:
             self._into_folder(lambda: os.rename(draft, path), path)
-            _sync_folder(os.path.dirname(path))
+            sync_directory(os.path.dirname(path))
         except OSError as error:
             _unlink(draft)
             raise self._failed(error, name) from error
@@ -302,18 +302,6 @@ def _give_mode(file: "int | str", mode: int) -> None:
     except OSError as error:
         if error.errno not in _NO_MODES:  # Of a file system that knows no permissions.
             raise
-
-
-def _sync_folder(path: str) -> None:
-    """Let a name outlive a loss of power too, where a directory can be synced."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, *_NO_MODES):
-            raise
-    finally:
-        os.close(fd)
 
 
 def _unlink(path: str) -> None:

@@ -14,6 +14,7 @@ from merkl.digest import Digest, Key
 from merkl.store.base import Record
 from merkl.store.records import leaves
 from merkl.store.remote.codec import LARGEST, NotARecord, fields_of, read_fields
+from merkl.store.remote.going import GOING
 from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.packs import Entries, read_index
 from merkl.store.remote.remote import Remote
@@ -91,7 +92,7 @@ def holdings_of(remote: Remote) -> Holdings:
     objects, held = remote.objects, Holdings()
     together = Together(objects.width)
     try:
-        for kind in ("blobs", "packs", "index", *_RECORDS, "aside"):
+        for kind in ("blobs", "packs", "index", *_RECORDS, "aside", GOING):
             held.objects |= {each.name: each for each in objects.names(kind)}
         _read_records(held, objects, together)
         _read_indexes(held, objects, together)

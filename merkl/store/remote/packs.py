@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from merkl.digest import Digest
+from merkl.digest import Digest, Key
 from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.store.remote.objects import Listed, Objects
@@ -164,6 +164,16 @@ class Packs:
                 self._whereabouts.doubt(indexes)
                 return False
             return True
+
+    def filed(self, place: str, keys: Iterable[Key], since: float) -> set[Key]:
+        """As ``Whereabouts.filed``."""
+        with self._lock:
+            return self._whereabouts.filed(place, keys, since)
+
+    def note_filed(self, place: str, keys: Iterable[Key], at: float) -> None:
+        """As ``Whereabouts.note_filed``."""
+        with self._lock:
+            self._whereabouts.note_filed(place, keys, at)
 
     def doubts(self) -> dict[str, tuple[int, float]]:
         """As ``Whereabouts.doubts``."""

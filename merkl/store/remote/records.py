@@ -18,6 +18,7 @@ from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record
 from merkl.store.remote.codec import LARGEST, NotARecord
+from merkl.store.remote.going import keep_from_going
 from merkl.store.remote.objects import REFRESH_S, Objects
 from merkl.store.remote.signed import decode_signed, encode_signed
 from merkl.store.remote.slots import Slots
@@ -78,7 +79,7 @@ class RemoteRecords:
 
     def is_ours(self, record: Record) -> bool:
         """Whether a record was made here, or signed with the key of this user."""
-        return record.origin is None or record.origin.signer == self._trust.own()
+        return self._trust.is_own(record.origin)
 
     def file_many(self, results: Iterable[tuple[Record, Sequence[Key]]]) -> None:
         """File many records, several at once, each under the keys that it answers."""
@@ -150,10 +151,19 @@ class RemoteRecords:
             listed = self._objects.look(name)
             # Else gc may take it for forgotten.
             if listed is None or listed.modified < time.time() - REFRESH_S:
-                self._objects.put(name, encode_signed(first, filed, self._trust.namespace, key))
+                self._renew(name, encode_signed(first, filed, self._trust.namespace, key))
             return first
-        self._objects.put(name, data)
+        self._renew(name, data)
         return record
+
+    def _renew(self, name: str, data: bytes) -> None:
+        """Store again what was there, so that it is young, also if gc is about to remove it."""
+
+        def lost() -> list[str]:
+            return [] if self._objects.look(name) is not None else [name]
+
+        self._objects.put(name, data)
+        keep_from_going(self._objects, [name], lost, lambda _: self._objects.put(name, data))
 
     def _first(self, key: Key, signers: Sequence[Signer]) -> Record | None:
         """The record under a key, of the first of some signers who has one that may be used."""

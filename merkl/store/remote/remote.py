@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
@@ -23,7 +24,7 @@ from merkl.store.combined import present
 from merkl.store.fileobjects import FileObjects
 from merkl.store.remote.contents import RemoteContents
 from merkl.store.remote.errors import RemoteError
-from merkl.store.remote.objects import Objects
+from merkl.store.remote.objects import REFRESH_S, Objects
 from merkl.store.remote.records import RemoteRecords
 from merkl.trust.trust import Trust
 
@@ -159,6 +160,22 @@ class Remote(FileObjects):
     def file(self, record: Record, *, under_key: bool = True) -> Record:
         """File a record whose contents are here; the one that counts is returned."""
         return self.records.file(record, under_key=under_key)
+
+    def file_many(self, results: Iterable[tuple[Record, Sequence[Key]]]) -> None:
+        """File many records whose contents are here, each under the keys that it answers; this machine remembers that."""
+        given = list(results)
+        self.records.file_many(given)
+        keys = {key for record, answered in given for key in (*answered, record.content_key)}
+        if keys:
+            self.contents.packs.note_filed(self._place(), keys, time.time())
+
+    def filed(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of some keys or content keys that this machine filed lately, so that gc has not removed it since."""
+        return self.contents.packs.filed(self._place(), keys, time.time() - REFRESH_S)
+
+    def _place(self) -> str:
+        own = self.trust.own()
+        return f"{self.trust.namespace} {own.hex() if own is not None else ''}"
 
     def alias(self, key: Key, record: Record) -> None:
         """File a record under one more key."""

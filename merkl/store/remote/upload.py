@@ -6,7 +6,7 @@ The invariant: a record is filed only when all that it names has arrived.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 from merkl.dataclass import dataclass
@@ -14,7 +14,8 @@ from merkl.digest import Digest, Key
 from merkl.store.base import Record, Store
 from merkl.store.blobs import lost
 from merkl.store.records import needs
-from merkl.store.remote.contents import Sent
+from merkl.store.remote.contents import Sent, blob_name
+from merkl.store.remote.going import keep_from_going
 from merkl.store.remote.objects import REFRESH_S
 from merkl.store.remote.packs import LARGEST
 from merkl.store.remote.remote import Remote
@@ -56,15 +57,29 @@ def upload(
     for result in results:
         sizes |= dict.fromkeys(needs(result.record, tree))
         sizes |= {each.digest: each.size for each in result.record.outputs.values() if each.kind != "dir"}
-    missing = sorted(sizes.keys() - relied_on(remote, store, sizes))
-    remote.contents.send(((digest, _size(store, digest)) for digest in missing), read or store.reader, sent)
-    remote.records.file_many((result.record, result.keys) for result in results)
+
+    def send(digests: Iterable[Digest]) -> None:
+        known = ((digest, _size(store, digest)) for digest in sorted(digests))
+        remote.contents.send(known, read or store.reader, sent)
+
+    there = relied_on(remote, store, sizes)
+    send(sizes.keys() - there.relied)
+    keep_old(remote, there.old, send)
+    remote.file_many((result.record, result.keys) for result in results)
 
 
-def relied_on(remote: Remote, store: Store, sizes: Mapping[Digest, int | None]) -> set[Digest]:
-    """Those that are in the remote and need not be sent; with their sizes in bytes, if these are known.
+@dataclass(frozen=True, slots=True)
+class There:
+    """What of some contents is in the remote: those that are ``relied`` on, and the ``old`` ones, to be sent again."""
 
-    What was stored long ago, and is here too, is sent again: gc may have found just now that nobody needs it.
+    relied: frozenset[Digest]
+    old: frozenset[Digest]
+
+
+def relied_on(remote: Remote, store: Store, sizes: Mapping[Digest, int | None]) -> There:
+    """What of these is in the remote; with their sizes in bytes, if these are known.
+
+    What was stored long ago, and is here too, is to be sent again: gc may have found just now that nobody needs it.
     """
     here = store.has(sizes)
     known = ((digest, store.size(digest) if sizes[digest] is None else sizes[digest]) for digest in here)
@@ -72,7 +87,27 @@ def relied_on(remote: Remote, store: Store, sizes: Mapping[Digest, int | None]) 
     packed = {digest for digest, size in known if size is not None and size <= LARGEST}
     stored = remote.stored(sizes, packed=packed)
     limit = time.time() - REFRESH_S
-    return {digest for digest, when in stored.items() if when >= limit or digest not in here}
+    old = frozenset(digest for digest, when in stored.items() if when < limit and digest in here)
+    return There(frozenset(stored.keys() - old), old)
+
+
+def keep_old(remote: Remote, old: Collection[Digest], send: Callable[[Collection[Digest]], object]) -> None:
+    """See that old contents, which have just been sent again, outlive a gc that is about to remove them.
+
+    Raises:
+        RemoteError: they go away again and again.
+    """
+    if not old:
+        return
+    contents = remote.contents
+
+    def lost() -> set[Digest]:
+        contents.packs.refresh()
+        return set(old) - contents.has(old)
+
+    packed = contents.packs.find(old)
+    names = {blob_name(digest) for digest in old} | {f"packs/{at.pack}" for at in packed.values()}
+    keep_from_going(remote.objects, names, lost, send)
 
 
 def _size(store: Store, digest: Digest) -> int:

@@ -1,4 +1,5 @@
-"""What is remembered of the indexes of packs, and of objects that were found damaged, in a database of this machine.
+"""What is remembered of the indexes of packs, of results that were filed, and of objects that were found damaged, in a database
+of this machine.
 
 It decides nothing: it may be lost, damaged or held by somebody at any time, and then it goes on in memory.
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from merkl.dataclass import dataclass
-from merkl.digest import Digest
+from merkl.digest import Digest, Key
 from merkl.store.remote.objects import Listed
 
 _CHUNK: Final = 500  # Parameters of one query.
@@ -20,6 +21,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS pack_index (name TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS packed (digest BLOB, pack_index INTEGER, start INTEGER, length INTEGER,
         PRIMARY KEY (digest, pack_index)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS filed (place TEXT, key BLOB, at REAL, PRIMARY KEY (place, key)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS doubted (name TEXT PRIMARY KEY, size INTEGER, modified REAL) WITHOUT ROWID;
 """
 T = TypeVar("T")
@@ -92,6 +94,28 @@ class Whereabouts:
             return database.execute("DELETE FROM pack_index WHERE name LIKE ?", (f"{pack}.%",)).rowcount > 0
 
         return self._safely(write)
+
+    def filed(self, place: str, keys: Iterable[Key], since: float) -> set[Key]:
+        """Those of some keys of which it was noted that results are filed at a place; ``since`` that time."""
+        asked = list(keys)
+
+        def query(database: sqlite3.Connection) -> set[Key]:
+            found: set[Key] = set()
+            for start in range(0, len(asked), _CHUNK):
+                chunk = asked[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                select = f"SELECT key FROM filed WHERE place = ? AND at > ? AND key IN ({marks})"
+                found.update(Key(key) for (key,) in database.execute(select, (place, since, *chunk)))
+            return found
+
+        return self._safely(query)
+
+    def note_filed(self, place: str, keys: Iterable[Key], at: float) -> None:
+        """Note that results are filed under some keys at a place."""
+        rows = [(place, key, at) for key in keys]
+        self._safely(
+            lambda database: database.executemany("INSERT OR REPLACE INTO filed VALUES (?, ?, ?)", rows)
+        )
 
     def doubts(self) -> dict[str, tuple[int, float]]:
         """The objects that were found damaged: size and time of each as it was then.  Another of that name is believed."""

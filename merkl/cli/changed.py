@@ -1,0 +1,110 @@
+"""A build that a snapshot almost answers: some files changed, and what they lead to is built without the command line.
+
+It decides when that may be tried.  Whatever it cannot do, it leaves for the long way.
+"""
+
+import os
+import pickle
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from merkl.config import QUIET
+from merkl.engine.keepgraph import has_all, keep_graph, read_graph
+from merkl.engine.kept import NotKept
+from merkl.engine.project import Project
+from merkl.engine.small import SmallBuild
+from merkl.errors import MerklError
+from merkl.events import BuildDone
+from merkl.report.color import painter, wanted
+from merkl.report.ending import exit_code
+from merkl.report.lines import Shown
+from merkl.report.ready import ready_streams
+from merkl.report.reporters import reporter_for
+from merkl.report.running import Listed
+from merkl.report.words import duration, summary
+from merkl.snapshot.answer import Changed, name_of
+
+if TYPE_CHECKING:
+    from merkl.cli.opening import Asked
+    from merkl.cli.options import Options
+    from merkl.engine.judge import Judge
+
+
+def keep(
+    options: "Options",
+    it: "Asked",
+    judge: "Judge",
+    name: str,
+    mere: Iterable[str],
+    listings: Mapping[str, bytes],
+) -> bytes:
+    """Keep the graph of a build that had nothing to do, if that is all there is to it; its checksum, or nothing."""
+    project, selection = it.project, it.chosen.selection
+    if not has_all(project, selection) or it.merklfile.unknown is not None:
+        return b""
+    inside = project.root.rstrip("/") + "/"
+    more: dict[str, Any] = {
+        "removals": project.store.removals(),
+        "databases": [path.removeprefix(inside) for path in project.store.database_files()],
+        "color": options.color,
+        "progress": options.progress,
+    }
+    return keep_graph(
+        project, selection, judge, it.labels(judge), name=name, mere=mere, listings=listings, more=more
+    )
+
+
+def build_changed(changed: Changed) -> int | None:
+    """The exit code of a build after these changes; None if the long way has to be taken."""
+    began = time.monotonic()
+    project: Project | None = None
+    try:
+        kept = read_graph(changed.root, name_of(changed.kept[0]), changed.graph)
+        if kept is None:
+            return None
+        project = Project(pickle.loads(kept.head["config"]))
+        small = SmallBuild(project, kept, changed)
+    except Exception:  # noqa: BLE001  # Whatever it is, the long way tells it better.
+        if project is not None:
+            project.close()
+        return None
+    try:
+        return _built(small, began)
+    except (NotKept, MerklError):
+        return None
+    finally:
+        project.close()
+
+
+def _built(small: SmallBuild, began: float) -> int:
+    ready_streams()
+    project, head = small.project, small.kept.head
+    before, _, after = _summary(small).rpartition(f" in {duration(0.0)}")
+    if not small.affected:
+        sys.stdout.write(f"{before} in {duration(time.monotonic() - began)}{after}" if after else "")
+        sys.stdout.flush()
+        small.write((f"{before} in ", after) if after else ("", ""))
+        return 0
+    shown = Shown(project.config.output, endings=head["progress"] != "none")  # type: ignore[arg-type]
+    reporter = Listed(
+        project.config.state, reporter_for(project.root, shown, head["color"], head["progress"])
+    )
+    try:
+        done = small.run(reporter)
+    finally:
+        reporter.close()
+    if small.lasting:
+        before, _, after = _summary(small).rpartition(f" in {duration(0.0)}")
+        small.write((f"{before} in ", after) if after else ("", ""))
+    return exit_code(done)
+
+
+def _summary(small: SmallBuild) -> str:
+    """The last line of a build with nothing to do, as if that took no time."""
+    if small.project.config.output == QUIET:
+        return ""
+    count, saved = small.kept.counted()
+    line = summary(BuildDone(0, count, 0, 0, 0, 0.0, saved))
+    return painter(wanted(small.kept.head["color"], sys.stdout, os.environ))(line, "good") + "\n"

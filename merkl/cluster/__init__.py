@@ -1,0 +1,1 @@
+"""Other machines: nodes sent to them, run there, and their results found in the store that is shared."""

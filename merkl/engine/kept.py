@@ -1,0 +1,264 @@
+"""A graph that was built, as it is kept between builds: what a change of an input leads to, without running the Merklfile.
+
+It decides how nodes are written down and made again.  Bash tasks are whole; of other nodes there is only what those need
+that read them.  It knows no files.
+
+The invariant: a node is made again for other inputs only if with those it had it gets the key it had.
+"""
+
+import marshal
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from merkl.bash.slots import FromDep, FromSource, Plain, Slot, Slots
+from merkl.bash.task import BashCall, BashTask
+from merkl.dataclass import dataclass
+from merkl.digest import Digest, Key
+from merkl.engine.placement import Placement
+from merkl.engine.rows import Numbers, Texts
+from merkl.engine.select import Labels
+from merkl.nodes import Call, Dep, Future, Node, Output, Place, Shared, Source
+from merkl.resources import USUAL, Needs
+from merkl.stamp import Stamp
+
+STEP: Final = 1  # It has a step when there is nothing to do.
+DISCOVERS: Final = 2  # It finds inputs while it runs.
+
+
+class NotKept(Exception):
+    """What is kept does not say enough: everything is to be found out anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The call of a node that only the Merklfile can make."""
+
+    task_name: str
+    subject: str = ""
+    retries: int = 0
+    interactive: bool = False
+    eager: bool = False
+    target: str = ""
+    secrets: Sequence[str] = ()
+    needs: Needs = USUAL
+
+    def parts(self) -> list[Any]:
+        """Nobody asks."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is written down of a node, beside its key and the numbers of what it reads.
+
+    ``task`` is the number of a bash task, or -1; ``deps`` has of each dependency the output and the file name;
+    ``placements`` what is asked of ``Placement`` after the Future, by output; ``seconds`` is what its run took.
+    """
+
+    label: str
+    task: int
+    slots: tuple[Any, ...]
+    subject: str
+    tools: tuple[tuple[str, str], ...]
+    static: bytes
+    deps: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[Any, ...], ...]
+    place: tuple[str, int]
+    serial: int
+    cache: bool
+    discovers: bool
+    open: bool
+    placements: tuple[tuple[Any, ...], ...]
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The task's name, which a label begins with."""
+        return self.label.partition(" ")[0]
+
+
+def said_of(node: Node, label: str, task: int, placements: Iterable[Placement], seconds: float) -> bytes:
+    """What is to be written down of a node.
+
+    Raises:
+        ValueError: a plain argument has no form that can be read back.
+    """
+    call = node.call if task >= 0 else None
+    own: tuple[Any, ...] = ((), "", ())
+    if isinstance(call, BashCall):
+        own = _written(call.slots), call.subject, call.tools
+    placed = [
+        (p.future.output, p.path, p.sidecar, p.target, (p.place.file, p.place.line), p.serial) for p in placements
+    ]  # fmt: skip
+    return marshal.dumps((
+        label, task, *own, node.static, tuple((dep.future.output, dep.name) for dep in node.deps),
+        tuple((o.name, o.kind, o.filename, o.form, o.holds) for o in node.outputs), (node.place.file, node.place.line),
+        node.serial, node.cache, node.discovers, node.open, tuple(placed), seconds,
+    ))  # fmt: skip
+
+
+def _written(slots: Slots) -> tuple[Any, ...]:
+    return tuple(
+        (name, tuple(map(_one_written, slot)) if isinstance(slot, tuple) else _one_written(slot), isinstance(slot, tuple))
+        for name, slot in slots.items()
+    )  # fmt: skip
+
+
+def _one_written(slot: Slot) -> tuple[str, object]:
+    return ("plain", slot.value) if isinstance(slot, Plain) else (type(slot).__name__, slot.index)
+
+
+_READ: Final[Mapping[str, Any]] = {"plain": Plain, "FromSource": FromSource, "FromDep": FromDep}
+
+
+def _slots(written: tuple[Any, ...]) -> Slots:
+    return {
+        name: tuple(_READ[form](value) for form, value in slot) if several else _READ[slot[0]](slot[1])
+        for name, slot, several in written
+    }
+
+
+class KeptNode(Node):
+    """A node of which all but its key is made when somebody asks for it."""
+
+    __slots__ = ("_graph", "_number")
+
+    def __init__(self, graph: "Kept", number: int) -> None:
+        object.__setattr__(self, "key", Key(graph.keys[number]))
+        self._graph = graph
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Node.__slots__:
+            raise AttributeError(name)
+        self._graph.fill(self, self._number)
+        return getattr(self, name)
+
+
+class Kept:
+    """The nodes of one request by number, dependencies first.
+
+    ``head`` is all that is kept.  ``deps`` and ``reads`` are the numbers of the nodes and sources that a node reads; ``flags``
+    are ``STEP`` and ``DISCOVERS`` of each; what has steps took ``saved`` seconds in all.
+    ``found`` are the readers of discovered files by path.
+    """
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        self.head: Final = head
+        self.keys: Final = Texts(head["keys"])
+        self.deps: Final = Numbers(head["deps"])
+        self.reads: Final = Numbers(head["reads"])
+        self.said_of: Final = Texts(head["said"])
+        self.flags: Final[bytes] = head["flags"]
+        self.sources: Final = Texts(head["sources"])
+        self.found: Final[dict[str, list[int]]] = head["found"]
+        self.numbers: Final[dict[bytes, int]] = {}  # Of nodes that somebody has met, by key.
+        self._tasks: dict[int, BashTask] = {}
+        self._nodes: dict[int, Node] = {}
+
+    def written(self) -> dict[str, Any]:
+        """All that is kept, as it is now."""
+        return {
+            **self.head,
+            "keys": self.keys.written(),
+            "said": self.said_of.written(),
+            "sources": self.sources.written(),
+        }
+
+    def counted(self) -> tuple[int, float]:
+        """How many nodes have a step when there is nothing to do, and how long those took (in seconds)."""
+        return self.flags.count(STEP) + self.flags.count(STEP | DISCOVERS), self.head["saved"]
+
+    def node(self, number: int) -> Node:
+        """The node of that number."""
+        node = self._nodes.get(number)
+        if node is None:
+            node = self._nodes[number] = KeptNode(self, number)
+            self.numbers[node.key] = number
+        return node
+
+    def fill(self, node: Node, number: int) -> None:
+        """Make what is missing of a node."""
+        said = self.said(number)
+        deps = tuple(self._deps(number, said, self.node))
+        Node.__init__(
+            node, self._call(said), node.key, said.static, deps, tuple(self._sources(number, {})), _outputs(said),
+            Place(*said.place), Shared(said.cache, said.discovers), said.open,
+        )  # fmt: skip
+        object.__setattr__(node, "serial", said.serial)
+
+    def said(self, number: int) -> Said:
+        """What is written down of a node."""
+        return Said(*marshal.loads(self.said_of[number]))
+
+    def make_again(self, number: int, changed: Mapping[int, Source]) -> Node:
+        """Let a node be what it is with these ``changed`` sources, by number, and with its dependencies as they are now.
+
+        Raises:
+            NotKept: it cannot be made here.
+        """
+        said = self.said(number)
+        call, place, outputs = self._call(said), Place(*said.place), _outputs(said)
+        if not isinstance(call, BashCall):
+            raise NotKept(f"{said.label} is no bash task")
+        before = list(self._deps(number, said, lambda each: KeptNode(self, each)))
+        then = call.task.again(call, outputs, before, list(self._sources(number, {})), place)
+        if then.key != self.keys[number]:
+            raise NotKept(f"{said.label} has something else in its key than what is kept")
+        now = list(self._deps(number, said, self.node))
+        node = call.task.again(call, outputs, now, list(self._sources(number, changed)), place)
+        object.__setattr__(node, "serial", said.serial)
+        self._nodes[number] = node
+        self.numbers[node.key] = number
+        return node
+
+    def placements(self, number: int) -> list[Placement]:
+        """Where the outputs of a node go."""
+        node = self.node(number)
+        return [
+            Placement(Future(node, output), path, sidecar, target, Place(*place), serial)
+            for output, path, sidecar, target, place, serial in self.said(number).placements
+        ]
+
+    def _deps(self, number: int, said: Said, node: Any) -> Iterable[Dep]:
+        for each, (output, name) in zip(self.deps[number], said.deps, strict=True):
+            yield Dep(Future(node(each), output), name)
+
+    def _sources(self, number: int, changed: Mapping[int, Source]) -> Iterable[Source]:
+        for each in self.reads[number]:
+            yield changed[each] if each in changed else self.source(each)
+
+    def source(self, number: int) -> Source:
+        """The source of that number, as it was."""
+        path, kind, digest, executable, stamp = marshal.loads(self.sources[number])
+        return Source(path, kind, Digest(digest), executable, Stamp(*stamp))
+
+    def _call(self, said: Said) -> Call:
+        if said.task < 0:
+            return Elsewhere(said.name, said.subject)
+        task = self._tasks.get(said.task)
+        if task is None:
+            task = self._tasks[said.task] = pickle.loads(
+                self.head["tasks"][said.task]
+            )  # Written beside the index.
+        return BashCall(task, _slots(said.slots), said.subject, said.tools)
+
+
+def _outputs(said: Said) -> tuple[Output, ...]:
+    return tuple(Output(*each) for each in said.outputs)
+
+
+class KeptLabels(Labels):
+    """The names of nodes as they were, by key."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def __missing__(self, key: Key) -> str:
+        number = self._kept.numbers.get(key)
+        if number is None:
+            return super().__missing__(key)
+        self[key] = label = self._kept.said(number).label
+        return label

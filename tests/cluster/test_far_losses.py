@@ -1,0 +1,156 @@
+"""A worker, the scheduler, the client or the user's patience is lost while tasks run on a cluster: no wrong result, no hang,
+no process that stays."""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from servers.dask_cluster import DaskCluster
+
+FULL = bool(os.environ.get("MERKL_FULL"))
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A cluster that may be killed."""
+    with DaskCluster(tmp_path / "cluster", threads=1) as cluster:
+        yield cluster
+
+
+def describe(project, tmp_path: Path, cluster, **settings) -> None:
+    (tmp_path / "shared").mkdir()
+    setting = {**cluster.setting(), **settings}
+    text = {"remote": {"url": str(tmp_path / "shared")}, "executors": {"lab": setting}, "target": "lab"}
+    project.write("merkl.yaml", json.dumps(text))
+
+
+def running(mark: str) -> list[int]:
+    """The processes that have ``mark`` as an argument of theirs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            pass  # It has ended.
+    return found
+
+
+def wait_until(holds, what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+SLEEPS = """
+    nap = bash_task("sleep {arg('s')}; echo {arg('n')} > {out_file_arg('o')}")
+
+    @target
+    def all():
+        nap("0", "first") > "first"
+        for i in range(3):
+            nap("MARK", i) > f"slow{i}"
+"""
+
+
+def started(project, mark: str):
+    """A build that has come to tasks that take for ever."""
+    project.merklfile(SLEEPS.replace("MARK", mark))
+    process = project.popen("build", "all")
+    wait_until(lambda: len(running(mark)) == 2, "both workers run one")
+    return process
+
+
+def test_what_is_interrupted_leaves_no_process_and_what_ended_is_kept(project, dask, tmp_path):
+    describe(project, tmp_path, dask)
+    mark = f"7{random.randrange(10**6)}.5"
+    project.merklfile(SLEEPS.replace("MARK", mark))
+    process = project.popen("build", "all")
+    wait_until(lambda: len(running(mark)) == 3, "all of them run")
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    wait_until(lambda: not running(mark), "no command is left")
+    assert project.read("first") == "first\n"
+
+
+def test_what_a_killed_client_had_running_ends_and_what_had_ended_is_found(project, dask, tmp_path):
+    describe(project, tmp_path, dask)
+    mark = f"7{random.randrange(10**6)}.5"
+    project.merklfile(SLEEPS.replace("MARK", mark))
+    process = project.popen("build", "all")
+    wait_until(lambda: len(running(mark)) == 3, "all of them run")
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not running(mark), "no command is left")
+
+    project.merklfile(SLEEPS.replace("MARK", "0"))
+    assert sorted(project.build("all")) == ["nap"] * 3  # The first had ended.
+
+
+def test_a_scheduler_that_is_killed_ends_the_build_and_the_next_one_goes_on(project, own, tmp_path):
+    describe(project, tmp_path, own, timeout=3)
+    mark = f"7{random.randrange(10**6)}.5"
+    process = started(project, mark)
+    port = int(own.address.rpartition(":")[2])
+    own.kill_scheduler()
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1, err
+    assert f"the executor lab at {own.address} was lost" in err
+    assert "Traceback" not in err
+    wait_until(lambda: not running(mark), "no command is left")
+
+    assert "does not answer" in project.merkl("build", "all", code=1).stderr
+    own.start_scheduler(port)
+    own.start_worker()
+    project.merklfile(SLEEPS.replace("MARK", "0"))
+    assert project.build("all") == ["nap"] * 3
+
+
+def test_workers_killed_at_random_moments_change_nothing_but_the_time(project, own, tmp_path):
+    describe(project, tmp_path, own, losses=1000)
+    project.merklfile("""
+        nap = bash_task("sleep 0.2; cat {file_arg('f')} > {out_file_arg('o')}; echo {arg('n')} >> {out_file_arg('o')}")
+
+        @task
+        def count(*files):
+            return [len(open(each).read()) for each in files]
+
+        @target
+        def all():
+            futures = [file("src")] * 3
+            for i in range(12):
+                futures[i % 3] = nap(futures[i % 3], i)
+            count(*futures) > "counts.json"
+    """)
+    project.write("src", "source\n")
+    process = project.popen("build", "all")
+    kills, over = 50 if FULL else 5, threading.Event()
+
+    def kill() -> None:
+        for _ in range(kills):
+            if over.wait(random.uniform(0.3, 1.5)):
+                return
+            alive = [n for n, worker in enumerate(own.workers) if worker.poll() is None]
+            own.start_worker()
+            own.kill_worker(random.choice(alive))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        _, err = process.communicate(timeout=WAIT_S * (10 if FULL else 2))
+    finally:
+        over.set()
+        killer.join()
+    assert process.returncode == 0, err
+    assert json.loads(project.read("counts.json")) == [15, 16, 16]
+    assert project.build("all") == []

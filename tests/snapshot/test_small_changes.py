@@ -1,0 +1,149 @@
+"""After a small change only what reads it is looked at, and the end is that of a build that looks at all."""
+
+import os
+import random
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+from test_snapshots import Asked, merklfile
+
+SEED = int(os.environ["MERKL_FAULT_SEED"])
+MERKLFILE = """
+    import os
+
+    join = bash_task("cat {file_arg('first')} {file_arg('second', '.txt')} > {out_file_arg('out', '.txt')}")
+    upper = bash_task("grep -v '#' {file_arg('text', '.txt')} | tr a-z A-Z > {out_file_arg('out', '.txt')} || true")
+    count = bash_task("cat {files_arg('texts', '.txt')} | wc -l", stdout=str)
+    length = bash_task("wc -c < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}; : {arg('n')}")
+
+    @task
+    def twice(text):
+        return 2 * len(open(text).read())
+
+    @target(default=True)
+    def all():
+        sources = files("src/**/*.txt")
+        for source in sources:
+            made = upper(join("header", source))
+            made > f"out/{source.stem}.txt"
+            length(made, 1) > f"out/length/{source.stem}.txt"
+        twice(file("other.txt")) >> "out/twice.json"
+        count([file("a.txt"), file("b.txt")]) > "out/count.txt"
+        join("b.txt", upper(file("a.txt"))) > "out/both.txt"
+        length(file("looked.txt"), len(open("looked.txt").read())) > "out/looked.txt"
+"""
+NAMES = "header other.txt a.txt b.txt looked.txt src/c.txt src/in/d.txt src/in/e.txt".split()
+
+
+class Twins:
+    """Two projects that are alike; one forgets its snapshots before each build."""
+
+    def __init__(self, path: Path) -> None:
+        self.both = []
+        for name in ("fast", "slow"):
+            (path / name / "p").mkdir(parents=True)
+            self.both.append(Asked(path / name / "p"))
+        for asked in self.both:
+            merklfile(asked, MERKLFILE)
+            for name in NAMES:
+                asked.write(name, f"{name}\n")
+
+    def edit(self, seed: int) -> str:
+        for asked in self.both:
+            what = edited(asked, random.Random(seed))
+        return what
+
+    def build(self) -> tuple[str, Any, Any]:
+        """How the one was built, and what came of both."""
+        fast, slow = self.both
+        how, said = fast.told("build", "-j1", code=None)
+        shutil.rmtree(slow.path / ".merkl/snapshots", ignore_errors=True)
+        _, told = slow.told("build", "-j1", code=None)
+        return how, _outcome(fast, said), _outcome(slow, told)
+
+
+def _outcome(asked: Asked, said: str) -> Any:
+    """Which tasks ran, how many did what, and what there is then."""
+    ran = sorted(
+        re.sub(r"^\[.*?\] |  [0-9.]+s$", "", line) for line in said.splitlines() if line.startswith("[")
+    )
+    there = {
+        str(path.relative_to(asked.path)): (path.read_bytes(), path.stat().st_mode)
+        for path in sorted((asked.path / "out").rglob("*"))
+        if path.is_file() and path.suffix != ".merkl"  # Which has a time in it.
+    }
+    return ran, said.splitlines()[-1:] and said.splitlines()[-1].partition(" in ")[0], there
+
+
+def edited(asked: Asked, draw: random.Random) -> str:
+    """One edit of a project, drawn by ``draw``; what it was."""
+    name = draw.choice(NAMES[:-1] * 3 + NAMES[-1:])
+    path, text = asked.path / name, "".join(draw.choices("ab#", k=3)) + "\n"
+    kinds = (
+        ["write"] * 6
+        + ["comment", "touch", "replace", "mode", "nothing", "back"] * 2
+        + ["output", "new", "gone", "empty"]
+    )
+    match draw.choice(kinds):
+        case "write":
+            path.write_text(path.read_text() + text if path.exists() else text)
+        case "comment":  # A line that the next task drops.
+            path.write_text(path.read_text() + "#\n" if path.exists() else "#\n")
+        case "touch":
+            path.touch()
+        case "replace":
+            (path.parent / "new~").write_text(text)
+            os.replace(path.parent / "new~", path)
+        case "mode" if path.exists():
+            path.chmod(path.stat().st_mode ^ 0o100)
+        case "back":
+            path.write_text(f"{name}\n")
+        case "output":
+            (asked.path / "out/both.txt").unlink(missing_ok=True)
+        case "new":
+            asked.write("src/in/new.txt", text)
+        case "gone":
+            (asked.path / "src/in/new.txt").unlink(missing_ok=True)
+        case "empty":
+            shutil.rmtree(asked.path / ".merkl/store", ignore_errors=True)
+        case _:
+            return "nothing"
+    return name
+
+
+def _edited_at_random(path: Path, count: int, seed: int) -> list[str]:
+    """Edit so many times; how each build was made."""
+    twins, hows, done = Twins(path), [], []
+    draw = random.Random(seed)
+    for _ in range(2):
+        twins.build()
+        time.sleep(0.05)
+    for _ in range(count):
+        for _ in range(draw.choice([1, 1, 1, 2, 3])):
+            done.append(twins.edit(draw.randrange(1 << 30)))
+        if draw.random() < 0.5:
+            time.sleep(0.05)
+        how, fast, slow = twins.build()
+        hows.append(how)
+        assert fast == slow, (how, seed, done, fast[:2], slow[:2])
+        if how == "found out" and draw.random() < 0.8:
+            time.sleep(0.05)
+            twins.both[0].ask("build", "-j1", code=None)
+    return hows
+
+
+def test_what_follows_from_a_small_change_is_what_the_long_way_comes_to(tmp_path: Path) -> None:
+    assert len(_edited_at_random(tmp_path, 5, SEED)) == 5
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("part", range(40))
+def test_many_small_changes_end_as_the_long_way_does(tmp_path: Path, part: int) -> None:
+    assert "in part" in _edited_at_random(tmp_path, 24, SEED + part)
