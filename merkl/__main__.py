@@ -22,7 +22,7 @@ def main() -> int:
         return complete(sys.argv[2:])
     arguments = sys.argv[1:]
     try:
-        from merkl.snapshot.answer import answer, directory_of, request_of
+        from merkl.snapshot.answer import ANSWERED, answer, directory_of, request_of
 
         code = answer(arguments, _version())
     except KeyboardInterrupt:
@@ -42,10 +42,11 @@ def main() -> int:
         except KeyboardInterrupt:
             return _interrupted()
         if code is not None:
+            gc.freeze()
             return code
     try:
         words = arguments[2:] if directory_of(arguments) else arguments
-        if not words or words[0] == "build" or (words[0][:1] == "-" and "build" in words):
+        if not words or words[0] in ANSWERED or (words[0][:1] == "-" and "build" in words):
             import contextlib
 
             from merkl.snapshot import recorder

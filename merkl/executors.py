@@ -25,16 +25,13 @@ _ENGINES: Final = ("dask",)
 _PACKAGES: Final = {"dask": "distributed"}
 _EXAMPLE: Final = "lab: {engine: dask, address: tcp://scheduler:8786}"
 _MAKING: Final = "cluster: dask_jobqueue.SLURMCluster"
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_ADDRESS: Final = re.compile(
-    r"(?P<scheme>[a-z]+)://(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})"
-)
+# Compiled when they are used: to do so takes longer than all else in here.
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
+_ADDRESS: Final = r"(?P<scheme>[a-z]+)://(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})"
+_CLASS: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
+_REFERENCE: Final = r"(?i)secret.?name|image.?pull|secret.?key.?ref"  # Of a secret that is elsewhere.
 _SCHEMES: Final = ("tcp", "tls", "ucx", "ucxx", "ws", "wss")
 _ENCRYPTED: Final = ("tls", "wss")
-_CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_REFERENCE: Final = re.compile(
-    r"secret.?name|image.?pull|secret.?key.?ref", re.IGNORECASE
-)  # Of a secret that is elsewhere.
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ def executors_from(given: object, root: str, file: str) -> dict[str, ExecutorCon
             raise ConfigError(
                 f"{what} is this machine, which needs no description", hint="give it another name"
             )
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
             raise ConfigError(
                 f"{file}: executors: {name!r:.80} is no name of an executor",
                 hint="a letter, then letters, digits, - _ and ., at most 64",
@@ -229,14 +226,14 @@ def _check_place(settings: Mapping[Any, Any], what: str) -> None:
 
 
 def _check_class(cluster: object, what: str) -> None:
-    if not isinstance(cluster, str) or not _CLASS.fullmatch(cluster):
+    if not isinstance(cluster, str) or not re.fullmatch(_CLASS, cluster):
         raise ConfigError(
             f"{what}: cluster is a class with its module, not {cluster!r:.80}", hint=f"such as {_MAKING}"
         )
 
 
 def _check_address(address: object, secured: bool, what: str) -> None:
-    match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+    match = re.fullmatch(_ADDRESS, address) if isinstance(address, str) else None
     if match is None:
         if isinstance(address, str) and "@" in address:
             raise ConfigError(
@@ -281,7 +278,7 @@ def _check_no_secret(given: object, what: str, seen: set[int]) -> None:
         seen.add(id(given))
         for name, value in given.items():
             plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-            if plain and is_secret(str(name)) and not _REFERENCE.search(str(name)):
+            if plain and is_secret(str(name)) and not re.search(_REFERENCE, str(name)):
                 raise ConfigError(
                     f"{what}: {name} does not belong in a file that others read", hint=ELSEWHERE
                 )

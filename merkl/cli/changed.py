@@ -72,7 +72,7 @@ def build_changed(changed: Changed) -> int | None:
         return None
     try:
         return _built(small, began)
-    except (NotKept, MerklError):
+    except (NotKept, MerklError, OSError):
         return None
     finally:
         project.close()
@@ -95,7 +95,9 @@ def _built(small: SmallBuild, began: float) -> int:
         done = small.run(reporter)
     finally:
         reporter.close()
-    if small.lasting:
+    if small.outdated:
+        small.forget()
+    elif small.lasting:
         before, _, after = _summary(small).rpartition(f" in {duration(0.0)}")
         small.write((f"{before} in ", after) if after else ("", ""))
     return exit_code(done)

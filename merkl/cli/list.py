@@ -12,11 +12,13 @@ import click
 from merkl.cli.opening import loaded, paint_of, project_of, tell
 from merkl.cli.options import Command, Options, options_of, shared
 from merkl.config import is_yaml
+from merkl.engine.project import Project
 from merkl.engine.request import described
 from merkl.events import Note
 from merkl.merklfile.registry import Merklfile
 from merkl.merklfile.targets import Target
 from merkl.report.words import one_line
+from merkl.snapshot import recorder
 
 
 @click.command(cls=Command, short_help="List the targets.")
@@ -32,19 +34,32 @@ def command(context: click.Context) -> int:
         merklfile = loaded(options, project)
         if merklfile.unknown is not None:
             project.notes.append(Note(f"{merklfile.unknown.headline}; targets below it are not listed"))
-        print_targets(options, merklfile)
+        print_targets(options, merklfile, project.config.target)
         tell(options, project.take_notes())
+        _keep_snapshot(options, project)
     return 0
 
 
-def print_targets(options: Options, merklfile: Merklfile) -> None:
-    """Write the list of targets."""
+def _keep_snapshot(options: Options, project: Project) -> None:
+    """Write down what the list came from, so that the next one is answered at once."""
+    recording, config = recorder.active(), project.config
+    recorder.stop()
+    if recording is None or project.has_run or options.rehash or not config.snapshot:
+        return
+    from merkl.snapshot.keep import keep
+
+    keep(
+        recording, root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
+        summary=("".join(recording.out), ""), only_ask=options.verbose,
+    )  # fmt: skip
+
+
+def print_targets(options: Options, merklfile: Merklfile, executor: str = "") -> None:
+    """Write the list of targets, and the executor of tasks that name none, if it is not this machine."""
     targets = list(merklfile.targets.values())
     if options.json:
-        sys.stdout.write(
-            json.dumps({"version": 1, "targets": [described(each, merklfile) for each in targets]}, indent=2)
-            + "\n"
-        )
+        said = {"version": 1, "targets": [described(each, merklfile) for each in targets]}
+        sys.stdout.write(json.dumps(said | ({"target": executor} if executor else {}), indent=2) + "\n")
         return
     if not targets:
         how = "describe one under targets:" if is_yaml(merklfile.path) else "decorate a function with @target"
@@ -58,6 +73,8 @@ def print_targets(options: Options, merklfile: Merklfile) -> None:
         gap = " " * (width - len(signature))
         doc = one_line(target.doc) + (paint("  (default)", "quiet") if target.declared.default else "")
         sys.stdout.write(f"{paint(signature, 'strong')}{gap}  {doc}".rstrip() + "\n")
+    if executor:
+        sys.stdout.write(paint(f"tasks that name no executor run on {one_line(executor)}", "quiet") + "\n")
 
 
 def _signature(target: Target[..., Any]) -> str:

@@ -21,12 +21,14 @@ from merkl.engine.explain import describe, discovered
 from merkl.engine.judge import Judge
 from merkl.engine.request import plan
 from merkl.engine.step import State
+from merkl.engine.where import elsewhere
 from merkl.errors import MerklError
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node, inside_of
 from merkl.python.batch import said_of
 from merkl.report.color import Paint
 from merkl.report.words import harmless, one_line, size
+from merkl.resources import LOCAL
 
 
 @click.command(cls=OfEither, short_help="Show a target's command, inputs, outputs and key.")
@@ -64,6 +66,9 @@ class ShownTask:
         self.label = names[node.key]
         self.names = names
         self.root = it.project.root
+        config, own = it.project.config, node.call.target
+        # A name that nobody describes is an error where it would run, and here only to be seen.
+        self.target = own if own not in (*config.executors, "", LOCAL) else elsewhere(config, node)
         step = judge.steps.get(node.key)
         self.state = "not needed" if step is None else describe(judge.verdict(step))
         declared = {source.path for source in node.sources}
@@ -133,6 +138,8 @@ class ShownTask:
             f"  state    {self.state}",
             f"  key      {self.node.key.hex()}",
         ]
+        if self.target:
+            found.append(f"  runs on  {self.target}")
         if self.content:
             found.append(f"  content  {self.content}")
         if self.command:
@@ -180,7 +187,7 @@ class ShownTask:
         ]
         return {
             "label": self.label, "task": self.node.name, "place": str(self.node.place), "state": self.state,
-            "key": self.node.key.hex(), "content_key": self.content, "command": self.command,
+            "key": self.node.key.hex(), "content_key": self.content, "command": self.command, "target": self.target,
             "files": [{"path": s.path, "kind": s.kind, "digest": s.digest.hex()} for s in self.node.sources],
             "inputs": deps, "outputs": outputs,
             "discovered": {path: None if digest is None else digest.hex() for path, digest in self.found.items()},

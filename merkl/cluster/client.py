@@ -11,15 +11,15 @@ import errno
 import itertools
 import os
 import sys
-import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from merkl.bash.task import BashCall, BashTask
 from merkl.cluster.errand import Answer, Errand, Sender, slim
 from merkl.cluster.freight import Gathering, Load
-from merkl.cluster.line import Line, Parcelled
+from merkl.cluster.line import Line
+from merkl.cluster.packing import Parcelled
 from merkl.cluster.versions import versions_here
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt
@@ -27,6 +27,7 @@ from merkl.engine.project import Project
 from merkl.engine.recorded import arguments_of, dependencies_of
 from merkl.engine.where import elsewhere
 from merkl.errors import ConfigError, MerklError, SerializationError
+from merkl.events import Note
 from merkl.execute.base import Ended, FailedThere, NotStarted, Published
 from merkl.execute.secrets import require_secrets
 from merkl.executors import ExecutorConfig
@@ -43,6 +44,7 @@ class Clusters:
 
     def __init__(self, project: Project) -> None:
         self.wake = _nobody
+        self.placed: Collection[str] = ()
         self._project = project
         self._lines: dict[str, Line] = {}
         self._gathering: dict[str, Gathering] = {}
@@ -51,7 +53,7 @@ class Clusters:
         self._back: deque[Answer] = deque()
         self._tasks: dict[int, tuple[BashTask, BashTask]] = {}  # By id: as it is, and as it travels.
         self._logs: deque[tuple[int, bytes]] = deque()
-        self._lock = threading.Lock()
+        self._notes: deque[Note] = deque()
 
     def takes(self, node: Node) -> bool:
         """See ``Away``."""
@@ -87,7 +89,7 @@ class Clusters:
         if line is None:
             executor = self._project.config.executors[name]
             line = self._lines[name] = Line(
-                executor, self._sender(executor), self._project, self._brought, self._logged
+                executor, self._sender(executor), self._project, self._brought, self._logged, self._noted
             )
         return line
 
@@ -111,7 +113,9 @@ class Clusters:
 
     def _gathering_for(self, name: str) -> Gathering:
         if name not in self._gathering:
-            self._gathering[name] = Gathering(self._project, self._project.config.executors[name].files)
+            self._gathering[name] = Gathering(
+                self._project, self._project.config.executors[name].files, self.placed
+            )
         return self._gathering[name]
 
     def _parcelled(self, name: str, ticket: int, attempt: Attempt) -> Parcelled:
@@ -195,6 +199,17 @@ class Clusters:
         else:
             how = NotStarted(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
         return Ended(answer.ticket, how, answer.started_ns, answer.seconds, interrupted=answer.interrupted)
+
+    def _noted(self, note: Note) -> None:
+        self._notes.append(note)
+        self.wake()
+
+    def take_notes(self) -> list[Note]:
+        """See ``Away``."""
+        notes = []
+        while self._notes:
+            notes.append(self._notes.popleft())
+        return notes
 
     def _write_logs(self) -> None:
         """Let logs grow here as they grow there."""

@@ -28,7 +28,8 @@ PROTOCOL: Final = 4  # As pickled; the other side has the same merkl, which is c
 class Sender:
     """What all errands of one build have in common.
 
-    ``session`` is a name of its own; ``root`` is the project's here; ``trust`` are entries as in ``MERKL_TRUST``; ``secret``
+    ``session`` is a name of its own; ``root`` is the project's here; ``mark`` is the id of the shared store, filled in when it has
+    one; ``trust`` are entries as in ``MERKL_TRUST``; ``secret``
     is the key that results are signed with there; ``path`` is ``sys.path``; ``runs`` says what both sides must agree in.
     """
 
@@ -42,6 +43,7 @@ class Sender:
     path: tuple[str, ...]
     log_limit: int
     runs: Mapping[str, str]
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import io
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final, cast
 
 from blake3 import blake3
@@ -33,6 +33,10 @@ from merkl.workspace.ignore import GITIGNORE, MERKLIGNORE, Rules
 from merkl.workspace.paths import absolute, reserved
 
 _MOST_FILES: Final = 20_000
+_SOURCES: Final = (
+    ".h", ".hh", ".hpp", ".hxx", ".h++", ".inc", ".inl", ".ipp", ".tcc", ".def", ".c", ".cc", ".cpp", ".cxx", ".m",
+    ".s", ".S", ".asm", ".proto", ".f", ".f90", ".tex", ".sty",
+)  # fmt: skip
 _MOST_BYTES: Final = 1 << 30  # Of a project's files that a task may discover.
 
 Open = Callable[[], BinaryIO]
@@ -47,9 +51,14 @@ class Load:
 
 
 class Gathering:
-    """What attempts of one build need; ``files`` are patterns of what a task may discover, all if there are none."""
+    """What attempts need of one build, which places what it makes at the paths ``placed``.
 
-    def __init__(self, project: Project, files: Sequence[str]) -> None:
+    ``files`` are patterns of what a task may discover; without any, all but what git ignores, of which only sources: these
+    may be somebody else's, while a file of passwords may lie beside them.
+    """
+
+    def __init__(self, project: Project, files: Sequence[str], placed: Collection[str]) -> None:
+        self._placed = placed
         self._project = project
         self._patterns = tuple(files)
         self._files: tuple[Digest, dict[Digest, Load]] | None = None
@@ -122,12 +131,11 @@ class Gathering:
         return self._files
 
     def _all_files(self) -> tuple[Digest, dict[Digest, Load]]:
-        placed = {placement.path for placement in self._project.placements}
         entries: list[TreeEntry] = []
         loads: dict[Digest, Load] = {}
         folders: set[bytes] = set()
         total = 0
-        for path in _walk(self._project.root, placed):
+        for path in _walk(self._project.root, self._placed, everything=bool(self._patterns)):
             if self._patterns and not any(fnmatch.fnmatchcase(path, each) for each in self._patterns):
                 continue
             with contextlib.suppress(InputMissing):  # It has just gone, or nobody may read it.
@@ -156,11 +164,12 @@ def _parents(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _walk(root: str, placed: set[str]) -> Iterator[str]:
-    """The files of a project by their paths, without what belongs to version control, what is ignored, and ``placed``."""
-    todo = [("", Rules((GITIGNORE, MERKLIGNORE)))]
+def _walk(root: str, placed: Collection[str], *, everything: bool) -> Iterator[str]:
+    """The files of a project by their paths, without what belongs to version control, what ``.merklignore`` names, and
+    ``placed``; what git ignores, or a directory around it, only if ``everything`` is asked for, or it is a source."""
+    todo = [("", Rules((GITIGNORE, MERKLIGNORE)), True)]
     while todo:
-        folder, rules = todo.pop()
+        folder, rules, asked = todo.pop()
         where = os.path.join(root, folder)
         try:
             with os.scandir(where) as found:
@@ -172,11 +181,12 @@ def _walk(root: str, placed: set[str]) -> Iterator[str]:
             path = f"{folder}/{name}" if folder else name
             entry = listing[name]
             directory = entry.is_dir(follow_symlinks=False)
-            if reserved(os.fsencode(name)) or path in placed or inside.ignored_by(path, directory):
+            ignored = inside.ignored_by(path, directory)
+            if reserved(os.fsencode(name)) or path in placed or ignored == MERKLIGNORE:
                 continue
             if directory and not os.path.exists(os.path.join(where, name, "pyvenv.cfg")):
-                todo.append((path, inside))
-            elif entry.is_file():
+                todo.append((path, inside, asked and (everything or not ignored)))
+            elif entry.is_file() and (everything or (asked and not ignored) or name.endswith(_SOURCES)):
                 yield path
 
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import socket
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,12 +27,14 @@ from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.outcome import was_stopped
 from merkl.engine.project import Project
 from merkl.engine.taking import taken
-from merkl.errors import MerklError, TaskFailed
+from merkl.errors import ExecutorError, MerklError, TaskFailed
 from merkl.execute.base import Ended
 from merkl.execute.secrets import secret_told, secrets_of, told_by_output
 from merkl.nodes import Node, with_call
 from merkl.store.base import Record
 from merkl.store.builds import register_build
+from merkl.store.choice import DAY_S, Keep
+from merkl.store.collect import collect
 from merkl.store.records import needs
 from merkl.store.remote.upload import Result, upload
 from merkl.store.removal import remove_tree
@@ -41,6 +44,8 @@ from merkl.trust.trust import Trust
 
 _LOG_SENT: Final = 32_768  # Bytes of a log that goes along with what is told of it.
 _LOG_AT_ONCE: Final = 16_384  # Bytes of a log that are sent while it grows.
+_KEPT_DAYS: Final = 3.0  # For which a worker's machine keeps what it does not use.
+_COLLECT_EVERY_S: Final = 3600.0
 _LOG_OF_FAILURE: Final = 4_000_000  # Bytes.
 
 
@@ -118,6 +123,25 @@ class Hosted:
         sys.path += self._added
         assert self.project.remote is not None
         self._remote = self.project.remote
+        try:
+            self._meet()
+        except MerklError:
+            self.close()
+            raise
+
+    def _meet(self) -> None:
+        """See that the shared store is the very one that the sender has.
+
+        Raises:
+            StoreError: it cannot be used.
+            ExecutorError: it is another; what is sent would not be here, and nobody would see what is made.
+        """
+        if self._remote.mark() != self._sender.mark:
+            raise ExecutorError(
+                f"{self._remote.url} on {socket.gethostname()}, where tasks of the executor {self._sender.executor} run, "
+                "is not the place that it is here",
+                hint="is it mounted there, at the same path?",
+            )
         self._remote.prepare()
 
     # ---- before --------------------------------------------------------------------------------------------------
@@ -238,7 +262,7 @@ class Hosted:
             with contextlib.suppress(OSError), open(where, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_OF_FAILURE))
                 log = file.read()
-        if isinstance(error, TaskFailed):
+        if not isinstance(error, ExecutorError):  # Which says so itself.
             error.details["on"] = f"{socket.gethostname()} ({self._sender.executor})"
         shown_here(error, [(self.project.root, self._sender.root)])
         return Answer(errand.ticket, error=error, log=log, seconds=seconds, started_ns=started_ns)
@@ -281,9 +305,28 @@ class Hosted:
         self._attempts.close()
         self.project.hold(None)
         self._lease.close()
+        with contextlib.suppress(MerklError, OSError):  # The next one does.
+            self._collect()
         self.project.close()
         remove_tree(self._directory)
         os.close(self._lock)
+
+    def _collect(self) -> None:
+        """Remove what was not used for days from the store of this machine, now and then: nobody else does."""
+        base = os.path.dirname(self.project.store.directory)
+        stamp = os.path.join(base, "collected")
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - os.stat(stamp).st_mtime < _COLLECT_EVERY_S:
+                return
+        with open(stamp, "wb"):
+            pass
+        mirrors = os.path.join(base, "mirrors")
+        states = [os.path.join(mirrors, name, "project", ".merkl") for name in os.listdir(mirrors)]
+        collect(
+            self.project.store,
+            Keep(older_than_days=_KEPT_DAYS, loose_s=_KEPT_DAYS * DAY_S),
+            state_dirs=[each for each in states if os.path.isdir(each)],
+        )
 
 
 def _seconds(going: Going) -> float:

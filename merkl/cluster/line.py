@@ -7,59 +7,41 @@ waits for none of them for long.
 """
 
 import contextlib
+import itertools
 import math
 import pickle
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from merkl.cluster import worker
-from merkl.cluster.errand import Answer, Errand, Sender, packed
-from merkl.cluster.freight import Load, Sending
+from merkl.cluster.errand import Answer, Sender, packed
+from merkl.cluster.fleet import Fleet
+from merkl.cluster.freight import Sending
 from merkl.cluster.opening import Opened, opened
-from merkl.dataclass import dataclass
-from merkl.digest import Digest
+from merkl.cluster.orders import cancel, cancel_unstarted, tell
+from merkl.cluster.packing import Pack, Packing, Parcelled
 from merkl.engine.project import Project
 from merkl.errors import ExecutorError, MerklError, SerializationError, StoreError, TaskFailed
+from merkl.events import Note
 from merkl.executors import ExecutorConfig
-from merkl.resources import USUAL, Needs
 
-_PACK_S: Final = 0.6  # Seconds that a pack of brief errands is to take.
-_MOST_IN_PACK: Final = 64
 _AHEAD: Final = 3  # Packs for each thread that are on their way, so that none waits for us.
-_BEFORE_OPEN: Final = 256  # Errands that are taken in any case.
+_IN_ANY_CASE: Final = 256  # Errands that are taken in any case.
 _LEAST: Final = 4  # Threads that are reckoned with: a cluster may grow as soon as there is something to do.
-_LARGE: Final = 1 << 20  # Bytes of a result for which it matters where it is.
 _CHECK_S: Final = 0.5
-_COUNT_S: Final = 5.0  # Seconds between two looks at how many workers there are.
-_TELL_S: Final = 5.0
+_CLOSE_S: Final = 5.0  # For which the thread is waited for.
 
 
-@dataclass(frozen=True, slots=True)
-class Parcelled:
-    """An errand with what it needs in the shared store."""
-
-    errand: Errand
-    loads: dict[Digest, Load]
-    task: str
-    needs: Needs
-
-
-@dataclass(slots=True, eq=False)
-class _Pack:
-    """What was submitted at once.  ``future`` is Dask's."""
-
-    epoch: int
-    items: list[Parcelled]
-    future: Any = None
-    losses: int = 0
+class _Recall:
+    """What was given before is not to begin, if it has not."""
 
 
 class Line:
-    """Errands to one executor.  ``answer`` and ``log`` are called in a thread of this."""
+    """Errands to one executor.  ``answer``, ``log`` and ``note`` are called in a thread of this."""
 
     def __init__(
         self,
@@ -68,26 +50,24 @@ class Line:
         project: Project,
         answer: Callable[[Answer], None],
         log: Callable[[int, bytes], None],
+        note: Callable[[Note], None],
     ) -> None:
         self._executor = executor
         self._sender = sender
-        self._head = pickle.dumps(sender, protocol=5)
+        self._head = b""
         assert project.remote is not None
         self._remote = project.remote
         self._keep_going = project.config.keep_going
         self._answer = answer
         self._log = log
-        self._news: queue.SimpleQueue[list[Parcelled] | _Pack | None] = queue.SimpleQueue()
+        self._fleet = Fleet(note)
+        self._news: queue.SimpleQueue[list[Parcelled] | Pack | _Recall | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._open: set[int] = set()  # Tickets that were given and not answered.
-        self._waiting: deque[Parcelled] = deque()  # Given and not submitted.
-        self._packs: set[_Pack] = set()
+        self._packing = Packing()  # Given and not submitted.
+        self._packs: set[Pack] = set()
         self._epoch = 0
-        self._threads, self._counted_at = 0, -math.inf
-        self._unfit: dict[str, str] = {}  # By address of a worker: why it is not used.
-        self._fit: list[str] = []
-        self._made_at: dict[Digest, tuple[str, int]] = {}  # Where larger results are, and how large.
-        self._took: dict[str, float] = {}  # Seconds by task, lately.
+        self._numbers = itertools.count(1)
         self._opened: Opened | None = None
         self._failed: MerklError | None = None
         self._closing = False
@@ -102,10 +82,11 @@ class Line:
 
     def has_room(self) -> bool:
         """Whether more errands are wanted."""
-        return len(self._open) < max(_BEFORE_OPEN, (_AHEAD + 1) * self._threads * self._usual_pack())
+        return len(self._open) < max(_IN_ANY_CASE, (_AHEAD + 1) * self._fleet.threads * self._packing.usual())
 
     def give(self, parcelled: list[Parcelled]) -> None:
         """Send these off."""
+        self._interrupted = False  # What was interrupted has ended, or nothing would be given.
         with self._lock:
             self._open |= {each.errand.ticket for each in parcelled}
         self._news.put(parcelled)
@@ -126,46 +107,27 @@ class Line:
         with self._lock:
             left = list(self._open)
             futures = [pack.future for pack in self._packs if pack.future is not None]
-        threading.Thread(target=_cancel, args=(futures,), daemon=True).start()
+        threading.Thread(target=cancel, args=(futures,), daemon=True).start()
         for ticket in left:
             self._done(Answer(ticket, interrupted=True))
 
     def _tell(self, what: str) -> None:
         """Let the workers hear of something, without waiting for them."""
         epoch, self._epoch = self._epoch, self._epoch + 1
+        self._news.put(_Recall())
         threading.Thread(target=self._tell_now, args=(what, epoch), daemon=True).start()
 
     def _tell_now(self, what: str, epoch: int) -> None:
         found = self._opened
         if found is None:
             return
-
-        async def told() -> None:
-            await found.client.run(
-                worker.tell, self._sender.session, what, epoch, on_error="ignore", asynchronous=True
-            )
-
-        with contextlib.suppress(Exception):  # Who cannot be told hears that its client is gone.
-            found.client.sync(told, callback_timeout=_TELL_S)
-            self._take_back(found, epoch)
-
-    def _take_back(self, found: Opened, epoch: int) -> None:
-        """Cancel what no worker has got."""
-        if self._closing:
-            return
-
-        async def asked() -> Any:
-            return await found.client.processing(asynchronous=True)
-
-        processing = found.client.sync(asked, callback_timeout=_TELL_S)
-        there = {key for keys in processing.values() for key in keys}
-        with self._lock:
-            futures = [
-                pack.future
-                for pack in self._packs
-                if pack.epoch <= epoch and pack.future is not None and pack.future.key not in there
-            ]
-        _cancel(futures)
+        tell(found, self._sender.session, what, epoch)
+        if what != "end":
+            with self._lock:
+                futures = [
+                    pack.future for pack in self._packs if pack.epoch <= epoch and pack.future is not None
+                ]
+            cancel_unstarted(found, futures)
 
     def close(self) -> None:
         """End what runs and let go of the executor."""
@@ -173,7 +135,7 @@ class Line:
         self._news.put(None)
         if self._opened is not None and self._failed is None:
             self._tell_now("end", self._epoch)
-        self._thread.join(_TELL_S)
+        self._thread.join(_CLOSE_S)
         if self._opened is not None:
             self._opened.close()
 
@@ -201,22 +163,10 @@ class Line:
 
     def _connect(self) -> None:
         self._remote.prepare()
+        self._head = pickle.dumps(replace(self._sender, mark=self._remote.mark() or ""), protocol=5)
         found = self._opened = opened(self._executor)
         found.client.subscribe_topic(f"merkl-{self._sender.session}", self._hear_log)
-        self._count_threads(found)
-
-    def _count_threads(self, found: Opened) -> None:
-        self._unfit = found.unfit()
-        there = found.workers()
-        self._fit = [address for address in there if address not in self._unfit]
-        self._threads = sum(there[address] for address in self._fit)
-        self._counted_at = time.monotonic()
-        if self._unfit and not self._fit:
-            raise ExecutorError(
-                f"no worker of the executor {self._executor.name} can run what is here",
-                hint="install the same merkl and Python on both sides; --target local runs everything here",
-                **dict(list(self._unfit.items())[:3]),
-            )
+        self._fleet.count(found)
 
     def _hear_log(self, event: Any) -> None:
         with contextlib.suppress(Exception):
@@ -225,15 +175,18 @@ class Line:
 
     def _hear(self) -> None:
         """Take what is given and what has come back, for a moment."""
-        patience = 0.0 if self._waiting and self._may_submit() else _CHECK_S
+        patience = 0.0 if self._packing and self._may_submit() else _CHECK_S
         try:
             while True:
                 news = self._news.get(timeout=patience) if patience else self._news.get_nowait()
                 patience = 0.0
                 if isinstance(news, list):
-                    self._waiting += news
-                elif isinstance(news, _Pack):
+                    self._packing.add(news)
+                elif isinstance(news, Pack):
                     self._came_back(news)
+                elif isinstance(news, _Recall):
+                    for each in self._packing.clear():
+                        self._done(Answer(each.errand.ticket, interrupted=self._interrupted))
         except queue.Empty:
             return
 
@@ -248,8 +201,7 @@ class Line:
         now = time.monotonic()
         if status == "running":
             self._away_since = math.inf
-            if now - self._counted_at > _COUNT_S:
-                self._count_threads(self._opened)
+            self._fleet.count_now_and_then(self._opened)
             return
         self._away_since = min(self._away_since, now)
         if status == "closed" or now - self._away_since > self._executor.timeout:
@@ -292,42 +244,13 @@ class Line:
         return self._opened.client.status == "running" and len(self._packs) < self._most_packs()
 
     def _submit(self) -> None:
-        if not self._waiting or not self._may_submit():
-            return
-        if self._killed or self._interrupted:
-            waiting, self._waiting = self._waiting, deque()
-            for each in waiting:
-                self._done(Answer(each.errand.ticket, interrupted=True))
-            return
         # Few at a time: what is known of how long they take decides how many go together.
-        while self._waiting and len(self._packs) < self._most_packs():
-            self._send(self._next_pack())
+        while self._packing and self._may_submit():
+            self._send(self._packing.next(self._fleet.threads))
 
     def _most_packs(self) -> int:
         scale = self._executor.scale
-        return _AHEAD * max(self._threads, _LEAST, 0 if scale is None else scale.most)
-
-    def _usual_pack(self) -> int:
-        """How many errands a pack has, of the tasks that are the briefest now."""
-        return max((self._fitting(task) for task in self._took), default=1)
-
-    def _fitting(self, task: str) -> int:
-        took = self._took.get(task)
-        return 1 if took is None else max(1, min(_MOST_IN_PACK, int(_PACK_S / max(took, 1e-4))))
-
-    def _next_pack(self) -> list[Parcelled]:
-        """Errands that go together: the first that wait, if they are brief and need the same, and not so many that a thread
-        is idle."""
-        first = self._waiting.popleft()
-        pack, left = [first], _PACK_S - self._took.get(first.task, _PACK_S)
-        most = min(_MOST_IN_PACK, math.ceil(len(self._waiting) / max(1, self._threads * 2)))
-        while self._waiting and len(pack) < most:
-            took = self._took.get(self._waiting[0].task, _PACK_S)
-            if took > left or self._waiting[0].needs != first.needs:
-                break
-            left -= took
-            pack.append(self._waiting.popleft())
-        return pack
+        return _AHEAD * max(self._fleet.threads, _LEAST, 0 if scale is None else scale.most)
 
     def _send(self, items: list[Parcelled], losses: int = 0) -> None:
         """See that all that errands need is there, and submit them."""
@@ -355,57 +278,31 @@ class Line:
                 )
             )
             return
-        self._submit_pack(_Pack(self._epoch, items, losses=losses), data)
+        self._submit_pack(Pack(self._epoch, items, losses=losses), data)
 
-    def _submit_pack(self, pack: _Pack, data: bytes) -> None:
+    def _submit_pack(self, pack: Pack, data: bytes) -> None:
         found = self._opened
         assert found is not None
         first = pack.items[0]
-        name = f"{first.task}-{first.errand.node.key.hex()[:12]}-{-first.errand.ticket}-{pack.losses}"
+        name = f"{first.task}-{first.errand.node.key.hex()[:12]}"
         pack.future = found.client.submit(
             worker.run_pack,
             dict(self._sender.runs),
-            self._head,
+            worker.Sealed(self._head),
             pack.epoch,
-            data,
-            key=f"{name}-{self._sender.session[:6]}",
+            worker.Sealed(data),
+            key=f"{name}-{self._sender.session[:6]}-{next(self._numbers)}",
             pure=False,
             retries=0,
-            **self._restricted(first.needs),
-            **self._where(pack),
+            **self._fleet.wanted(pack, found),
         )
         with self._lock:
             self._packs.add(pack)
         pack.future.add_done_callback(lambda _: self._news.put(pack))
 
-    def _restricted(self, needs: Needs) -> dict[str, Any]:
-        """What workers must have, of what they say that they have."""
-        if needs == USUAL:
-            return {}
-        assert self._opened is not None
-        workers = self._opened.client.scheduler_info(-1).get("workers", {})
-        declared = {name for each in workers.values() for name in each.get("resources", {})}
-        by_name = {name.lower(): name for name in declared}
-        wanted = {by_name[name]: need for name, need in needs if name in by_name}
-        return {"resources": wanted} if wanted else {}
-
-    def _where(self, pack: _Pack) -> dict[str, Any]:
-        """Which workers are asked for: if some cannot be used the others, and else the one that has most of what is needed."""
-        if self._unfit:
-            return {"workers": self._fit}
-        sizes: dict[str, int] = {}
-        for each in pack.items:
-            for artifact in each.errand.inputs:
-                address, size = self._made_at.get(artifact.digest, ("", 0))
-                sizes[address] = sizes.get(address, 0) + size
-        best = max(sizes, key=lambda address: sizes[address], default="")
-        if best not in self._fit:
-            return {}
-        return {"workers": [best], "allow_other_workers": True}
-
     # ---- coming back ---------------------------------------------------------------------------------------------
 
-    def _came_back(self, pack: _Pack) -> None:
+    def _came_back(self, pack: Pack) -> None:
         with self._lock:
             self._packs.discard(pack)
         status = pack.future.status
@@ -417,26 +314,26 @@ class Line:
             for each in pack.items:
                 self._done(Answer(each.errand.ticket, interrupted=self._interrupted))
         else:  # The connection was lost, and with it what Dask knew of us: once it is back, all that is asked for again.
-            self._waiting += pack.items
+            self._packing.add(pack.items)
             self._away_since = min(self._away_since, time.monotonic())
         pack.future.release()
 
-    def _heard(self, pack: _Pack, tag: str, said: Any, address: str) -> None:
+    def _heard(self, pack: Pack, tag: str, said: Any, address: str) -> None:
         if tag == "differs":  # A worker that has just come.
             assert self._opened is not None
-            self._count_threads(self._opened)
+            self._fleet.count(self._opened)
             self._again(pack.items, pack.losses + 1, "what is installed on a worker is not what is here")
             return
         answers: list[Answer] = said or []
         for answer in answers:
-            outputs = answer.record.outputs.values() if answer.record is not None else ()
-            self._made_at |= {each.digest: (address, each.size) for each in outputs if each.size >= _LARGE}
+            if answer.record is not None:
+                self._fleet.made(answer.record, address)
         self._take(pack, answers)
         if tag == "lost":
             told = {answer.ticket for answer in answers}
             self._again([each for each in pack.items if each.errand.ticket not in told], pack.losses + 1)
 
-    def _take(self, pack: _Pack, answers: Sequence[Answer]) -> None:
+    def _take(self, pack: Pack, answers: Sequence[Answer]) -> None:
         tasks = {each.errand.ticket: each.task for each in pack.items}
         if any(answer.record is not None for answer in answers):
             with contextlib.suppress(StoreError):
@@ -446,22 +343,20 @@ class Line:
             if task is None:
                 continue
             if answer.record is not None and not answer.found:
-                usual = self._took.get(task, math.inf)
-                took = answer.seconds
-                self._took[task] = took if usual == math.inf else 0.7 * usual + 0.3 * took
+                self._packing.took(task, answer.seconds)
             if answer.record is not None:
                 self._sending.there(each.digest for each in answer.record.outputs.values())
             self._done(answer)
 
-    def _erred(self, pack: _Pack, error: BaseException) -> None:
+    def _erred(self, pack: Pack, error: BaseException) -> None:
         import distributed
 
         if isinstance(error, distributed.KilledWorker):
             self._again(pack.items, pack.losses + 1, "the workers that it ran on died")
             return
         assert self._opened is not None
-        self._count_threads(self._opened)
-        if self._unfit:  # It came to one where merkl is not installed.
+        self._fleet.count(self._opened)
+        if self._fleet.unfit:  # It came to one where merkl is not installed.
             self._again(pack.items, pack.losses + 1, "what is installed on a worker is not what is here")
             return
         raise ExecutorError(
@@ -481,9 +376,3 @@ class Line:
                 self._done(Answer(each.errand.ticket, error=error))
             else:
                 self._send([each], losses)
-
-
-def _cancel(futures: Sequence[Any]) -> None:
-    for future in futures:
-        with contextlib.suppress(Exception):
-            future.cancel()

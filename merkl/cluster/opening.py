@@ -7,43 +7,23 @@ is only left.
 """
 
 import contextlib
-import importlib
-import logging
 import os
-import signal
 import threading
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from merkl.cluster.classes import cluster_class
+from merkl.cluster.listening import listening
 from merkl.cluster.tending import tend
 from merkl.cluster.versions import QUESTION, difference
 from merkl.dataclass import dataclass, field
 from merkl.errors import ConfigError, ExecutorError
 from merkl.executors import ExecutorConfig, TlsFiles, require_engine
 
-_INSTALLED_BY: Final = {
-    "dask_jobqueue": "dask-jobqueue",
-    "dask_kubernetes": "dask-kubernetes",
-    "dask_cloudprovider": "dask-cloudprovider",
-    "dask_gateway": "dask-gateway",
-    "dask_yarn": "dask-yarn",
-    "dask_mpi": "dask-mpi",
-    "coiled": "coiled",
-}
-_LOGGERS: Final = (
-    "distributed",
-    "dask_jobqueue",
-    "dask_kubernetes",
-    "dask_cloudprovider",
-    "tornado.application",
-    "asyncio",  # Of what failed in Dask's background.
-)
 _CLOSING_S: Final = 30.0
 _GRACE_S: Final = 2.0  # Beyond the time that Dask was given.
-_LINES: Final = 20  # Of what Dask logged, kept for messages.
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +98,7 @@ def opened(executor: ExecutorConfig) -> Opened:
     require_engine(executor)
     security = _security(executor)
     with contextlib.ExitStack() as ending:
-        said = ending.enter_context(_listening())
+        said = ending.enter_context(listening())
         where: Any = executor.address
         if executor.cluster:
             where = _made(executor, security, said, ending)
@@ -126,69 +106,6 @@ def opened(executor: ExecutorConfig) -> Opened:
         address = executor.address or str(client.scheduler.address)
         return Opened(executor, client, address, said, ending.pop_all())
     raise AssertionError("no context here swallows an error")
-
-
-def origin(executor: ExecutorConfig) -> str:
-    """The file of the package that a cluster's class comes from; empty if there is none.  It is not imported."""
-    from importlib.util import find_spec
-
-    with contextlib.suppress(ImportError, ValueError):
-        found = find_spec(executor.cluster.partition(".")[0])
-        return (found.origin if found is not None else None) or ""
-    return ""
-
-
-def cluster_class(executor: ExecutorConfig) -> Any:
-    """The class that a cluster is made of.
-
-    Raises:
-        ConfigError: its package is not installed, or has no such class.
-    """
-    module, _, name = executor.cluster.rpartition(".")
-    package, _, part = module.partition(".")
-    install = _INSTALLED_BY.get(package, package)
-    if package == "dask_cloudprovider":
-        install += f"[{part.partition('.')[0] or 'all'}]"
-    what = f"the executor {executor.name}: {executor.cluster}"
-    try:
-        with _signals_kept():
-            found = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        lacking = (error.name or module).partition(".")[0]
-        raise ConfigError(
-            f"{what} needs the package {lacking}, which is not installed",
-            hint=f"pip install '{install}'",
-        ) from None
-    except AttributeError:
-        raise ConfigError(
-            f"{what}: the module {module} has no {name}", hint="docs/cluster.md names the usual ones"
-        ) from None
-    except Exception as error:
-        # Some packages say of a part of them that it was not installed, in many lines.
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        hint = f"pip install '{install}'" if isinstance(error, ImportError) else ""
-        raise ConfigError(f"{what} cannot be imported: {said:.300}", hint=hint) from error
-    if not isinstance(found, type):
-        raise ConfigError(f"{what} is no class")
-    return found
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Let no module that this thread imports take signals for itself.
-
-    dask_jobqueue does: with it, Ctrl-C would end a build at once, and in another thread than the first it cannot be imported.
-    """
-    ours, real = threading.get_ident(), signal.signal
-
-    def kept(number: Any, handler: Any) -> Any:
-        return signal.getsignal(number) if threading.get_ident() == ours else real(number, handler)
-
-    signal.signal = cast(Any, kept)
-    try:
-        yield
-    finally:
-        signal.signal = real
 
 
 def not_answering(
@@ -326,45 +243,3 @@ def _scale(executor: ExecutorConfig, cluster: Any) -> None:
                 await worker  # One that could not be submitted raises here.
 
         cluster.sync(submitted)
-
-
-# ---- what Dask says ------------------------------------------------------------------------------------------------
-
-
-class _Keeping(logging.Handler):
-    """Keeps the last lines."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: deque[str] = deque(maxlen=_LINES)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the first line of a record."""
-        with contextlib.suppress(Exception):
-            self.lines.append(record.getMessage().partition("\n")[0][:400])
-
-
-@contextlib.contextmanager
-def _listening() -> Iterator[deque[str]]:
-    """Keep what Dask logs instead of printing it: what matters of it is said by merkl, and the screen is not Dask's."""
-    import distributed  # It sets up its loggers.
-
-    keeping = _Keeping()
-    before = []
-    for name in [
-        name
-        for name in [*_LOGGERS, *logging.Logger.manager.loggerDict]
-        if name in _LOGGERS or name.startswith(tuple(f"{each}." for each in _LOGGERS))
-    ]:
-        logger = logging.getLogger(name)
-        before.append((logger, logger.handlers, logger.propagate))
-        logger.handlers, logger.propagate = [keeping], False
-    for package in ("distributed", "dask", *_INSTALLED_BY):
-        warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
-    with contextlib.suppress(AttributeError):
-        warnings.filterwarnings("ignore", category=distributed.versions.VersionMismatchWarning)
-    try:
-        yield keeping.lines
-    finally:
-        for logger, handlers, propagate in before:
-            logger.handlers, logger.propagate = handlers, propagate

@@ -93,7 +93,19 @@ class Child:
         return self._gone
 
 
-def run_pack(runs: dict[str, str], head: bytes, epoch: int, data: bytes) -> bytes:
+class Sealed:
+    """Bytes that are in no log: Dask writes down the arguments of what fails, and keys and secrets may be among them."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Sealed({len(self.data)} bytes)"
+
+
+def run_pack(runs: dict[str, str], head: Sealed, epoch: int, data: Sealed) -> bytes:
     """Run errands, and return what came of each, pickled."""
     import distributed
 
@@ -105,8 +117,8 @@ def run_pack(runs: dict[str, str], head: bytes, epoch: int, data: bytes) -> byte
     differ = {name: own for name, own in versions_here().items() if runs.get(name) != own}
     if differ:
         return pickle.dumps(("differs", differ, worker.address))
-    sender = pickle.loads(head)
-    errands = pickle.loads(data)
+    sender = pickle.loads(head.data)
+    errands = pickle.loads(data.data)
     task = worker.get_current_task()
     for _ in range(2):  # A child that had nothing to do may just have ended.
         child = _child_of(worker, sender)

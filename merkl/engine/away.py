@@ -7,7 +7,7 @@ was taken back, ``NotStarted``; a ``Published`` one has all its contents in the 
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from merkl.digest import Digest
 from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.recorded import arguments_of, dependencies_of
 from merkl.errors import TaskFailed
+from merkl.events import Note
 from merkl.execute.base import Ended, FailedThere, Published
 from merkl.nodes import Node
 from merkl.store.base import Record
@@ -24,6 +25,7 @@ class Away(Protocol):
     """Machines on which nodes of one build run.  Used by the building thread."""
 
     wake: Callable[[], None]  # Called in any thread when there is something to hear.
+    placed: Collection[str]  # The paths at which the build places what it makes.
 
     def takes(self, node: Node) -> bool:
         """Whether a node runs elsewhere."""
@@ -39,6 +41,9 @@ class Away(Protocol):
 
     def ended(self) -> list[Ended]:
         """What has ended since this was last asked.  Never waits."""
+
+    def take_notes(self) -> list[Note]:
+        """What the user is to know, each thing once."""
 
     def recall(self) -> None:
         """Begin nothing more of what was sent.  What has not begun ends as ``NotStarted``."""

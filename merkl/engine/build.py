@@ -26,7 +26,7 @@ from merkl.engine.lineage import remember
 from merkl.engine.logged import logged
 from merkl.engine.order import critical_path
 from merkl.engine.outcome import Outcome
-from merkl.engine.part import Part, Remember
+from merkl.engine.part import Part
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.replacing import is_there
@@ -58,10 +58,16 @@ if TYPE_CHECKING:  # Only with other machines; with a remote; with --check-deps.
 
 
 def judge(
-    project: Project, selection: Selection, *, force: bool = False, away: "Away | None" = None
+    project: Project,
+    selection: Selection,
+    *,
+    force: bool = False,
+    away: "Away | None" = None,
+    part: Part | None = None,
 ) -> Judge:
     """Plan: judge every node the selection needs, as far as can be known before anything runs."""
-    find_change = change_finder(project, [placement.path for placement in selection.placements])
+    places = [placement.path for placement in selection.placements] if part is None else part.places
+    find_change = change_finder(project, places)
     planned = Judge(
         project.shelter,
         find_change,
@@ -114,8 +120,9 @@ def build(
         away = _away(project)
         if away is not None:
             away.wake = executor.wake
+            away.placed = frozenset(placement.path for placement in selection.placements)
             ending.callback(away.close)
-        planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes, away=away)
+        planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes, away=away, part=part)
         to_run = _to_run(project, planned)
         if part is not None:
             part.check(planned)
@@ -126,7 +133,7 @@ def build(
         outcome = _run(
             project, selection, everything, planned, names, reporter, build=lease.id, executor=executor,
             terminal=terminal, shares=shares, check=check, pushing=pushing, reins=reins, feed=feed, away=away,
-            remember=remember if part is None else part.remember,
+            part=part,
         )  # fmt: skip
         if not needs_bytes and feed is None:  # With these a program or a pipeline goes on.
             project.passing.clear()
@@ -139,7 +146,9 @@ def _away(project: Project) -> "Away | None":
     """The other machines that nodes of this build run on; None if there are none."""
     if project.make_away is None or not project.config.executors or project.config.only_here:
         return None
-    return cast("Away", project.make_away(project))  # What a project is, ``Away`` knows, and not the other way round.
+    return cast(
+        "Away", project.make_away(project)
+    )  # What a project is, ``Away`` knows, and not the other way round.
 
 
 def _to_run(project: Project, planned: Judge) -> list[Node]:
@@ -206,11 +215,11 @@ def _run(
     reins: Reins | None,
     feed: Feed | None,
     away: "Away | None",
-    remember: Remember,
+    part: Part | None,
 ) -> Outcome:
     """Run what is to run, and place and remember what there is."""
     workspace = Workspace(project, selection.placements, reporter, names)
-    attempts = Attempts(project, build, workspace.placed_by, check)
+    attempts = Attempts(project, build, workspace.placed_by if part is None else part.placed_by, check)
     held = Held(project.shelter)
     schedule = Schedule(
         project, planned, executor, workspace, attempts, reporter, names, shares=shares, held=held,
@@ -225,7 +234,7 @@ def _run(
             executor.expect(0)
             if feed is not None:
                 everything = [step.node for step in planned.steps.values()]
-            remember(project, everything, selection.placements, planned)
+            (remember if part is None else part.remember)(project, everything, selection.placements, planned)
             return outcome
         finally:
             executor.close()
@@ -258,6 +267,7 @@ def _planned(
     force: bool,
     needs_bytes: Sequence[Future[Any]],
     away: "Away | None",
+    part: Part | None,
 ) -> Judge:
     """Put away what builds that are gone have left, and plan.
 
@@ -267,7 +277,7 @@ def _planned(
     sweep_stale(project.config.state, keep=_kept(project))
     sweep_drafts(project.root)
     project.store.sweep()
-    planned = judge(project, selection, force=force, away=away)
+    planned = judge(project, selection, force=force, away=away, part=part)
     names.steps = planned.steps
     if needs_bytes:
         planned.require(needs_bytes)

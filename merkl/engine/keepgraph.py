@@ -7,13 +7,13 @@ while the Merklfile ran, other stores or other machines.
 import marshal
 import os
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from merkl.bash.task import BashCall, BashTask
 from merkl.digest import Key
 from merkl.engine.judge import Judge
-from merkl.engine.kept import DISCOVERS, STEP, Kept, said_of
+from merkl.engine.kept import DISCOVERS, OPEN, STEP, Kept, found_by, said_of
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.rows import Numbers, Texts
@@ -21,6 +21,7 @@ from merkl.engine.select import Selection
 from merkl.nodes import Node, Source, walk
 from merkl.snapshot.answer import STATE, checksum
 from merkl.snapshot.keep import write_file
+from merkl.store.base import Record
 
 DIRECTORY: Final = "graphs"  # In a project's ``.merkl``.
 _GRAPHS: Final = 8  # Kept in a project.
@@ -69,12 +70,11 @@ def keep_graph(
         step = judge.steps.get(node.key)
         record = None if step is None else step.record
         seconds = 0.0 if record is None else record.seconds
-        flags[number] = (step is not None) * STEP | node.discovers * DISCOVERS
+        flags[number] = (step is not None) * STEP | node.discovers * DISCOVERS | node.open * OPEN
         saved += seconds
-        if record is not None and record.discovered is not None:
-            for path in record.discovered.files:
-                found.setdefault(path, []).append(number)
-        said.append(_said(node, names[node.key], tasks, placed.get(node.key, ()), seconds))
+        for path, _ in found_by(record):
+            found.setdefault(path, []).append(number)
+        said.append(_said(node, names[node.key], tasks, placed.get(node.key, ()), record))
     head = {
         **more,
         "keys": Texts.write([node.key for node in nodes]),
@@ -83,7 +83,8 @@ def keep_graph(
         "said": Texts.write(said), "flags": bytes(flags), "saved": saved, "found": found,
         "sources": Texts.write(sources.data),
         "tasks": tasks.data, "config": pickle.dumps(project.config), "targets": tuple(selection.targets),
-        "mere": sources.among(mere), "listings": dict(listings), "unsure": {},
+        "mere": sources.among(mere, found), "listings": dict(listings), "unsure": {},
+        "placed": {p.path: numbers[p.future.node.key] for p in selection.placements} if found else {},
     }  # fmt: skip
     return write_graph(project.root, name, head)
 
@@ -109,12 +110,14 @@ def read_graph(root: str, name: str, expected: bytes) -> Kept | None:
     return Kept(marshal.loads(data)) if checksum(data) == expected else None
 
 
-def _said(node: Node, label: str, tasks: "_Tasks", placements: Sequence[Placement], seconds: float) -> bytes:
-    task = tasks.number(node)
+def _said(
+    node: Node, label: str, tasks: "_Tasks", placements: Sequence[Placement], record: Record | None
+) -> bytes:
+    task, seconds = tasks.number(node), 0.0 if record is None else record.seconds
     try:
-        return said_of(node, label, task, placements, seconds)
+        return said_of(node, label, task, placements, seconds, found_by(record))
     except ValueError:
-        return said_of(node, label, -1, placements, seconds)
+        return said_of(node, label, -1, placements, seconds, found_by(record))
 
 
 class _Tasks:
@@ -154,9 +157,9 @@ class _Numbered:
             self.data.append(source_data(source))
         return number
 
-    def among(self, paths: Iterable[str]) -> dict[str, int]:
-        """The numbers of those of the paths that are sources."""
-        return {path: self._numbers[path] for path in paths if path in self._numbers}
+    def among(self, paths: Iterable[str], found: Container[str]) -> dict[str, int]:
+        """The numbers of those of the paths that are sources, and -1 for those that are only ``found``."""
+        return {path: self._numbers.get(path, -1) for path in paths if path in self._numbers or path in found}
 
 
 def source_data(source: Source) -> bytes:

@@ -21,9 +21,14 @@ from merkl.engine.select import Labels
 from merkl.nodes import Call, Dep, Future, Node, Output, Place, Shared, Source
 from merkl.resources import USUAL, Needs
 from merkl.stamp import Stamp
+from merkl.store.base import Record
 
 STEP: Final = 1  # It has a step when there is nothing to do.
 DISCOVERS: Final = 2  # It finds inputs while it runs.
+OPEN: Final = 4  # It has no record under its key.
+
+
+Found = tuple[tuple[str, bytes | None], ...]
 
 
 class NotKept(Exception):
@@ -53,7 +58,8 @@ class Said:
     """What is written down of a node, beside its key and the numbers of what it reads.
 
     ``task`` is the number of a bash task, or -1; ``deps`` has of each dependency the output and the file name;
-    ``placements`` what is asked of ``Placement`` after the Future, by output; ``seconds`` is what its run took.
+    ``placements`` what is asked of ``Placement`` after the Future, by output; ``seconds`` is what its run took, ``found`` what it
+    found, with digests, or None where nothing may be.
     """
 
     label: str
@@ -71,6 +77,7 @@ class Said:
     open: bool
     placements: tuple[tuple[Any, ...], ...]
     seconds: float
+    found: Found
 
     @property
     def name(self) -> str:
@@ -78,7 +85,9 @@ class Said:
         return self.label.partition(" ")[0]
 
 
-def said_of(node: Node, label: str, task: int, placements: Iterable[Placement], seconds: float) -> bytes:
+def said_of(
+    node: Node, label: str, task: int, placements: Iterable[Placement], seconds: float, found: Found
+) -> bytes:
     """What is to be written down of a node.
 
     Raises:
@@ -94,8 +103,14 @@ def said_of(node: Node, label: str, task: int, placements: Iterable[Placement], 
     return marshal.dumps((
         label, task, *own, node.static, tuple((dep.future.output, dep.name) for dep in node.deps),
         tuple((o.name, o.kind, o.filename, o.form, o.holds) for o in node.outputs), (node.place.file, node.place.line),
-        node.serial, node.cache, node.discovers, node.open, tuple(placed), seconds,
+        node.serial, node.cache, node.discovers, node.open, tuple(placed), seconds, found,
     ))  # fmt: skip
+
+
+def found_by(record: Record | None) -> Found:
+    """What a run found, with digests."""
+    found = record.discovered.files if record is not None and record.discovered is not None else {}
+    return tuple((str.__str__(path), digest and bytes(digest)) for path, digest in found.items())
 
 
 def _written(slots: Slots) -> tuple[Any, ...]:
@@ -140,7 +155,7 @@ class Kept:
     """The nodes of one request by number, dependencies first.
 
     ``head`` is all that is kept.  ``deps`` and ``reads`` are the numbers of the nodes and sources that a node reads; ``flags``
-    are ``STEP`` and ``DISCOVERS`` of each; what has steps took ``saved`` seconds in all.
+    are ``STEP``, ``DISCOVERS`` and ``OPEN`` of each; what has steps took ``saved`` seconds in all.
     ``found`` are the readers of discovered files by path.
     """
 
@@ -168,7 +183,7 @@ class Kept:
 
     def counted(self) -> tuple[int, float]:
         """How many nodes have a step when there is nothing to do, and how long those took (in seconds)."""
-        return self.flags.count(STEP) + self.flags.count(STEP | DISCOVERS), self.head["saved"]
+        return sum(map(self.flags.count, range(STEP, 8, 2))), self.head["saved"]
 
     def node(self, number: int) -> Node:
         """The node of that number."""
@@ -212,6 +227,13 @@ class Kept:
         self._nodes[number] = node
         self.numbers[node.key] = number
         return node
+
+    def placed_by(self, path: str) -> str | None:
+        """The label of the node that places ``path``, or a directory above it; asked only where a task finds inputs."""
+        placed: dict[str, int] = self.head["placed"]
+        while path and path not in placed:
+            path = path.rpartition("/")[0]
+        return self.said(placed[path]).label if path else None
 
     def placements(self, number: int) -> list[Placement]:
         """Where the outputs of a node go."""

@@ -22,9 +22,12 @@ class Part:
     """``nodes`` are those that may have to run, dependencies first; others that they read have ``names`` as well.
 
     ``check`` is given the plan, and raises if more than that would run; ``remember`` takes the place of ``lineage.remember``.
+    ``places`` are all paths that the whole places, if some task finds inputs, and ``placed_by`` says by whom a path is.
     """
 
     nodes: Sequence[Node]
     names: Labels
     check: Callable[[Judge], None]
     remember: Remember
+    places: Iterable[str]
+    placed_by: Callable[[str], str | None]

@@ -218,20 +218,16 @@ class Workspace:
 
     def _put_file(self, path: str, artifact: Artifact, replace: bool) -> Stamp:
         """Place a file's bytes: the staged file itself if there is one and its name goes to no other, else a copy."""
-        staged = self._staged.get(artifact.digest)
+        root, staged = self.project.root, self._staged.get(artifact.digest)
         if staged is not None:
             self._staged = {
                 digest: other for digest, other in self._staged.items() if digest != artifact.digest
             }
-            stamp = move_file(
-                self.project.root, path, staged, executable=artifact.executable, replace=replace
-            )
+            stamp = move_file(root, path, staged, executable=artifact.executable, replace=replace)
             if stamp is not None:
                 return stamp
         with self._open(artifact.digest) as content:
-            return place_file(
-                self.project.root, path, content, executable=artifact.executable, replace=replace
-            )
+            return place_file(root, path, content, executable=artifact.executable, replace=replace)
 
     def _put_value(self, placement: Placement, artifact: Artifact) -> None:
         """Write a plain value in the form that the path's extension asks for."""

@@ -13,10 +13,10 @@ from typing import BinaryIO, Final, cast
 
 from merkl.digest import Digest, Key
 from merkl.engine.project import Project
-from merkl.engine.push import results_of
+from merkl.engine.push import constructions_of, results_of
 from merkl.errors import MerklError, StoreCorrupt
 from merkl.events import Note, Reporter
-from merkl.nodes import Node
+from merkl.nodes import Node, walk
 from merkl.store.base import Record, Store
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.upload import Result, upload
@@ -42,6 +42,7 @@ class Pushing:
         self._stop = threading.Event()
         # Given and not sent yet, results and contents; each side only adds or only subtracts under the lock.
         self._left, self._left_data = 0, 0
+        self._named: set[Key] = set()  # What was given.
         self._lock = threading.Lock()
         self.failure: BaseException | None = None
 
@@ -49,6 +50,7 @@ class Pushing:
         """Send a record that is in the store, later; ``keys`` are those that it answers."""
         with self._lock:
             self._left += 1
+        self._named.update(keys or [record.content_key])
         self._put(Result(record, keys))
 
     def give_contents(self, digests: Sequence[Digest]) -> None:
@@ -63,9 +65,10 @@ class Pushing:
         if self.failure is not None:
             return
         try:
-            kept = [node for node in nodes if node.cache and node.given is None]
-            filed = self._remote.filed(node.key for node in kept)
-            rest = list(results_of(project, [node for node in kept if node.key not in filed]))
+            calls, evaluated = constructions_of(project)
+            kept = {n.key: n for n in (*nodes, *walk(evaluated)) if n.cache and n.given is None}
+            filed = self._named | self._remote.filed([*kept, *(key for each in calls for key in each.keys)])
+            rest = [*results_of(project, [kept[key] for key in kept.keys() - filed]), *calls]
             filed |= self._remote.filed(result.record.content_key for result in rest if not result.keys)
         except MerklError as error:
             self.failure = error

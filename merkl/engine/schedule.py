@@ -164,6 +164,8 @@ class Schedule:
             ended_now = self.executor.wait(self._timeout())
             if self.away is not None:
                 ended_now += self.away.ended()
+                for note in self.away.take_notes():
+                    self.reporter.report(note)
             self._take_items()
             self._step_aside()
             self._name_the_stubborn()

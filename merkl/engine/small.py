@@ -7,6 +7,7 @@ The invariant: what is taken for unchanged without a look was compared by the sn
 long way, or ``NotKept`` is raised before anything ran.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ from merkl.digest import Key
 from merkl.engine.build import build
 from merkl.engine.judge import Judge
 from merkl.engine.keepgraph import source_data, write_graph
-from merkl.engine.kept import DISCOVERS, STEP, Kept, KeptLabels, NotKept, said_of
+from merkl.engine.kept import DISCOVERS, STEP, Found, Kept, KeptLabels, NotKept, found_by, said_of
 from merkl.engine.part import Part
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
@@ -30,7 +31,7 @@ from merkl.engine.step import State
 from merkl.errors import InputMissing
 from merkl.events import BuildDone, Event, Forwarding, Reporter
 from merkl.nodes import Artifact, Node, Source
-from merkl.snapshot.answer import UNSURE, Changed, Stamp, full_stamp, name_of
+from merkl.snapshot.answer import DIRECTORY, STATE, UNSURE, Changed, Stamp, full_stamp, name_of
 from merkl.snapshot.keep import TICK_NS, names_in, settled, write
 from merkl.workspace.paths import absolute
 
@@ -52,12 +53,13 @@ class SmallBuild:
         self._changed = changed
         self._stamps: dict[str, Stamp] = {}  # What is to stand in the next snapshot.
         self._sources: dict[int, Source] = {}
+        self._finders: set[int] = set()  # Nodes that found what changed.
         self._look()
         self.affected: list[int] = self._readers()
         self._nodes = {number: kept.make_again(number, self._sources) for number in self.affected}
-        self.lasting = (
-            True  # Whether the next build would have nothing to do, and say no more than a last line.
-        )
+        self.outdated = False  # Whether the snapshot has to go, since it lacks something.
+        # Whether the next build would have nothing to do, and say no more than a last line.
+        self.lasting = True
         self._placements = {number: kept.placements(number) for number in self.affected}
         self._upstream = self._closure()
         if any(output.kind != "file" for node in self._nodes.values() for output in node.outputs):
@@ -98,15 +100,18 @@ class SmallBuild:
             source = self.project.index.source(path, "file")
         except InputMissing:
             raise NotKept(f"{path} is gone") from None
-        before = self.kept.source(number)
-        if (source.kind, source.digest, source.executable) == (before.kind, before.digest, before.executable):
-            self.kept.sources[number] = source_data(
-                source
-            )  # Touched: whoever reads it will look at its stamp.
-            return
-        if path in self.kept.found:
-            raise NotKept(f"{path} was found by a task")
-        self._sources[number] = source
+        finders = self.kept.found.get(path, [])
+        if number < 0:
+            before = dict(self.kept.said(finders[0]).found)[path]
+        else:
+            known = self.kept.source(number)
+            if (source.digest, source.executable) == (known.digest, known.executable):
+                # Touched: whoever reads it will look at its stamp.
+                self.kept.sources[number] = source_data(source)
+                return
+            self._sources[number], before = source, known.digest
+        if source.digest != before:
+            self._finders.update(finders)
 
     def _look_at_output(self, path: str, digest: bytes, executable: bool) -> None:
         found = self.project.index.look(path)
@@ -123,7 +128,7 @@ class SmallBuild:
 
     def _readers(self) -> list[int]:
         """The nodes that read what changed, or what those make, dependencies first."""
-        return sorted(self.kept.deps.following(self.kept.reads.having(self._sources)))
+        return sorted(self.kept.deps.following(self.kept.reads.having(self._sources) | self._finders))
 
     def _closure(self) -> list[int]:
         """The nodes that those affected are made from, with them."""
@@ -131,8 +136,6 @@ class SmallBuild:
         stack = list(self.affected)
         while stack:
             number = stack.pop()
-            if self.kept.flags[number] & DISCOVERS:
-                raise NotKept("what a task finds is not kept")
             fresh = [dep for dep in self.kept.deps[number] if dep not in found]
             found.update(fresh)
             stack += fresh
@@ -148,7 +151,10 @@ class SmallBuild:
             tuple(p for number in self.affected for p in self._placements[number]),
             targets=self.kept.head["targets"],
         )
-        part = Part([*self._nodes.values()], KeptLabels(self.kept), self._check, self._remember)
+        part = Part(
+            [*self._nodes.values()], KeptLabels(self.kept), self._check, self._remember,
+            self.kept.head["placed"] or [placement.path for placement in selection.placements], self.kept.placed_by,
+        )  # fmt: skip
         beside = _WithRest(reporter, self)
         _, judge = build(self.project, selection, beside, part=part)
         assert beside.done is not None
@@ -185,13 +191,13 @@ class SmallBuild:
                 self._sources[each] if each in self._sources else kept.source(each)
                 for each in kept.reads[number]
             ]
-            own = [(source.path, source.kind, source.digest.hex(), source.executable) for source in read]
-            described.append(
-                (
-                    [sources.setdefault(each, len(sources)) for each in own],
-                    [places[dep] for dep in kept.deps[number]],
-                )
-            )
+            own = [(source.path, str(source.kind), source.digest.hex(), source.executable) for source in read]
+            own += [
+                (path, "any" if digest else "", digest.hex() if digest else "", False)
+                for path, digest in self._found(number, judge)
+            ]
+            deps = [places[dep] for dep in kept.deps[number]]
+            described.append(([sources.setdefault(each, len(sources)) for each in own], deps))
         made = {
             placement.path: (placement.future.node.key, places[kept.numbers[placement.future.node.key]])
             for placement in placements
@@ -204,6 +210,13 @@ class SmallBuild:
             name = blake3(repr(sorted(made.items())).encode("utf-8", "surrogatepass") + value).digest()
             project.index.lineages.set(name, value, made)
 
+    def _found(self, number: int, judge: Judge) -> Found:
+        """What a node found, this time or when it ran."""
+        if not self.kept.flags[number] & DISCOVERS:
+            return ()
+        step = judge.steps.get(self._nodes[number].key) if number in self._nodes else None
+        return self.kept.said(number).found if step is None or step.record is None else found_by(step.record)
+
     # ---- keeping ---------------------------------------------------------------------------------------------------
 
     def _keep(self, beside: "_WithRest", judge: Judge) -> None:
@@ -212,7 +225,13 @@ class SmallBuild:
         done = beside.done
         assert done is not None
         own = {node.key for node in self._nodes.values()}
-        self.lasting = not (beside.said or done.failed or done.skipped or done.interrupted or ran - own)
+        # What is found for the first time is not in the snapshot, and what else ran was not looked at.
+        self.outdated = bool(ran - own) or any(
+            _places(self._found(number, judge)) != _places(self.kept.said(number).found)
+            for number in self.affected
+        )
+        ended_well = not (beside.said or done.failed or done.skipped or done.interrupted)
+        self.lasting = ended_well and not self.outdated
         if not self.lasting:
             return
         kept, head = self.kept, self.kept.head
@@ -230,12 +249,19 @@ class SmallBuild:
             if kept.flags[number] & STEP:
                 head["saved"] += seconds - before.seconds
             kept.keys[number] = node.key
-            kept.said_of[number] = said_of(node, before.label, before.task, self._placements[number], seconds)
+            kept.said_of[number] = said_of(
+                node, before.label, before.task, self._placements[number], seconds, self._found(number, judge)
+            )
         for number, source in self._sources.items():
             kept.sources[number] = source_data(source)
         head["unsure"] = unsure
         for path in head["databases"]:
             self._stamps[path] = UNSURE
+
+    def forget(self) -> None:
+        """Remove the snapshot; the next build with nothing to do writes another."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.project.root, STATE, DIRECTORY, name_of(self._changed.kept[0])))
 
     def write(self, summary: tuple[str, str]) -> None:
         """Write down the snapshot of a build with nothing to do, which says ``summary``, before and after the seconds."""
@@ -247,6 +273,10 @@ class SmallBuild:
         files = [(path, self._stamps.get(path, stamp)) for path, stamp in files]
         graph = write_graph(self.project.root, name_of(request), self.kept.written())
         write(self.project.root, (request, made, variables, everything, *summary, files, links, graph))
+
+
+def _places(found: Found) -> set[tuple[str, bool]]:
+    return {(path, digest is None) for path, digest in found}
 
 
 class _WithRest(Forwarding):

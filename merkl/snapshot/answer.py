@@ -17,6 +17,7 @@ FORMAT = 3
 DIRECTORY = "snapshots"  # In a project's ``.merkl``.
 STATE = ".merkl"
 DAY_S = 86_400  # A store notes once a day what is in use; an answer given for longer would let it go.
+ANSWERED = ("build", "list")  # Commands.
 UNSURE = -1  # In place of a stamp: what is there has to be looked at once more.
 _MOST = 1_000  # After more changes than that everything is found out anew.
 _FEW = 10  # Paths that a second process tells of: so many fit into a pipe.
@@ -88,7 +89,7 @@ def answer(arguments: Sequence[str], version: str) -> "int | Changed | None":
     Or what has changed, if that is not much and may be all that has to be looked at.
     """
     began = time.monotonic()
-    if arguments and arguments[0] != "build" and arguments[0][:1] != "-":
+    if arguments and arguments[0] not in ANSWERED and arguments[0][:1] != "-":
         return None
     try:
         found = _compared(arguments, version)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from merkl.snapshot.answer import (
+    ANSWERED,
     DIRECTORY,
     STATE,
     Looked,
@@ -61,8 +62,8 @@ def keep(
     arguments = recording.request[-1]
     if own(f"{root}/"):
         recording.spoil("the project is in a directory of Python's, merkl's or the machine's")
-    if directory_of(arguments) == "" and arguments and arguments[0] != "build":
-        recording.spoil("the command does not begin with `build`, or with -C DIR")
+    if directory_of(arguments) == "" and arguments and arguments[0] not in ANSWERED:
+        recording.spoil("the command does not begin with its name, or with -C DIR")
     listings: dict[str, bytes] = {}
     if not recording.spoiled:
         listings = _complete(recording)

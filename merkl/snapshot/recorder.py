@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from merkl.snapshot.asker import HERE
 from merkl.snapshot.audit import hook
 from merkl.snapshot.files import WRAPPED
 from merkl.snapshot.recording import Recording, active, begin, end
@@ -116,6 +117,7 @@ _undo: Final[list[Callable[[], None]]] = []
 
 
 def _patch(recording: Recording) -> None:
+    _reach_takers()
     for name, (wrapper, original) in WRAPPED.items():
         # For good: who has taken hold of one could not pickle it if it were no longer found by its name.
         for module in (os, posix):
@@ -142,6 +144,18 @@ def _patch(recording: Recording) -> None:
             _replace(stream, "write", hearing(recording, stream.write, heard))
     if sys.stdin is not None:
         _replace(sys, "stdin", Stdin(recording, sys.stdin))
+
+
+def _reach_takers() -> None:
+    """Also for modules that took one by ``from os import stat`` before, such as those that Python imports as it starts."""
+    wrappers = {id(original): wrapper for wrapper, original in WRAPPED.values()}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or file.startswith(HERE):
+            continue
+        for name, value in list(vars(module).items()):
+            if id(value) in wrappers:
+                setattr(module, name, wrappers[id(value)])
 
 
 def _replace(holder: Any, name: str, value: Any) -> None:

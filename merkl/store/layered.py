@@ -37,13 +37,7 @@ class Layered(FileObjects):
     With ``required`` a fault of the lower is an error.
     """
 
-    def __init__(
-        self,
-        upper: Store,
-        lower: Shared,
-        *,
-        required: bool = False,
-    ) -> None:
+    def __init__(self, upper: Store, lower: Shared, *, required: bool = False) -> None:
         self.upper = upper
         self.lower = lower
         self._required = required
@@ -313,10 +307,8 @@ class Layered(FileObjects):
         """
         reader = self.open(digest)
         if reader is None and self._given_up:
-            error = StoreCorrupt(
-                f"a blob, {digest.short}, is not here, and the remote is not asked any more",
-                hint="what needs it is made again",
-            )
+            what = f"a blob, {digest.short}, is not here, and the remote is not asked any more"
+            error = StoreCorrupt(what, hint="what needs it is made again")
             error.told = True  # When it was given up.
             raise error
         return self.upper.reader(digest) if reader is None else reader

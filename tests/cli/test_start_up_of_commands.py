@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -94,3 +95,34 @@ def test_ctrl_c_while_merkl_is_imported_shows_no_traceback(merkl):
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_build_of_commands_imports_no_template_engine(merkl):
+    merkl.merklfile("""
+        from merkl import bash_task, target
+        copy = bash_task("cat {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}; : {arg('n', default=1)}")
+        @target(default=True)
+        def x(): copy("a.txt") > "b.txt"
+        """)
+    (merkl.root / "a.txt").write_text("a")
+
+    assert imported(merkl.root, "build") & {"jinja2", "yaml", "asyncio", "logging", "multiprocessing"} == set()
+
+
+def test_a_small_change_is_built_without_the_command_line(merkl):
+    merkl.merklfile("""
+        from merkl import bash_task, target
+        copy = bash_task("cat {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
+        @target(default=True)
+        def x(): copy("a.txt") > "b.txt"
+        """)
+    (merkl.root / "a.txt").write_text("a")
+    for _ in range(3):
+        time.sleep(0.05)
+        imported(merkl.root, "build")
+    (merkl.root / "a.txt").write_text("other")
+
+    found = imported(merkl.root, "build")
+
+    assert found & {"jinja2", "click", "yaml", "merkl.merklfile.loader", "merkl.cli.main"} == set()
+    assert (merkl.root / "b.txt").read_text() == "other"

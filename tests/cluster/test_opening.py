@@ -1,5 +1,6 @@
 """Joining a scheduler, making a cluster, and what is said when that is not possible."""
 
+import logging
 import os
 import signal
 import socket
@@ -12,7 +13,8 @@ import pytest
 from servers.dask_cluster import DaskCluster, certificates
 
 from merkl.cluster import versions
-from merkl.cluster.opening import cluster_class, opened
+from merkl.cluster.classes import cluster_class
+from merkl.cluster.opening import opened
 from merkl.config import system_name
 from merkl.errors import ConfigError, ExecutorError
 from merkl.executors import executors_from
@@ -31,6 +33,23 @@ def test_a_scheduler_is_joined_and_left_as_it_was(dask, caplog):
         assert there.unfit() == {}
         there.close()
         there.close()
+
+
+def test_what_dask_logs_is_kept_and_its_loggers_are_as_before_when_all_is_closed(dask, capfd):
+    import distributed
+
+    logger = logging.getLogger("distributed.client")
+    before = logger.handlers, logger.propagate, logging.getLogger(distributed.__name__).handlers
+    first, second = (opened(executor(**dask.setting())) for _ in range(2))
+    logger.error("something\nwent wrong")
+    first.close()
+    logger.error("again")
+    second.close()
+
+    assert list(first.said) == ["something"]
+    assert list(second.said) == ["something", "again"]
+    assert "wrong" not in "".join(capfd.readouterr())
+    assert (logger.handlers, logger.propagate, logging.getLogger("distributed").handlers) == before
 
 
 def test_a_worker_that_differs_is_named_with_what_differs(dask, monkeypatch):

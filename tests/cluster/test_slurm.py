@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.dask_cluster import certificates
 from servers.slurm import PROGRAMS, Slurm
 
 pytestmark = [pytest.mark.full, pytest.mark.needs(*PROGRAMS)]
@@ -82,6 +83,29 @@ def test_the_example_is_byte_for_byte_what_it_is_here(queued, slurm, tmp_path):
     }
     assert queued.build("--target", "slurm") == queued.build() == []
     wait_for(lambda: not slurm.jobs())
+
+
+TINY = """
+tiny = bash_task("echo {arg('n')} > {out_file_arg('o')}", name="tiny")
+
+@target(default=True)
+def all():
+    for n in range(3):
+        tiny(n) > f"out/{n}"
+"""
+
+
+def test_with_tls_the_jobs_get_the_certificates(queued, tmp_path):
+    queued.merklfile(TINY)
+    settings = json.loads(queued.read("merkl.yaml"))
+    settings["executors"]["slurm"]["security"] = certificates(tmp_path / "tls")
+    queued.write("merkl.yaml", json.dumps(settings))
+
+    assert queued.build("--target", "slurm") == ["tiny"] * 3
+
+    logs = [path.read_text() for path in (tmp_path / "jobs").glob("*.err")]
+    assert any("Registered to:" in log and "tls://" in log for log in logs)
+    assert not any("tcp://" in log for log in logs)
 
 
 SLOW = """

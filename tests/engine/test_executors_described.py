@@ -1,5 +1,6 @@
 """What merkl.yaml says of executors, and who names one: ``--target``, the setting, a task."""
 
+import json
 import os
 import subprocess
 import sys
@@ -209,6 +210,20 @@ def test_a_plan_says_where_and_keys_do_not_know(inside):
     keys = {e["task"]: e["key"] for e in events}
     inside.merklfile(TASKS.replace(', target="lab"', "").replace('(target="local")', ""))
     assert {e["task"]: e["key"] for e in inside.events("-n")} == keys
+
+
+def test_list_and_show_say_where_too(inside):
+    inside.merklfile(TASKS)
+    assert "executor" not in inside.merkl("list").stdout
+    inside.write("merkl.yaml", LAB + "target: lab\n")
+
+    assert inside.merkl("list").stdout.endswith("tasks that name no executor run on lab\n")
+    assert json.loads(inside.merkl("list", "--json").stdout)["target"] == "lab"
+    shown = inside.merkl("show", "all").stdout
+    assert shown.count("  runs on  lab\n") == 2
+    assert (
+        "  runs on  slurm\n" in inside.merkl("show", "far").stdout
+    )  # Nobody describes it; nothing runs here.
 
 
 def test_a_yaml_merklfile_names_executors_too(inside):

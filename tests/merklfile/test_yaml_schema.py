@@ -66,7 +66,7 @@ def test_the_options_of_a_target_are_those_of_the_decorator() -> None:
     [
         (("properties",), options.FILE),
         (("$defs", "task", "anyOf", 1, "properties"), options.TASK),
-        (("$defs", "target", "properties"), options.TARGET),
+        (("$defs", "built", "properties"), options.TARGET),
         (("$defs", "step", "properties"), options.STEP),
         (("$defs", "parameter", "properties"), options.PARAMETER),
     ],

@@ -3,6 +3,17 @@
 import os
 from typing import Any
 
+from servers.fault_proxy import failing
+
+TWO = """
+make = bash_task("echo {arg('word')} > {out_file_arg('made', '.txt')}")
+
+@target(default=True)
+def all():
+    make("small") > "out/small.txt"
+    make("large") > "out/large.txt"
+"""
+
 
 def many(users: Any, count: int, size: int) -> None:
     """Let ``here`` have a tracked directory of many files."""
@@ -65,3 +76,26 @@ def test_results_that_come_soon_after_one_another_travel_together(users: Any) ->
 
     assert len(users.objects("packs")) <= 4, "and not one for each result"
     assert users.build(users.there, "--require-remote") == []
+
+
+def test_a_build_that_pushes_sends_what_earlier_ones_made_and_remembers_that(users: Any) -> None:
+    users.merklfile(TWO)
+    assert users.build(users.here) == ["make", "make"]
+    assert users.build(users.here, "--push") == []
+    assert users.build(users.there) == []
+
+    users.proxy.clear()
+    assert users.build(users.here, "--push") == []
+    assert users.proxy.asked("PUT |HEAD |/(records|made)/") == []
+
+    users.merklfile(TWO.replace('"small"', '"smaller"'))
+    assert users.build(users.here, "--push") == ["make"]
+    assert len(users.proxy.asked("PUT .*/made/")) == 1
+
+
+def test_a_remote_that_is_away_is_told_to_who_has_something_to_push(users: Any) -> None:
+    users.build(users.here)
+    users.proxy.rule(failing(403, "AccessDenied"))
+    done = users.merkl(users.here, "build", "--push")
+    assert done.stdout.count("note: results of earlier builds not pushed: ") == 1
+    assert users.merkl(users.here, "build", "--push", "--require-remote", code=3).stderr

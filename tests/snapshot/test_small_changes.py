@@ -21,6 +21,13 @@ MERKLFILE = """
     join = bash_task("cat {file_arg('first')} {file_arg('second', '.txt')} > {out_file_arg('out', '.txt')}")
     upper = bash_task("grep -v '#' {file_arg('text', '.txt')} | tr a-z A-Z > {out_file_arg('out', '.txt')} || true")
     count = bash_task("cat {files_arg('texts', '.txt')} | wc -l", stdout=str)
+    # A compiler that takes in what the first word of each line names.
+    compile = bash_task('''
+        for word in $(cut -d" " -f1 {file_arg('text', '.txt')}); do
+            if test -e heads/$word; then cat heads/$word; echo "x: heads/$word" >> {depfile_arg()}; fi
+        done > {out_file_arg('out', '.txt')}
+        echo "x: heads/always" >> {depfile_arg()}
+        ''')
     length = bash_task("wc -c < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}; : {arg('n')}")
 
     @task
@@ -37,9 +44,11 @@ MERKLFILE = """
         twice(file("other.txt")) >> "out/twice.json"
         count([file("a.txt"), file("b.txt")]) > "out/count.txt"
         join("b.txt", upper(file("a.txt"))) > "out/both.txt"
+        for n, name in enumerate(["a.txt", "b.txt"]):
+            length(compile(name), n) > f"out/compiled{n}.txt"
         length(file("looked.txt"), len(open("looked.txt").read())) > "out/looked.txt"
 """
-NAMES = "header other.txt a.txt b.txt looked.txt src/c.txt src/in/d.txt src/in/e.txt".split()
+NAMES = "heads/always heads/a heads/b header other.txt a.txt b.txt looked.txt src/c.txt src/in/d.txt src/in/e.txt".split()
 
 
 class Twins:
@@ -123,7 +132,7 @@ def _edited_at_random(path: Path, count: int, seed: int) -> list[str]:
     twins, hows, done = Twins(path), [], []
     draw = random.Random(seed)
     for _ in range(2):
-        twins.build()
+        assert "tasks: " in twins.build()[1][1]
         time.sleep(0.05)
     for _ in range(count):
         for _ in range(draw.choice([1, 1, 1, 2, 3])):

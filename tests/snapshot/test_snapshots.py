@@ -168,6 +168,7 @@ LOADS: dict[str, tuple[str, Change]] = {
         """, _write("switch")),
     "stat taken from os": ("from os import stat; stat('data').st_size", _same_size("data")),
     "stat taken from posix": ("from posix import stat; stat('data').st_mtime", _same_size("data")),
+    "stat taken from os before merkl began": ("import sys; sys.taken.stat('data').st_size", _same_size("data")),
     "lstat and readlink": ("import os; os.readlink('link')", _link("link", "other")),
     "a link that is followed": ("import os; os.path.getsize('link')", _same_size("data")),
     "a file that is read": ("open('data').read()", _same_size("data")),
@@ -224,6 +225,10 @@ def varied(asked: Asked) -> Asked:
         "package/inner.py": "X = 1\n", "lib/spare.py": "X = 1\n", "part/Merklfile.py": "Y = 1\n", "data.yaml": "lr: 0.1\n",
     }.items():  # fmt: skip
         asked.write(name, text)
+    # As a module that Python imports as it starts.
+    asked.write("../early/taken.py", "from os import stat\n")
+    asked.write("../first/code.py", "sys.path.append(os.path.join(os.path.dirname(first), '../early'))\n"
+                "import taken; sys.taken = taken; sys.path.pop()\n")  # fmt: skip
     (asked.path / "link").symlink_to("data")
     (asked.path / "folder/link").symlink_to("../data")
     (asked.path.parent / "bin").mkdir()
@@ -272,6 +277,42 @@ def test_a_change_of_what_nothing_looked_at_is_none(varied: Asked) -> None:
     varied.write("folder/more.txt", "")
     varied.env["SWITCH"] = "2"
     assert varied.answered()
+
+
+LISTS: dict[str, Change] = {
+    "a parameter that is new": lambda asked: merklfile(asked, IDLE.replace("all()", "all(n=1)")),
+    "a doc that another module has": lambda asked: asked.write("helper.py", "DOC = 'other'\n"),
+    "a target for each file": _write("src/d.txt"),
+    "a variable": _env("SWITCH", "1"),
+    "nothing": lambda asked: None,
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+@pytest.mark.parametrize("words", [("list",), ("list", "--json")], ids=["text", "json"])
+def test_a_list_that_is_answered_is_the_one_that_the_merklfile_has(
+    asked: Asked, what: str, words: tuple[str, ...]
+) -> None:
+    asked.write("helper.py", "DOC = 'one'\n")
+    merklfile(
+        asked,
+        """
+        import os, helper
+        for source in files("src/*.txt"):
+            def one(rate=0.1): pass
+            one.__doc__ = helper.DOC + os.environ.get("SWITCH", "")
+            target(name=source.stem)(one)
+        """,
+    )
+    assert asked.settle(*words)
+
+    LISTS[what](asked)
+
+    said = asked.ask(*words)
+    shutil.rmtree(asked.path / ".merkl/snapshots")
+    found_out = asked.ask(*words)
+    assert (said[0], found_out[0]) == (what == "nothing", False)
+    assert said[1] == found_out[1]
 
 
 def _forget(store: Path) -> None:

@@ -175,6 +175,8 @@ def test_credentials_come_from_the_files_of_aws(home: Path) -> None:
     mine = RemoteConfig("s3://b", endpoint="http://mine:2", region="x-1")
     config, _ = told(home, mine, AWS_PROFILE="work", AWS_ENDPOINT_URL="http://other:3", AWS_REGION="y-1")
     assert (config["endpoint"], config["region"]) == ("http://mine:2", "x-1")
+    config, _ = told(home, mine, AWS_ENDPOINT_URL_S3="http://other:3")
+    assert {config["endpoint"], config["aws_endpoint_url_s3"]} == {"http://mine:2"}
 
 
 def test_credentials_of_the_environment_come_first(home: Path) -> None:

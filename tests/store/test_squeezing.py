@@ -2,6 +2,8 @@
 
 import io
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from merkl.nodes import Artifact
 from merkl.store.layered import Layered
 from merkl.store.memory import MemoryStore
 from merkl.store.remote.contents import RemoteContents, blob_name
+from merkl.store.remote.parts import Parts
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.squeezing import HEAD, LONGEST, plain, plain_pieces, size_of, squeeze, squeeze_file
 
@@ -122,3 +125,29 @@ def test_small_contents_are_squeezed_one_by_one_in_their_pack() -> None:
             None,
         )
     contents.close()
+
+
+def test_a_part_of_one_content_does_not_wait_for_another_and_the_last_one_comes_once() -> None:
+    fetched: list[Digest] = []
+    slow, quick, nowhere = (Digest.of(text) for text in (b"slow", b"quick", b"nowhere"))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fetch(digest: Digest) -> io.BytesIO | None:
+        fetched.append(digest)
+        if digest == slow:
+            begun.set()
+            assert go_on.wait(60)
+        return None if digest == nowhere else io.BytesIO(digest + b"more")
+
+    parts = Parts(fetch)  # type: ignore[arg-type]  # All that a reader of bytes has.
+    with ThreadPoolExecutor(1) as aside:
+        first = aside.submit(lambda: parts.part(slow, 32, 2))
+        assert begun.wait(60)
+        assert [parts.part(quick, start, 2) for start in (32, 34)] == [b"mo", b"re"]
+        assert parts.has(quick) and not parts.has(slow)
+        go_on.set()
+        assert first.result() == b"mo"
+    assert parts.part(nowhere, 0, 1) is None is parts.part(nowhere, 0, 1)
+    assert fetched == [slow, quick, nowhere, nowhere]
+    parts.close()
+    parts.close()

@@ -300,3 +300,26 @@ def test_gc_keeps_a_written_value_while_a_sidecar_names_it(clones: Any) -> None:
         assert project.store.has([kept, free]) == {kept}
     finally:
         project.close()
+
+
+def test_a_build_that_pushes_sends_what_earlier_ones_remembered_of_pipelines(clones):
+    clones.merklfile(
+        """
+        make = bash_task("echo {arg('n')} > {out_file_arg('o', '.txt')}")
+
+        @pipeline
+        def several(count: int):
+            print("called")
+            for n in range(count):
+                make(n) > f"{n}.txt"
+
+        @target(default=True)
+        def all():
+            several(2)
+        """
+    )
+    assert "called" in clones.merkl(clones.here, "build").stderr
+    assert "called" not in clones.merkl(clones.here, "build", "--push").stderr
+
+    assert "called" not in clones.merkl(clones.there, "build", "--require-remote").stderr
+    assert clones.build(clones.there) == []

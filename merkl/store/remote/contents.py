@@ -24,6 +24,7 @@ from merkl.store.remote import packs
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed, Objects
 from merkl.store.remote.packs import Packs
+from merkl.store.remote.parts import Parts
 from merkl.store.remote.squeezing import LONGEST, plain_pieces, size_of, squeeze_file
 from merkl.store.remote.whereabouts import Packed
 from merkl.store.streams import whole
@@ -49,9 +50,7 @@ class RemoteContents:
         self.packs = Packs(objects, cache)
         self._notes: list[Note] = []
         self._lock = threading.Lock()
-        self._lock_last = threading.Lock()
-        # A reader of a content of which parts were asked for.
-        self._last: tuple[Digest, BinaryIO] | None = None
+        self._parts = Parts(self.fetch)
         self._together = Together(objects.width)
         self._sending = Together(min(objects.width, _SENDING))
 
@@ -145,25 +144,13 @@ class RemoteContents:
         at = self.packs.find([digest]).get(digest)
         if at is not None:
             return self._part_of_packed((digest, at), start, size, of)
-        name = blob_name(digest)
-        data = None if self._doubted([digest]) else self.objects.get(name, start, size)
-        if data is None or Digest.of(data) == of:
-            return data
-        data = self._part_of_squeezed(digest, start, size)  # All is read: a damaged one is set aside.
+        if not self._parts.has(digest):
+            name = blob_name(digest)
+            data = None if self._doubted([digest]) else self.objects.get(name, start, size)
+            if data is None or Digest.of(data) == of:
+                return data
+        data = self._parts.part(digest, start, size)  # All is read: a damaged one is set aside.
         return data if data is not None and len(data) == size and Digest.of(data) == of else None
-
-    def _part_of_squeezed(self, digest: Digest, start: int, size: int) -> bytes | None:
-        """A part of a content that comes as a whole; the last of these is kept, since others will be asked for."""
-        with self._lock_last:
-            if self._last is None or self._last[0] != digest:
-                reader = self.fetch(digest)
-                if self._last is not None:
-                    self._last[1].close()
-                self._last = None if reader is None else (digest, reader)
-            if self._last is None:
-                return None
-            self._last[1].seek(start)
-            return self._last[1].read(size)
 
     def _part_of_packed(
         self, place: tuple[Digest, Packed], start: int, size: int, of: Digest
@@ -301,10 +288,7 @@ class RemoteContents:
 
     def close(self) -> None:
         """Let go of threads and files.  Idempotent."""
-        with self._lock_last:
-            last, self._last = self._last, None
-        if last is not None:
-            last[1].close()
+        self._parts.close()
         self._together.close()
         self._sending.close()
         self.packs.close()

@@ -61,8 +61,8 @@ def amazon(settings: RemoteConfig, environ: Mapping[str, str]) -> tuple[dict[str
         or profile.get("endpoint_url", "")
     )
     if endpoint:
-        config["aws_endpoint_url_s3" if not settings.endpoint else "endpoint"] = endpoint
-        config["endpoint"] = endpoint
+        # What the environment says under the second name would come before the first.
+        config["endpoint"] = config["aws_endpoint_url_s3"] = endpoint
     if any(environ.get(each, "").lower() not in _OFF for each in _OTHERS):
         return config, None
     keys = _keys(profile)

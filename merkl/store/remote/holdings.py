@@ -16,7 +16,7 @@ from merkl.store.records import leaves
 from merkl.store.remote.codec import LARGEST, NotARecord, fields_of, read_fields
 from merkl.store.remote.going import GOING
 from merkl.store.remote.objects import Listed, Objects
-from merkl.store.remote.packs import Entries, read_index
+from merkl.store.remote.packs import DamagedIndex, Entries, load_index
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.signed import VERSION
 from merkl.store.together import Together
@@ -120,8 +120,10 @@ def _read_records(held: Holdings, objects: Objects, together: Together) -> None:
 
 def _read_indexes(held: Holdings, objects: Objects, together: Together) -> None:
     def read(name: str) -> tuple[str, Entries]:
-        data = objects.get(name)
-        return name, () if data is None else read_index(name.removeprefix("index/"), data) or ()
+        try:
+            return name, load_index(objects, name.removeprefix("index/")) or ()
+        except DamagedIndex:
+            return name, ()
 
     for name, entries in together.map(read, [each.name for each in held.of_kind("index")]):
         pack = name.removeprefix("index/").partition(".")[0]

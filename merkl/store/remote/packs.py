@@ -12,6 +12,7 @@ sends the rest.  Where the place may not be written, this machine remembers not 
 The invariant: a pack is written before its index, so an index promises only what is there.
 """
 
+import contextlib
 import struct
 import threading
 import time
@@ -60,6 +61,25 @@ def read_index(name: str, data: bytes) -> Entries | None:
     ]
     believable = all(at.start <= _LARGEST_PACK and at.length <= FULL for _, at in found)
     return found if believable else None
+
+
+class DamagedIndex(Exception):
+    """An index is not what its name says."""
+
+
+def load_index(objects: Objects, name: str) -> Entries | None:
+    """What the index called ``name`` says, or None if it is not there.
+
+    Raises:
+        DamagedIndex: it is damaged.
+    """
+    data = objects.get(f"index/{name}", 0, _LARGEST_INDEX + 1)
+    if data is None:
+        return None
+    entries = read_index(name, data) if len(data) <= _LARGEST_INDEX else None
+    if entries is None:
+        raise DamagedIndex
+    return entries
 
 
 def runs(places: Iterable[tuple[Digest, Packed]]) -> Iterator[list[tuple[Digest, Packed]]]:
@@ -189,8 +209,8 @@ class Packs:
         """Write what is sound of a pack anew; the names of the new indexes."""
         places: dict[Digest, Packed] = {}
         for name in indexes:
-            data = self._objects.get(f"index/{name}", 0, _LARGEST_INDEX + 1)
-            places |= (read_index(name, data) if data is not None else None) or ()
+            with contextlib.suppress(DamagedIndex):
+                places |= load_index(self._objects, name) or ()
         written: set[str] = set()
         batch: dict[Digest, bytes] = {}
         for run in runs(places.items()):
@@ -245,13 +265,13 @@ class Packs:
             self._whereabouts.close()
 
     def _learn(self, name: str) -> Entries | None:
-        data = self._objects.get(f"index/{name}", 0, _LARGEST_INDEX + 1)
-        entries = None if data is None or len(data) > _LARGEST_INDEX else read_index(name, data)
-        if entries is None and data is not None:
+        try:
+            return load_index(self._objects, name)
+        except DamagedIndex:
             self._damaged.add(name)
             text = f"an index in the remote {self._objects.url} is damaged, and not used (index/{name})"
             self._notes.append(Note(text, "pushing what it lists writes it again"))
-        return entries
+            return None
 
     def _disbelieve(self, pack: str) -> None:
         with self._lock:

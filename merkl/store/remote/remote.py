@@ -63,7 +63,7 @@ class Remote(FileObjects):
         """
         with self._lock:
             if self._contents is None:
-                mark = self._mark()
+                mark = self.mark()
                 cache = (
                     None if mark is None or self._state is None else os.path.join(self._state, f"{mark}.db")
                 )
@@ -121,10 +121,14 @@ class Remote(FileObjects):
         Raises:
             RemoteError: it cannot be used, or is something else.
         """
-        return self._mark() is not None
+        return self.mark() is not None
 
-    def _mark(self) -> str | None:
-        """The place's id; None if nobody has written there yet."""
+    def mark(self) -> str | None:
+        """The place's id, which tells it from any other; None if nobody has written there yet.
+
+        Raises:
+            RemoteError: it cannot be used, or is something else.
+        """
         data = self.objects.get(MARK, 0, _LONGEST_MARK)
         return None if data is None else self._read(data)[1]
 

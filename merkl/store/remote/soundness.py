@@ -22,7 +22,7 @@ from merkl.store import records
 from merkl.store.remote.codec import LARGEST, NotARecord
 from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.objects import Listed
-from merkl.store.remote.packs import FULL, read_index, runs
+from merkl.store.remote.packs import FULL, DamagedIndex, load_index, runs
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.signed import decode_signed
 from merkl.store.remote.squeezing import pieces_in, plain, plain_pieces
@@ -162,12 +162,14 @@ class _Inspection:
         return None if found is None else found.hex() == name.removeprefix("packs/")
 
     def _index(self, name: str) -> bool | None:
-        data = self._objects.get(name)
-        if data is None:
-            return None
         own = name.removeprefix("index/")
-        entries = read_index(own, data)
-        if entries is None or own.partition(".")[0] not in self._packs:
+        try:
+            entries = load_index(self._objects, own)
+        except DamagedIndex:
+            return False
+        if entries is None:
+            return None
+        if own.partition(".")[0] not in self._packs:
             return False
         bad = [run for run in runs(entries) if not self._run(run)]  # All are read: what is sound counts.
         return not bad
