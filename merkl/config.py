@@ -198,6 +198,21 @@ def _executors(settings: Mapping[str, Any], root: str, flag: object) -> dict[str
     return {"executors": found, "target": "" if _is_here(chosen) else chosen, "only_here": only_here}
 
 
+def with_target(config: Config, target: object) -> Config:
+    """The same, as ``--target`` with the name of an executor, or with ``local``, would have it.
+
+    Raises:
+        ConfigError: there is no such executor.
+    """
+    if target == "local":
+        return replace(config, target="", only_here=True)
+    if not isinstance(target, str) or target not in config.executors:
+        from merkl.executors import unknown_executor
+
+        raise unknown_executor("target", str(target), config.executors)
+    return replace(config, target=target, only_here=False)
+
+
 def _is_here(target: object) -> bool:
     """Whether a target is this machine: none at all, its name, or a number of tasks at once."""
     return target is None or target == "local" or _number(target) is not None

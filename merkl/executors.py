@@ -6,10 +6,12 @@ files that the programs of a cloud read.  It opens nothing and imports no engine
 The invariant: an ``ExecutorConfig`` that exists either joins a scheduler or makes a cluster, never both.
 """
 
+import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any, Final
 
 from merkl.dataclass import dataclass, field
@@ -18,11 +20,11 @@ from merkl.remotes import ELSEWHERE, RemoteConfig, is_secret
 
 LOCAL: Final = "local"  # This machine; no executor can have the name.
 TIMEOUT_S: Final = 30.0
+WAIT_S: Final = 300.0
 LOSSES: Final = 3
 _LONGEST_S: Final = 86_400.0
 _MOST_WORKERS: Final = 100_000
 _ENGINES: Final = ("dask",)
-_PACKAGES: Final = {"dask": "distributed"}
 _EXAMPLE: Final = "lab: {engine: dask, address: tcp://scheduler:8786}"
 _MAKING: Final = "cluster: dask_jobqueue.SLURMCluster"
 # Compiled when they are used: to do so takes longer than all else in here.
@@ -62,9 +64,9 @@ class ExecutorConfig:
 
     ``address`` is that of a scheduler that runs already; ``cluster`` is the class, by its dotted name, of one to make with
     ``options`` and to close at the end.  ``store`` is a directory that the workers see as well, absolute: the project's remote
-    where no other is named, and what data travels by.  ``timeout`` is how many seconds an answer of the scheduler is waited for;
-    ``losses`` how many workers may die under one task before it fails.  ``files`` narrows, by patterns, which files of the
-    project a task may discover there that finds its inputs while it runs.
+    where no other is named, and what data travels by.  ``timeout`` is how many seconds an answer of the scheduler is waited
+    for, ``wait`` for how many a build goes on without any worker, ``losses`` how many workers may die under one task before it
+    fails.  ``files`` narrows, by patterns, which files of the project a task may discover there that finds its inputs itself.
     """
 
     name: str
@@ -76,8 +78,16 @@ class ExecutorConfig:
     security: TlsFiles | None = None
     store: str = ""
     timeout: float = TIMEOUT_S
+    wait: float | None = None
     losses: int = LOSSES
     files: tuple[str, ...] = ()
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds a build goes on without a worker: for ever with a cluster, since a queue may take days."""
+        if self.wait is not None:
+            return self.wait
+        return math.inf if self.cluster else WAIT_S
 
     @property
     def place(self) -> str:
@@ -148,22 +158,6 @@ def unknown_executor(what: str, name: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"{what}: there is no executor {name!r}", hint=hint)
 
 
-def require_engine(executor: ExecutorConfig) -> None:
-    """See that what an executor needs is installed here; it is not imported.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    from importlib.util import find_spec
-
-    package = _PACKAGES[executor.engine]
-    if find_spec(package) is None:
-        raise ConfigError(
-            f"the executor {executor.name} needs the package {package}, which is not installed",
-            hint=f"pip install 'merkl[{executor.engine}]'; or run everything here: --target {LOCAL}",
-        )
-
-
 def _executor(name: str, settings: Mapping[Any, Any], root: str, what: str) -> ExecutorConfig:
     for key in settings:
         if key not in _SETTINGS:
@@ -173,13 +167,11 @@ def _executor(name: str, settings: Mapping[Any, Any], root: str, what: str) -> E
     made: dict[str, Any] = dict(settings)
     _check_engine(settings, what)
     _check_place(settings, what)
-    for key, read in (
-        ("options", _options),
-        ("scale", _scale),
-        ("timeout", _timeout),
-        ("losses", _losses),
-        ("files", _patterns),
-    ):
+    readers: dict[str, Callable[[object, str], object]] = {
+        "options": _options, "scale": _scale, "losses": _losses, "files": _patterns,
+        "timeout": partial(_seconds, "timeout"), "wait": partial(_seconds, "wait"),
+    }  # fmt: skip
+    for key, read in readers.items():
         if settings.get(key) is not None:
             made[key] = read(settings[key], what)
     if settings.get("security") is not None:
@@ -311,9 +303,9 @@ def _scale(given: object, what: str) -> Scale:
     return Scale(least, most)
 
 
-def _timeout(given: object, what: str) -> float:
+def _seconds(name: str, given: object, what: str) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= _LONGEST_S:
-        raise ConfigError(f"{what}: timeout is a number of seconds up to {_LONGEST_S:.0f}, not {given!r:.60}")
+        raise ConfigError(f"{what}: {name} is a number of seconds up to {_LONGEST_S:.0f}, not {given!r:.60}")
     return float(given)
 
 
@@ -344,13 +336,8 @@ def _tls(given: object, root: str, what: str) -> TlsFiles:
     for name in ("ca", "cert"):
         if given.get(name) is None:
             raise ConfigError(f"{what}: security does not say which file is its {name}", hint=hint)
-    return TlsFiles(
-        **{
-            name: _path(text, root, f"{what}: security: {name}")
-            for name, text in given.items()
-            if text is not None
-        }
-    )
+    found = {name: text for name, text in given.items() if text is not None}
+    return TlsFiles(**{name: _path(text, root, f"{what}: security: {name}") for name, text in found.items()})
 
 
 def _path(given: object, root: str, what: str) -> str:

@@ -4,9 +4,11 @@ It decides the exit code of a build.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Set
 from dataclasses import replace
+from itertools import islice
 
 import click
 
@@ -26,6 +28,7 @@ from merkl.report.ending import exit_code
 from merkl.report.json import planned
 from merkl.report.words import duration, one_line, plural
 from merkl.snapshot import recorder
+from merkl.snapshot.recording import Recording
 
 
 @click.command(cls=Command, short_help="Build targets: run what no cache has got.", epilog=LOADS)
@@ -91,15 +94,32 @@ def run_build(options: Options, it: Asked) -> int:
     if options.dry_run:
         return _preview(options, it)
     reporter = reporter_of(options, it.project)
+    looked = _count_looked()
     try:
         done, judge = build(it.project, it.chosen.selection, reporter, force=options.force)
     finally:
         reporter.close()
-    _keep_snapshot(options, it, done, judge)
+    _keep_snapshot(options, it, done, judge, looked)
     return exit_code(done)
 
 
-def _keep_snapshot(options: Options, it: Asked, done: BuildDone, judge: Judge) -> None:
+def _count_looked() -> tuple[int, int]:
+    """How many paths have been looked at so far, with links followed and without."""
+    recording = recorder.active()
+    return (0, 0) if recording is None else (len(recording.files), len(recording.links))
+
+
+def _looks_at_outputs(recording: Recording, it: Asked, looked: tuple[int, int]) -> bool:
+    """Whether what is placed was looked at before the build: what came of that may be another thing after the next."""
+    root = it.project.root
+    paths = {*islice(recording.files, looked[0]), *islice(recording.links, looked[1])}
+    placed = (os.path.join(root, placement.path) for placement in it.chosen.selection.placements)
+    return any(recording.listed.values()) or not paths.isdisjoint(placed)
+
+
+def _keep_snapshot(
+    options: Options, it: Asked, done: BuildDone, judge: Judge, looked: tuple[int, int]
+) -> None:
     """After a build that had nothing to do, write down what showed that, so that the next one is answered at once."""
     project = it.project
     recording, config = recorder.active(), project.config
@@ -121,6 +141,8 @@ def _keep_snapshot(options: Options, it: Asked, done: BuildDone, judge: Judge) -
     def keep_graph(mere: Set[str], listings: Mapping[str, bytes]) -> bytes:
         from merkl.cli import changed
 
+        if _looks_at_outputs(recording, it, looked):
+            return b""
         return changed.keep(options, it, judge, name_of(recording.request), mere, listings)
 
     seconds = duration(done.seconds)

@@ -58,7 +58,7 @@ def _scheduler(executor: "ExecutorConfig", lacks: Verdict) -> Iterator[Finding]:
 
 def _cluster(config: Config, executor: "ExecutorConfig") -> Iterator[Finding]:
     from merkl.cluster.classes import cluster_class, origin
-    from merkl.executors import require_engine
+    from merkl.engine.where import require_engine
 
     require_engine(executor)
     file = origin(executor)

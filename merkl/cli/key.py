@@ -205,6 +205,7 @@ def _list(given: _Asked) -> None:
     if own is not None:
         counts = _line(Trusted(own.signer, pickles=True, namespace=ANY, name="your own"))
         lines = [f"{counts}{_BUT_REVOKED if own.signer in revoked else ''}"]
+    lines += [f"{_line(each)}{_BUT_REVOKED * (each.signer in revoked)}" for each in trust.executor_entries()]
     lines += [_line(each) for each in entries if not isinstance(each, Accepted)]
     proposed = () if trust.proposal is None else trust.proposal.keys
     accepted = bool(trust.proposal and Accepted(trust.proposal.digest) in entries and TRUST not in os.environ)

@@ -153,7 +153,7 @@ class Clusters:
             texts=texts,
             files=files,
             again=attempt.regardless,
-            named=not node.open,
+            named=attempt.named,
         )
         return Parcelled(errand, loads, node.name, node.call.needs)
 

@@ -23,7 +23,7 @@ from merkl.cluster.errand import Answer, Errand, Sender
 from merkl.cluster.frames import Frames
 from merkl.cluster.hosted import Going, Hosted, open_hosted
 from merkl.dataclass import dataclass, field
-from merkl.errors import MerklError
+from merkl.errors import ExecutorError, MerklError
 from merkl.execute.base import Ended
 from merkl.execute.local import Local
 from merkl.python.run import NEEDED
@@ -86,6 +86,8 @@ class Host:
         try:
             self._hosted = open_hosted(sender, base)
         except MerklError as error:  # The shared store cannot be used: each errand is answered with that.
+            if not isinstance(error, ExecutorError):  # Which says so itself.
+                error.details.setdefault("on", f"{socket.gethostname()} ({sender.executor})")
             self._hosted = error
         inbox.wake = self._executor.wake
         self._packs: dict[int, Pack] = {}

@@ -6,12 +6,10 @@ The invariant: a record that is told is in the shared store, with all that it na
 """
 
 import contextlib
-import fcntl
 import os
 import pickle
 import socket
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,8 +18,9 @@ from typing import Final
 from merkl.bash.task import BashCall
 from merkl.cluster.errand import Answer, Errand, Sender, there
 from merkl.cluster.mirror import Mirror, shown_here
+from merkl.cluster.premises import collect_now_and_then, new_mirror
 from merkl.config import Config
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.outcome import was_stopped
@@ -33,8 +32,6 @@ from merkl.execute.secrets import secret_told, secrets_of, told_by_output
 from merkl.nodes import Node, with_call
 from merkl.store.base import Record
 from merkl.store.builds import register_build
-from merkl.store.choice import DAY_S, Keep
-from merkl.store.collect import collect
 from merkl.store.records import needs
 from merkl.store.remote.upload import Result, upload
 from merkl.store.removal import remove_tree
@@ -44,8 +41,6 @@ from merkl.trust.trust import Trust
 
 _LOG_SENT: Final = 32_768  # Bytes of a log that goes along with what is told of it.
 _LOG_AT_ONCE: Final = 16_384  # Bytes of a log that are sent while it grows.
-_KEPT_DAYS: Final = 3.0  # For which a worker's machine keeps what it does not use.
-_COLLECT_EVERY_S: Final = 3600.0
 _LOG_OF_FAILURE: Final = 4_000_000  # Bytes.
 
 
@@ -73,7 +68,6 @@ class Going:
     log: bytes | None = None
     ended: Ended | None = None
     told: int = 0  # Bytes of its log that were sent.
-    items: bool = field(default=False)
 
     def more_log(self) -> bytes:
         """What has come to its log since this was last asked."""
@@ -306,27 +300,10 @@ class Hosted:
         self.project.hold(None)
         self._lease.close()
         with contextlib.suppress(MerklError, OSError):  # The next one does.
-            self._collect()
+            collect_now_and_then(self.project.store)
         self.project.close()
         remove_tree(self._directory)
         os.close(self._lock)
-
-    def _collect(self) -> None:
-        """Remove what was not used for days from the store of this machine, now and then: nobody else does."""
-        base = os.path.dirname(self.project.store.directory)
-        stamp = os.path.join(base, "collected")
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - os.stat(stamp).st_mtime < _COLLECT_EVERY_S:
-                return
-        with open(stamp, "wb"):
-            pass
-        mirrors = os.path.join(base, "mirrors")
-        states = [os.path.join(mirrors, name, "project", ".merkl") for name in os.listdir(mirrors)]
-        collect(
-            self.project.store,
-            Keep(older_than_days=_KEPT_DAYS, loose_s=_KEPT_DAYS * DAY_S),
-            state_dirs=[each for each in states if os.path.isdir(each)],
-        )
 
 
 def _seconds(going: Going) -> float:
@@ -346,23 +323,5 @@ def _with_sources(node: Node, mirror: Mirror) -> Node:
 
 def open_hosted(sender: Sender, base: str) -> Hosted:
     """Make a mirror below ``base``, and remove those of processes that are gone."""
-    mirrors = os.path.join(base, "mirrors")
-    os.makedirs(mirrors, mode=0o700, exist_ok=True)
-    _sweep(mirrors)
-    directory = os.path.join(mirrors, f"{os.getpid()}-{os.urandom(4).hex()}")
-    os.mkdir(directory, 0o700)
-    lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    directory, lock = new_mirror(base)
     return Hosted(sender, base, directory, lock)
-
-
-def _sweep(mirrors: str) -> None:
-    for name in os.listdir(mirrors):
-        where = os.path.join(mirrors, name)
-        with contextlib.suppress(OSError):
-            lock = os.open(os.path.join(where, "lock"), os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(where)
-            finally:
-                os.close(lock)

@@ -144,6 +144,8 @@ class Line:
             if answer.ticket not in self._open:
                 return
             self._open.discard(answer.ticket)
+        if answer.record is None and answer.error is None and self._interrupted:
+            answer = replace(answer, interrupted=True)  # Else the build would go on with it.
         self._answer(answer)
 
     # ---- the thread ----------------------------------------------------------------------------------------------
@@ -202,6 +204,8 @@ class Line:
         if status == "running":
             self._away_since = math.inf
             self._fleet.count_now_and_then(self._opened)
+            # They come back, and are sent anew.
+            cancel([pack.future for pack in self._fleet.stranded(self._packs)])
             return
         self._away_since = min(self._away_since, now)
         if status == "closed" or now - self._away_since > self._executor.timeout:
@@ -241,7 +245,9 @@ class Line:
 
     def _may_submit(self) -> bool:
         assert self._opened is not None
-        return self._opened.client.status == "running" and len(self._packs) < self._most_packs()
+        if self._opened.client.status != "running" or not self._fleet.may_get(self._opened):
+            return False
+        return len(self._packs) < self._most_packs()
 
     def _submit(self) -> None:
         # Few at a time: what is known of how long they take decides how many go together.
@@ -254,6 +260,11 @@ class Line:
 
     def _send(self, items: list[Parcelled], losses: int = 0) -> None:
         """See that all that errands need is there, and submit them."""
+        assert self._opened is not None
+        if lacking := self._fleet.lacking(items[0].task, items[0].needs, self._opened):
+            for each in items:
+                self._done(Answer(each.errand.ticket, error=lacking))
+            return
         loads = {digest: load for each in items for digest, load in each.loads.items()}
         try:
             self._sending.send(loads)
@@ -352,7 +363,9 @@ class Line:
         import distributed
 
         if isinstance(error, distributed.KilledWorker):
-            self._again(pack.items, pack.losses + 1, "the workers that it ran on died")
+            # Dask has tried it on several.  Of many errands nobody knows whose fault it was.
+            died = 1 if len(pack.items) > 1 else error.allowed_failures + 1
+            self._again(pack.items, pack.losses + died, "the workers that it ran on died")
             return
         assert self._opened is not None
         self._fleet.count(self._opened)
@@ -369,7 +382,7 @@ class Line:
         for each in items:
             if losses > self._executor.losses:
                 error = TaskFailed(
-                    f"{each.task} lost {losses} times the process or the machine that it ran on"
+                    f"{each.task} lost {losses} times the process or the machine of the executor {self._executor.name} that it ran on"
                     f"{': ' + why if why else ''}",
                     hint="does it need more memory than there is? losses: below the executor says how often it may happen",
                 )

@@ -19,8 +19,9 @@ from merkl.cluster.listening import listening
 from merkl.cluster.tending import tend
 from merkl.cluster.versions import QUESTION, difference
 from merkl.dataclass import dataclass, field
+from merkl.engine.where import require_engine
 from merkl.errors import ConfigError, ExecutorError
-from merkl.executors import ExecutorConfig, TlsFiles, require_engine
+from merkl.executors import ExecutorConfig, TlsFiles
 
 _CLOSING_S: Final = 30.0
 _GRACE_S: Final = 2.0  # Beyond the time that Dask was given.

@@ -32,12 +32,14 @@ class Parcelled:
 
 @dataclass(slots=True, eq=False)
 class Pack:
-    """What was submitted at once.  ``future`` is Dask's; ``losses`` is how often it was lost before."""
+    """What was submitted at once.  ``future`` is Dask's; ``losses`` is how often it was lost before; ``only`` are the addresses of
+    the workers that it is for, if it is not for all."""
 
     epoch: int
     items: list[Parcelled]
     future: Any = None
     losses: int = 0
+    only: frozenset[str] = frozenset()
 
 
 class Packing:

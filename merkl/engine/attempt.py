@@ -72,6 +72,7 @@ class Attempt:
     items: dict[str, Artifact] = field(default_factory=dict)
     refused: Exception | None = None  # Why one of them could not be.
     regardless: bool = False  # It runs whatever any store knows.
+    named: bool = True  # What it makes may be filed under the node's own key.
     shared: bool = False  # Others of its batch use its workplace after it.
     silent: bool = False  # Its log is empty, and there is nothing else of ours beside its temporary files.
     left_nothing: bool = False  # No outputs, and no temporary files.

@@ -122,7 +122,9 @@ def build(
             away.wake = executor.wake
             away.placed = frozenset(placement.path for placement in selection.placements)
             ending.callback(away.close)
-        planned = _planned(project, selection, names, force=force, needs_bytes=needs_bytes, away=away, part=part)
+        planned = _planned(
+            project, selection, names, force=force, needs_bytes=needs_bytes, away=away, part=part
+        )
         to_run = _to_run(project, planned)
         if part is not None:
             part.check(planned)
@@ -228,7 +230,7 @@ def _run(
     with signals(schedule, executor, terminal, reins):  # Also of one that comes while all is put away.
         try:
             store = lending(project.config.store, project.shelter)
-            executor.expect(calls_ready(planned))
+            executor.expect(calls_ready(project, planned))
             with using(project), store if feed is None else nullcontext():
                 outcome = schedule.run()
             executor.expect(0)

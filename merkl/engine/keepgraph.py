@@ -18,14 +18,15 @@ from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.rows import Numbers, Texts
 from merkl.engine.select import Selection
-from merkl.nodes import Node, Source, walk
+from merkl.nodes import Node, Source, shown_keys, walk
 from merkl.snapshot.answer import STATE, checksum
 from merkl.snapshot.keep import write_file
 from merkl.store.base import Record
 
 DIRECTORY: Final = "graphs"  # In a project's ``.merkl``.
 _GRAPHS: Final = 8  # Kept in a project.
-_MOST: Final = 200_000  # Nodes: beyond that it would take much memory to write them down.
+# Nodes: what is written down takes a sixth of the memory that the graph takes, for as long as it is written.
+_MOST: Final = 50_000
 
 
 def has_all(project: Project, selection: Selection) -> bool:
@@ -39,6 +40,8 @@ def has_all(project: Project, selection: Selection) -> bool:
         or project.pipelines is not None
         or project.begun is not None
         or project.has_run
+        or project.was_asked
+        or shown_keys
         or project.brief
         or selection.forced
         or selection.after

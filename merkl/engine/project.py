@@ -59,6 +59,7 @@ class Project(ProjectState):
         self.pipelines: Constructing | None = None  # Once one was called.
         self.first_made: dict[str, Node] = {}  # By target or function: the first of the nodes that it made.
         self.has_run = False  # Whether what runs while targets are called ran tasks.
+        self.was_asked = False  # Whether it asked what is recorded.
         self.verbose = False  # Say what only who asks for all details wants to know.
         self._values: dict[Key, dict[str, Any]] = {}  # By node and output, of tasks that want it so.
         self.brief: dict[Key, Node] = {}  # Nodes whose results go when what needs them has ended.
@@ -345,6 +346,7 @@ class Project(ProjectState):
 
     def _asked(self, what: str) -> None:
         """Tell pipelines that are running what they did that cannot be done again from what is remembered."""
+        self.was_asked = True
         if self.pipelines is not None:
             self.pipelines.asked(what)
 

@@ -113,6 +113,7 @@ class Schedule:
         self._stopping: Node | None = None
         self.signals = 0  # How many times the user asked to stop; set by a signal handler.
         self._obeyed = 0
+        self._hearing = 1  # Tasks that may hear of a Ctrl-C: not those that turn out not to have begun.
         self._impatient_at = math.inf  # When (monotonic) to say that interrupted tasks still run.
         self.inline = False  # A call runs in this process, so a signal's handler may do what it likes.
         self.between: Callable[[], None] | None = None  # To be done next; set by a signal handler.
@@ -370,6 +371,7 @@ class Schedule:
             number = self._count_try(step)
             attempt = self.attempts.open(node, self.judge.inputs(node), step.content, number, lock)
             attempt.regardless = isinstance(step.verdict, Forced | RunsAlways)
+            attempt.named = self.passing.has_key(node)
         except MerklError as error:
             self.held.release(lock)
             self._telling.fail(step, error, 0.0, "")
@@ -547,6 +549,8 @@ class Schedule:
             self.judge.interrupted(step)
             return None
         if isinstance(ended.how, NotStarted) and ended.ticket < 0:
+            if self._obeyed:
+                self._hearing -= 1
             self._taken_back(attempt)
             return None
         try:
@@ -703,11 +707,12 @@ class Schedule:
         if self.signals == 0:
             return
         if self._obeyed == 0:
+            if self.away is not None:
+                self.away.interrupt()  # First: what is taken back then counts as interrupted.
             self._recall()
             self.executor.interrupt()
-            if self.away is not None:
-                self.away.interrupt()
             self._obeyed = 1
+            self._hearing = len(self.running)
             self._impatient_at = time.monotonic() + PATIENCE
             if not self.running:
                 self._end_interrupted()
@@ -717,10 +722,11 @@ class Schedule:
             if self.away is not None:
                 self.away.kill()
         if self._obeyed and not self.running:
-            if self.outcome.interrupted or self._obeyed > 1:
+            if self.outcome.interrupted or self._obeyed > 1 or not self._hearing:
                 self._end_interrupted()
             else:  # Each task caught the interrupt and returned: go on with their results.
                 self.signals = self._obeyed = 0
+                self._hearing = 1
 
     def _end_interrupted(self) -> None:
         if self._stopping is None:

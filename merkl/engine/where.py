@@ -1,14 +1,15 @@
 """Where a task runs: on this machine, or on which executor of merkl.yaml.
 
 It decides whose word counts: ``--target local`` before a task's own ``target``, that before what holds for tasks that
-name none; and which tasks run here in any case: those with the terminal, and batches, which are put together here.  It knows no engine and opens nothing.
+name none; and which tasks run here in any case: those with the terminal, and batches, which are put together here.  It
+opens nothing and imports no engine.
 
 The invariant: what it says depends on settings and on the call alone, so a plan and the build that follows agree, and no
 key depends on it.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from merkl.config import Config
 from merkl.errors import ConfigError
@@ -18,6 +19,8 @@ from merkl.resources import LOCAL
 
 if TYPE_CHECKING:
     from merkl.executors import ExecutorConfig
+
+_PACKAGES: Final = {"dask": "distributed"}  # By engine.
 
 
 def where(config: Config, call: Call) -> "ExecutorConfig | None":
@@ -53,11 +56,8 @@ def run_here(config: Config, nodes: Iterable[Node]) -> list[Node]:
             names.add(name)
         else:
             here.append(node)
-    if names:
-        from merkl.executors import require_engine
-
-        for name in sorted(names):
-            require_engine(config.executors[name])
+    for name in sorted(names):
+        require_engine(config.executors[name])
     return here
 
 
@@ -72,3 +72,27 @@ def elsewhere(config: Config, node: Node) -> str:
     except ConfigError as error:
         raise ConfigError(error.headline, hint=error.hint, at=node.place) from None
     return "" if executor is None else executor.name
+
+
+def may_be_elsewhere(config: Config, node: Node) -> bool:
+    """As ``elsewhere``, of a node that may be known: then nobody cares for a name that no executor has."""
+    try:
+        return bool(elsewhere(config, node))
+    except ConfigError:
+        return True
+
+
+def require_engine(executor: "ExecutorConfig") -> None:
+    """See that what an executor needs is installed here; it is not imported.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    from importlib.util import find_spec
+
+    package = _PACKAGES[executor.engine]
+    if find_spec(package) is None:
+        raise ConfigError(
+            f"the executor {executor.name} needs the package {package}, which is not installed",
+            hint=f"pip install 'merkl[{executor.engine}]'; or run everything here: --target {LOCAL}",
+        )

@@ -17,6 +17,7 @@ from merkl.config import Config
 from merkl.engine.judge import Judge
 from merkl.engine.project import Project
 from merkl.engine.step import State
+from merkl.engine.where import may_be_elsewhere
 from merkl.execute.base import Executor, Terminal
 from merkl.execute.call import in_worker
 from merkl.execute.sharing import Sharer
@@ -78,14 +79,19 @@ def calls_likely(project: Project, nodes: Sequence[Node]) -> int:
     if in_worker() or project.config.frozen or project.config.remote is not None:
         return 0
     keys = [
-        node.key for node in islice(nodes, _LOOKED_AT) if not node.deps and not node.open and _shares(node)
+        node.key
+        for node in islice(nodes, _LOOKED_AT)
+        if not node.deps and not node.open and _shares(node) and not may_be_elsewhere(project.config, node)
     ]
     return len(set(keys) - project.shelter.by_key(keys).keys()) if keys else 0
 
 
-def calls_ready(planned: Judge) -> int:
+def calls_ready(project: Project, planned: Judge) -> int:
     """How many calls of Python tasks could start now, each in a process that others use too."""
-    return sum(step.state is State.READY and _shares(step.node) for step in planned.steps.values())
+    return sum(
+        step.state is State.READY and _shares(step.node) and not may_be_elsewhere(project.config, step.node)
+        for step in planned.steps.values()
+    )
 
 
 def _shares(node: Node) -> bool:

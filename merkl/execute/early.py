@@ -15,6 +15,7 @@ import pickle
 import signal
 import struct
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final, NoReturn
@@ -25,16 +26,27 @@ from merkl.execute.pool import Worker, new_lifeline, search_path
 from merkl.execute.process import RESET, alive, become_parent, forked
 from merkl.trust.signer import SECRET_VARIABLE
 
+_DESCRIPTORS: Final = 64  # So many a fork may have, that there is room for its own beside those that it puts away.
 _SIZE: Final = struct.Struct("!Q")
 
 _ready: list[Worker] = []
 _lifeline: list[int] = []
+_began: list[object] = []  # What the workers that are ready have begun with.
+
+# Variables that Python, or what it is made of, reads once as it starts.
+_AT_START: Final = (b"PYTHON", b"LANG", b"LC_", b"LD_", b"MALLOC_", b"GLIBC_", b"COVERAGE_")
 
 
 def may_fork() -> bool:
     """Whether a fork of this process would be like a new one: there is no other thread, nor a secret that it must not have."""
     if not sys.platform.startswith("linux") or SECRET_VARIABLE in os.environ or _ready:
         return False
+    if sys.gettrace() is not None or sys.getprofile() is not None or "coverage" in sys.modules:
+        return False  # Two of whatever looks on would write the same files.
+    import resource
+
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _DESCRIPTORS:
+        return False  # A new process has some more, since it begins with none of ours.
     try:
         return len(os.listdir("/proc/self/task")) == 1
     except OSError:
@@ -52,6 +64,7 @@ def fork_workers(count: int, modules: Sequence[str]) -> None:
         with contextlib.suppress(OSError):  # Whoever writes next is told.
             stream.flush()  # Else all of us would write what is left in them.
     try:
+        _began[:] = [_begins_with(os.environb)]
         _lifeline[:] = new_lifeline()
         while len(_ready) < count:
             theirs, ours = _pipes()
@@ -81,7 +94,9 @@ def _fork() -> int:
 
 
 def claim(env: Mapping[bytes, bytes]) -> Worker | None:
-    """One of those that were forked, which begins now, with this environment; None if there is none left."""
+    """One of those that were forked, which begins now, with this environment; None if there is none left, or it would not do."""
+    if _ready and _began != [_begins_with(env)]:
+        return None
     while _ready:
         worker = _ready.pop(0)
         if not _leads(worker):
@@ -97,6 +112,19 @@ def claim(env: Mapping[bytes, bytes]) -> Worker | None:
         except BrokenPipeError:
             _end(worker)
     return None
+
+
+def _begins_with(env: Mapping[bytes, bytes]) -> object:
+    """What a process has from its start on that nobody can give it later: one that began with something else will not do."""
+    import resource
+
+    limits = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+    return (
+        sorted((name, value) for name, value in env.items() if name.startswith(_AT_START)),
+        [resource.getrlimit(number) for number in limits],
+        os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0),
+        os.getresuid(), os.getresgid(), os.getgroups(),
+    )  # fmt: skip
 
 
 def dismiss() -> None:
@@ -174,6 +202,7 @@ def _work(pipes: Sequence[int], modules: Sequence[str]) -> None:
     for name in [name for name in os.environb if name not in env]:
         del os.environb[name]
     os.environb.update(env)
+    time.tzset()
     sys.path[:] = path
     os.chdir(directory)
     os.umask(umask)
@@ -211,6 +240,7 @@ def _become_new(pipes: Sequence[int]) -> None:
     sys.argv[:] = ["-c"]
     main: Any = ModuleType("__main__")
     main.__builtins__ = __builtins__
+    main.__annotations__ = {}
     sys.modules["__main__"] = main
 
 

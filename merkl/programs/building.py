@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from merkl.cluster.making import away
-from merkl.config import Config, find_root, load_config
+from merkl.config import Config, find_root, load_config, with_target
 from merkl.dataclass import dataclass
 from merkl.engine.build import build as run_build
 from merkl.engine.evaluating import evaluate, selection_of
@@ -72,6 +72,7 @@ def build(
     *targets: str | Future[Any],
     directory: PathLike = ".",
     jobs: int | None = None,
+    target: str | None = None,
     keep_going: bool = False,
     force: bool = False,
     check: bool = True,
@@ -79,15 +80,16 @@ def build(
     """Build targets, and return what became of it.
 
     ``targets`` are Futures, or words as on the command line: names of targets, paths, ``NAME=VALUE``; none means the
-    default target.  Words belong to the project of ``directory``, whose Merklfile is run; Futures to this program.  With
-    ``keep_going`` what does not need a task that failed is built too; ``force`` runs all of it.  Without ``check`` a task
-    that fails is told in the result, and not raised.
+    default target.  Words belong to the project of ``directory``, whose Merklfile is run; Futures to this program.  ``target``
+    names an executor of merkl.yaml, for tasks that name none; ``local`` is this machine, for all.  With ``keep_going`` what
+    does not need a task that failed is built too; ``force`` runs all of it.  Without ``check`` a task that fails is told in
+    the result, and not raised.
 
     Raises:
         MerklError: a task failed, or the words or the Merklfile are wrong.
         Interrupted: the user pressed Ctrl-C.
     """
-    work = prepared(targets, directory, jobs=jobs, keep_going=keep_going or None)
+    work = prepared(targets, directory, jobs=jobs, target=target, keep_going=keep_going or None)
     try:
         built = _built(work, Heard(), force=force)
     finally:
@@ -101,6 +103,7 @@ def building(
     *targets: str | Future[Any],
     directory: PathLike = ".",
     jobs: int | None = None,
+    target: str | None = None,
     keep_going: bool = False,
     force: bool = False,
 ) -> "Building":
@@ -109,7 +112,9 @@ def building(
     Raises:
         MerklError: the words or the Merklfile are wrong.
     """
-    return Building(prepared(targets, directory, jobs=jobs, keep_going=keep_going or None), force=force)
+    return Building(
+        prepared(targets, directory, jobs=jobs, target=target, keep_going=keep_going or None), force=force
+    )
 
 
 def prepared(targets: Sequence[str | Future[Any]], directory: PathLike, **flags: Any) -> Work:
@@ -147,6 +152,8 @@ def _flagged(config: Config, flags: dict[str, Any]) -> Config:
         if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
             raise UsageError(f"jobs is a number from 1 up, not {jobs!r}")
         given["jobs_asked"] = True
+    if "target" in given:
+        config = with_target(config, given.pop("target"))
     return replace(config, **given)
 
 

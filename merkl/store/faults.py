@@ -13,6 +13,8 @@ from typing import Final
 from merkl.errors import StoreError, StoreFull
 from merkl.room import FULL, used_up
 
+# Itself, the wal, its index, a journal, and the directory while it syncs that.
+_FILES_OF_A_DATABASE: Final = 5
 _FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 GC_HINT: Final = "`merkl gc` removes what nothing needs any more"
 _ELSEWHERE: Final = "see whether its disk is sound; MERKL_STORE=DIR uses another store meanwhile"
@@ -53,6 +55,12 @@ def database_error(error: sqlite3.Error, path: str | bytes) -> StoreError | Dama
             return read_only(path)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if used_up(path) != "":
             return _full(path)
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if (full := _out_of_descriptors()) is not None:
+            return StoreError(
+                f"the store's database cannot be used: {full.strerror}",
+                path=os.fsdecode(path),
+                hint="`ulimit -n 1024` allows more",
+            )
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOMEM:
             return StoreError(
                 f"the store's database cannot be used: {error}", path=os.fsdecode(path), hint=_ELSEWHERE
@@ -67,6 +75,20 @@ def database_error(error: sqlite3.Error, path: str | bytes) -> StoreError | Dama
             return None
     # The statements are constant, so what remains (no such table, a broken constraint) is the file's fault.
     return Damaged(str(error))
+
+
+def _out_of_descriptors() -> OSError | None:
+    """Why a database may not have been opened that SQLite does not tell: too few descriptors are left for its files."""
+    opened: list[int] = []
+    try:
+        while len(opened) < _FILES_OF_A_DATABASE:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error if error.errno in (errno.EMFILE, errno.ENFILE) else None
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return None
 
 
 def is_busy(error: sqlite3.Error) -> bool:

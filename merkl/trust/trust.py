@@ -130,6 +130,17 @@ class Trust:
         """
         return self.signing_key().derived(f"{self.namespace} {executor}")
 
+    def executor_entries(self) -> list[Trusted]:
+        """The keys of the executors, if there is one that they are derived from."""
+        if self.own() is None:
+            return []
+        key = self.signing_key()
+        named = ((each, key.derived(f"{self.namespace} {each}").signer) for each in self._executors)
+        return [
+            Trusted(signer, True, self.namespace, f"executor:{each.partition(' ')[0]}")
+            for each, signer in named
+        ]
+
     def entries(self) -> list[Trusted]:
         """Those whose records count here, as another machine may be told."""
         return [Trusted(each, pickles, self.namespace) for each, pickles in self._counts().items()]

@@ -106,7 +106,9 @@ def test_a_build_of_commands_imports_no_template_engine(merkl):
         """)
     (merkl.root / "a.txt").write_text("a")
 
-    assert imported(merkl.root, "build") & {"jinja2", "yaml", "asyncio", "logging", "multiprocessing"} == set()
+    assert (
+        imported(merkl.root, "build") & {"jinja2", "yaml", "asyncio", "logging", "multiprocessing"} == set()
+    )
 
 
 def test_a_small_change_is_built_without_the_command_line(merkl):

@@ -112,10 +112,9 @@ def test_a_failure_on_a_cluster_is_shown_as_one_here(far):
     assert "ValueError: no 4" in failed["raises"]["error"]
     for task, printed in (("bad", ["before", "text", "worse"]), ("raises", ["about", "to"])):
         assert sorted((far.path / failed[task]["log"]).read_text().split()) == printed
-    shown = far.merkl("build", "all", "--target", "lab", code=1).stderr
-    assert "command: echo before; cat src/text.txt" in shown or "in raises" in shown
 
 
+@pytest.mark.full
 def test_tasks_may_say_where_they_run(far):
     far.build("mixed")
     here = [str(far.path), str(far.path)]
@@ -128,6 +127,7 @@ def test_tasks_may_say_where_they_run(far):
     assert "mirrors" in second
 
 
+@pytest.mark.full
 def test_a_secret_goes_along_and_is_not_kept(far, tmp_path):
     far.merklfile("""
         told = bash_task("echo {secret_arg('TOKEN')} >&2; echo {secret_arg('TOKEN')} | wc -c", stdout=str)
@@ -152,6 +152,7 @@ def test_a_secret_goes_along_and_is_not_kept(far, tmp_path):
     assert found == []
 
 
+@pytest.mark.full
 @pytest.mark.needs("gcc")
 def test_what_a_compiler_finds_there_is_what_it_would_find_here(far):
     far.write("include/x.h", "#define X 41\n")
@@ -173,6 +174,7 @@ def test_what_a_compiler_finds_there_is_what_it_would_find_here(far):
     assert far.read("c.txt").strip() == "42"
 
 
+@pytest.mark.full
 def test_a_script_evaluates_calls_on_a_cluster(far):
     far.write(
         "script.py",

@@ -19,9 +19,11 @@ DESCRIBED = """
     import os
     import signal
     import sys
+    import time
 
     os.environ["SET_BY_THE_MERKLFILE"] = "1"
     os.environ.pop("TAKEN_AWAY", None)
+    os.environ["TZ"] = "XYZ-9"
     sys.path.append(os.path.abspath("lib"))
     os.umask(0o027)
     opened = open("Merklfile.py")
@@ -43,6 +45,7 @@ DESCRIBED = """
             "signals": [str(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "collector": (gc.isenabled(), gc.get_threshold()),
+            "time": (time.tzname, time.localtime(0).tm_hour), "annotated": __main__.__annotations__,
             "stdin": sys.stdin.read(),
             "name": open("/proc/self/comm").read(),
             "command": open("/proc/self/cmdline").read(),
@@ -74,6 +77,33 @@ def test_a_task_finds_in_a_forked_worker_what_it_finds_in_a_new_one(project):
     assert forked == spawned
     assert forked["environ"]["SET_BY_THE_MERKLFILE"] == "1"
     assert forked["in C"] == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "shown", "expected"),
+    [
+        ("os.environ['PYTHONOPTIMIZE'] = '2'", "sys.flags.optimize", 2),
+        ("resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))", "resource.getrlimit(resource.RLIMIT_NOFILE)[1]", 200),
+    ],
+)  # fmt: skip
+def test_what_a_process_has_from_its_start_on_makes_it_a_new_one(project, change, shown, expected):
+    project.merklfile(f"""
+        import os
+        import resource
+        import sys
+
+        {change}
+
+        @task
+        def show(n):
+            return [{shown}, "merkl.execute.worker" in open("/proc/self/cmdline").read()]
+
+        @target(default=True)
+        def all():
+            show(1) > "shown.json"
+    """)
+    project.merkl("build", "-j2")
+    assert json.loads(project.read("shown.json")) == [expected, True]
 
 
 BROKEN = """

@@ -13,7 +13,7 @@ import pytest
 
 import merkl
 from merkl import events
-from merkl.errors import Interrupted, MerklfileError, TaskFailed, UsageError
+from merkl.errors import ConfigError, Interrupted, MerklError, MerklfileError, TaskFailed, UsageError
 
 MERKLFILE = """
     from merkl import bash_task, target, task
@@ -110,6 +110,18 @@ def test_what_cannot_be_built_is_an_error(story, words, error, text):
 def test_jobs_are_checked(story):
     with pytest.raises(UsageError, match="jobs is a number from 1 up, not 0"):
         merkl.build(directory=story.path, jobs=0)
+
+
+def test_an_executor_is_named_as_on_the_command_line(story):
+    with pytest.raises(ConfigError, match="target: there is no executor 'lab'"):
+        merkl.build(directory=story.path, target="lab")
+    (story.path / "merkl.yaml").write_text(
+        "executors: {lab: {engine: dask, address: 'tcp://127.0.0.1:1', timeout: 1}}"
+    )
+
+    with pytest.raises(MerklError, match="lab"):
+        merkl.build(directory=story.path, target="lab")
+    assert merkl.build(directory=story.path, target="local").ok
 
 
 def test_futures_of_the_program_are_built_together(project):
