@@ -20,6 +20,7 @@ from merkl.root import MERKLFILE as MERKLFILE
 from merkl.root import MERKLFILE_YAML as MERKLFILE_YAML
 from merkl.root import STATE_DIR as STATE_DIR
 from merkl.root import find_root as find_root
+from merkl.sizes import size_of
 
 if TYPE_CHECKING:
     from merkl.executors import ExecutorConfig
@@ -250,22 +251,6 @@ def _size(value: object, what: str) -> int:
     if count is None:
         raise ConfigError(f"{what} is a size such as 16MB, not {value!r}")
     return count
-
-
-def size_of(text: str) -> int | None:
-    """A size in bytes: ``500MB``, ``10G``, ``1.5GiB``, and a plain number; None if it is none."""
-    import re
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE | re.ASCII)
-    if match is None:
-        return None
-    whole, _, part = match[1].partition(".")
-    unit: int = (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " ")
-    scale: int = 10 ** len(part)
-    try:
-        return int(whole + part) * unit // scale
-    except ValueError:  # More digits than Python reads.
-        return None
 
 
 def _read_settings(path: str) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from typing import Any, Final
 from merkl.dataclass import dataclass, field
 from merkl.errors import ConfigError, did_you_mean
 from merkl.remotes import ELSEWHERE, RemoteConfig, is_secret
+from merkl.sizes import size_of
 
 LOCAL: Final = "local"  # This machine; no executor can have the name.
 TIMEOUT_S: Final = 30.0
 WAIT_S: Final = 300.0
 LOSSES: Final = 3
+KEEP: Final = 20_000_000_000
 _LONGEST_S: Final = 86_400.0
 _MOST_WORKERS: Final = 100_000
 _ENGINES: Final = ("dask",)
@@ -67,6 +69,7 @@ class ExecutorConfig:
     where no other is named, and what data travels by.  ``timeout`` is how many seconds an answer of the scheduler is waited
     for, ``wait`` for how many a build goes on without any worker, ``losses`` how many workers may die under one task before it
     fails.  ``files`` narrows, by patterns, which files of the project a task may discover there that finds its inputs itself.
+    ``keep`` is how many bytes of contents a worker's machine keeps when it has no use for them.
     """
 
     name: str
@@ -81,6 +84,7 @@ class ExecutorConfig:
     wait: float | None = None
     losses: int = LOSSES
     files: tuple[str, ...] = ()
+    keep: int = KEEP
 
     @property
     def patience(self) -> float:
@@ -168,7 +172,7 @@ def _executor(name: str, settings: Mapping[Any, Any], root: str, what: str) -> E
     _check_engine(settings, what)
     _check_place(settings, what)
     readers: dict[str, Callable[[object, str], object]] = {
-        "options": _options, "scale": _scale, "losses": _losses, "files": _patterns,
+        "options": _options, "scale": _scale, "losses": _losses, "files": _patterns, "keep": _keep,
         "timeout": partial(_seconds, "timeout"), "wait": partial(_seconds, "wait"),
     }  # fmt: skip
     for key, read in readers.items():
@@ -315,6 +319,13 @@ def _losses(given: object, what: str) -> int:
             f"{what}: losses is how many workers may die under a task, from 0 to 1000, not {given!r:.60}"
         )
     return given
+
+
+def _keep(given: object, what: str) -> int:
+    size = size_of(str(given)) if type(given) is int or isinstance(given, str) else None
+    if size is None:
+        raise ConfigError(f"{what}: keep is a size, not {given!r:.60}", hint="such as keep: 20GB")
+    return size
 
 
 def _patterns(given: object, what: str) -> tuple[str, ...]:

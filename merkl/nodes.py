@@ -782,10 +782,6 @@ _GETITEM_HINT: Final = (
 )
 
 
-shown_keys: Final[list[bool]] = []
-"""Not empty once a Future has told its key in this process: what was made of that is another thing for another key."""
-
-
 class Future(Generic[T_co]):
     """One output of a node, which may not have run yet.
 
@@ -803,7 +799,6 @@ class Future(Generic[T_co]):
     @property
     def hash(self) -> str:
         """The key of the node, as hexadecimal text."""
-        shown_keys[:] = [True]
         return self.node.key.hex()
 
     def eval(self) -> T_co:
@@ -911,7 +906,6 @@ class Future(Generic[T_co]):
         return self
 
     def __repr__(self) -> str:
-        shown_keys[:] = [True]
         output = f".{self.output}" if self.output else ""
         return f"<Future {self.node.name}{output} {self.node.key.short}>"
 

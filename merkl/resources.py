@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
-from merkl.config import CONFIG_FILE, size_of
+from merkl.config import CONFIG_FILE
 from merkl.errors import ConfigError, TaskError
 from merkl.nodes import calling_place
+from merkl.sizes import size_of
 
 Needs: TypeAlias = tuple[tuple[str, int], ...]
 """Amounts above 0 by resource, in the order of their names."""

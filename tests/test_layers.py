@@ -22,7 +22,7 @@ PACKAGE = Path(merkl.__file__).parent
 LAYERS = """
     dataclass
     errors
-    digest stamp holes room filesystem root snapshot tracebacks lending
+    digest stamp holes room sizes filesystem root snapshot tracebacks lending
     tree journal remotes
     executors
     nodes config

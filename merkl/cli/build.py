@@ -141,7 +141,7 @@ def _keep_snapshot(
     def keep_graph(mere: Set[str], listings: Mapping[str, bytes]) -> bytes:
         from merkl.cli import changed
 
-        if _looks_at_outputs(recording, it, looked):
+        if recording.no_graph or _looks_at_outputs(recording, it, looked):
             return b""
         return changed.keep(options, it, judge, name_of(recording.request), mere, listings)
 

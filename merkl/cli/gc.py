@@ -15,12 +15,12 @@ import click
 
 from merkl.cli.opening import project_of, tell
 from merkl.cli.options import Command, options_of, shared
-from merkl.config import size_of
 from merkl.engine.project import Project
 from merkl.engine.roots import Roots, roots_of
 from merkl.errors import UsageError
 from merkl.events import Note
 from merkl.report.words import plural, size
+from merkl.sizes import size_of
 from merkl.store.choice import DAY_S, Keep, readers
 from merkl.store.collect import Collected, collect
 

@@ -16,6 +16,7 @@ from merkl.config import Config
 from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.engine.project import Project
+from merkl.engine.purity import watched
 from merkl.engine.request import Chosen, open_merklfile, open_project, selected
 from merkl.engine.select import labels
 from merkl.errors import MerklError
@@ -106,13 +107,13 @@ def asked(
 
 def loaded(options: Options, project: Project) -> Merklfile:
     """Run the project's Merklfile."""
-    with loaded_quietly():
+    with loaded_quietly(), watched():
         return open_merklfile(project, options.sets)
 
 
 def chosen(options: Options, project: Project, merklfile: Merklfile, words: Sequence[str]) -> Chosen:
     """What a request asks for."""
-    with loaded_quietly():
+    with loaded_quietly(), watched():
         return selected(project, merklfile, words, options.cwd)
 
 

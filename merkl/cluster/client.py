@@ -109,6 +109,7 @@ class Clusters:
             path=tuple(sys.path),
             log_limit=config.log_limit,
             runs=versions_here(),
+            keep=executor.keep,
         )
 
     def _gathering_for(self, name: str) -> Gathering:

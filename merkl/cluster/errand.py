@@ -30,7 +30,8 @@ class Sender:
 
     ``session`` is a name of its own; ``root`` is the project's here; ``mark`` is the id of the shared store, filled in when it has
     one; ``trust`` are entries as in ``MERKL_TRUST``; ``secret``
-    is the key that results are signed with there; ``path`` is ``sys.path``; ``runs`` says what both sides must agree in.
+    is the key that results are signed with there; ``path`` is ``sys.path``; ``runs`` says what both sides must agree in; ``keep`` is
+    how many bytes a machine keeps that it has no use for.
     """
 
     session: str
@@ -43,6 +44,7 @@ class Sender:
     path: tuple[str, ...]
     log_limit: int
     runs: Mapping[str, str]
+    keep: int
     mark: str = ""
 
 

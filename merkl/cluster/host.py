@@ -113,6 +113,7 @@ class Host:
                     self._hosted.take_items(self._executor.take_emitted(), self._going_by_ticket())
                     for ended in ended_now:
                         self._ended(self._hosted, ended)
+                    self._hosted.keeping.tidy()
                 self._tell_logs()
                 if not self._packs and time.monotonic() - self._heard_at > self._idle:
                     return False
@@ -193,7 +194,9 @@ class Host:
         pack, going = self._going.pop(ended.ticket)
         pack.running = None
         answer = hosted.ended(going, ended)
-        if answer is None:
+        if going.again:
+            pack.left.appendleft(going.errand)
+        elif answer is None:
             pack.made.append(going)
         else:
             pack.answers.append(answer)
@@ -214,6 +217,9 @@ class Host:
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender must not wait for ever.
             lost = MerklError(f"what was made on {self._where} could not be published: {error!r}")
             answers += [Answer(going.errand.ticket, error=lost) for going in pack.made]
+        if isinstance(self._hosted, Hosted):
+            for going in pack.made:
+                self._hosted.keeping.done(going.errand.ticket)
         self._frames.write(("done", pack.number, [replace(answer, where=self._where) for answer in answers]))
 
 

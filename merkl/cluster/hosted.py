@@ -10,26 +10,29 @@ import os
 import pickle
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
 from merkl.bash.task import BashCall
 from merkl.cluster.errand import Answer, Errand, Sender, there
+from merkl.cluster.keeping import Keeping
 from merkl.cluster.mirror import Mirror, shown_here
-from merkl.cluster.premises import collect_now_and_then, new_mirror
+from merkl.cluster.premises import new_mirror
 from merkl.config import Config
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.outcome import was_stopped
 from merkl.engine.project import Project
+from merkl.engine.shelter import Shelter
 from merkl.engine.taking import taken
-from merkl.errors import ExecutorError, MerklError, TaskFailed
+from merkl.errors import ExecutorError, MerklError, StoreError, StoreFull, TaskFailed
 from merkl.execute.base import Ended
 from merkl.execute.secrets import secret_told, secrets_of, told_by_output
 from merkl.nodes import Node, with_call
+from merkl.room import used_up
 from merkl.store.base import Record
 from merkl.store.builds import register_build
 from merkl.store.records import needs
@@ -42,6 +45,13 @@ from merkl.trust.trust import Trust
 _LOG_SENT: Final = 32_768  # Bytes of a log that goes along with what is told of it.
 _LOG_AT_ONCE: Final = 16_384  # Bytes of a log that are sent while it grows.
 _LOG_OF_FAILURE: Final = 4_000_000  # Bytes.
+
+
+class _NoShelter(Shelter):
+    """The store alone: nothing could be sent that is beside it."""
+
+    def _refuse(self, error: StoreError) -> None:
+        raise error
 
 
 class _Project(Project):
@@ -57,6 +67,11 @@ class _Project(Project):
         environ = {TRUST: self._sender.trust, SECRET_VARIABLE: self._sender.secret}
         return Trust(self._sender.remote.namespace, environ=environ, root=self.root)
 
+    @cached_property
+    def shelter(self) -> Shelter:
+        """The store; what that cannot take is an error."""
+        return _NoShelter(self.results, os.path.join(self.config.state, "run", "kept"))
+
 
 @dataclass(slots=True)
 class Going:
@@ -68,6 +83,7 @@ class Going:
     log: bytes | None = None
     ended: Ended | None = None
     told: int = 0  # Bytes of its log that were sent.
+    again: bool = False  # There was no room for what it made, and may be now.
 
     def more_log(self) -> bytes:
         """What has come to its log since this was last asked."""
@@ -109,6 +125,8 @@ class Hosted:
         lease = register_build(config.state)
         self.project.hold(lease)
         self._lease = lease
+        self.keeping = Keeping(self.project.store, config.state, lease, sender.keep)
+        self._again: set[int] = set()
         self._mirror = Mirror(self.project, sender.root)
         self._attempts = Attempts(self.project, lease.id, lambda _: None)
         path = [there(each, sender.root, root) for each in sender.path]
@@ -162,7 +180,22 @@ class Hosted:
         Raises:
             MerklError: it cannot be.
         """
-        self._look_for(errand)
+        needed = {each.digest for each in errand.inputs} | {each.digest for each in errand.node.sources}
+        needed |= {digest for digest in (errand.texts, errand.files) if digest is not None}
+        self.keeping.needs(errand.ticket, needed)
+        try:
+            try:
+                return self._begin(errand, needed)
+            except StoreFull:
+                if not self.keeping.make_room():
+                    raise
+                return self._begin(errand, needed)
+        except MerklError:
+            self.keeping.done(errand.ticket)
+            raise
+
+    def _begin(self, errand: Errand, needed: Collection[Digest]) -> Going:
+        self._look_for(needed)
         if errand.files is not None:
             self._mirror.files(errand.files)
         self._attempts.sent_texts = self._mirror.texts(errand.texts)
@@ -180,11 +213,9 @@ class Hosted:
             raise
         return going
 
-    def _look_for(self, errand: Errand) -> None:
+    def _look_for(self, needed: Collection[Digest]) -> None:
         """See that packs are known which were written a moment ago, if what is needed is in none that are."""
-        needed = {each.digest for each in errand.inputs} | {each.digest for each in errand.node.sources}
-        needed |= {digest for digest in (errand.texts, errand.files) if digest is not None}
-        missing = needed - self.project.store.has(needed)
+        missing = set(needed) - self.project.store.has(needed)
         packs = self._remote.contents.packs
         if missing and missing - packs.find(missing).keys():
             packs.refresh()
@@ -204,6 +235,7 @@ class Hosted:
                 if told_by_output(staged, root, secrets_of(attempt.node.call, attempt.place.environ)):
                     raise secret_told(attempt.node)
                 attempt.items[name] = taken(staged, root, self.project.shelter, small)
+                self.keeping.needs(going[ticket].errand.ticket, [attempt.items[name].digest])
                 self.project.shelter.put_small(small)
                 if staged.path is not None:
                     with contextlib.suppress(OSError):
@@ -214,8 +246,15 @@ class Hosted:
     # ---- afterwards ----------------------------------------------------------------------------------------------
 
     def ended(self, going: Going, ended: Ended) -> Answer | None:
-        """Take in what an errand made; the answer to one that made nothing."""
+        """Take in what an errand made; the answer to one that made nothing, unless it is to run ``again``."""
         going.ended = ended
+        errand = going.errand
+        answer = self._taken_in(going, ended)
+        if answer is not None or going.again:
+            self.keeping.done(errand.ticket)
+        return answer
+
+    def _taken_in(self, going: Going, ended: Ended) -> Answer | None:
         errand = going.errand
         if ended.interrupted and was_stopped(ended, interactive=False):
             self._attempts.discard(going.attempt)
@@ -226,7 +265,14 @@ class Hosted:
             record = replace(record, arguments=errand.arguments, dependencies=errand.dependencies)
             kept = errand.node.cache and not ended.interrupted
             self.project.shelter.publish([(record, errand.named)] if kept else [], blobs)
+            self.keeping.needs(errand.ticket, needs(record, self.project.store.read))
         except MerklError as error:
+            if self._is_full(error) and not ended.interrupted and errand.ticket not in self._again:
+                self._again.add(errand.ticket)
+                self._attempts.discard(going.attempt)  # Before: also a database needs some room to shrink.
+                self.keeping.make_room()
+                going.again = True
+                return None
             answer = self.failed(errand, going, error, seconds=ended.seconds, started_ns=ended.started_ns)
             self._attempts.discard(going.attempt)
             return replace(answer, interrupted=ended.interrupted)
@@ -234,6 +280,10 @@ class Hosted:
         going.log = self._log(going)
         self._attempts.discard(going.attempt)
         return None
+
+    def _is_full(self, error: MerklError) -> bool:
+        """Whether an errand failed since the disk is full, as far as that can be seen: a command says so to its log."""
+        return isinstance(error, StoreFull) or bool(used_up(self.project.root))
 
     def _log(self, going: Going) -> bytes | None:
         """What an errand printed, if it is little."""
@@ -258,6 +308,10 @@ class Hosted:
                 log = file.read()
         if not isinstance(error, ExecutorError):  # Which says so itself.
             error.details["on"] = f"{socket.gethostname()} ({self._sender.executor})"
+        if "`merkl gc`" in error.hint or (
+            going is not None and self._is_full(error)
+        ):  # Not that of the sender.
+            error.hint = self.keeping.hint(self._sender.executor)
         shown_here(error, [(self.project.root, self._sender.root)])
         return Answer(errand.ticket, error=error, log=log, seconds=seconds, started_ns=started_ns)
 
@@ -299,8 +353,7 @@ class Hosted:
         self._attempts.close()
         self.project.hold(None)
         self._lease.close()
-        with contextlib.suppress(MerklError, OSError):  # The next one does.
-            collect_now_and_then(self.project.store)
+        self.keeping.tidy(at_once=True)
         self.project.close()
         remove_tree(self._directory)
         os.close(self._lock)

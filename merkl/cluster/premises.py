@@ -1,6 +1,6 @@
 """The directories of a worker's machine in which errands run: a mirror for each process, and a store for all.
 
-It decides when what lies there goes.  It runs nothing.
+It decides when a mirror goes; what of the store, ``keeping``.  It runs nothing.
 
 The invariant: a mirror belongs to the process that holds its lock; one whose process is gone is nobody's.
 """
@@ -11,13 +11,8 @@ import os
 import time
 from typing import Final
 
-from merkl.store.choice import DAY_S, Keep
-from merkl.store.collect import collect
-from merkl.store.local import LocalStore
 from merkl.store.removal import remove_tree
 
-_KEPT_DAYS: Final = 3.0  # For which a worker's machine keeps what it does not use.
-_COLLECT_EVERY_S: Final = 3600.0
 _YOUNG_S: Final = 60.0  # A mirror may not be locked yet.
 
 
@@ -44,22 +39,3 @@ def _sweep(mirrors: str) -> None:
                     remove_tree(where)
             finally:
                 os.close(lock)
-
-
-def collect_now_and_then(store: LocalStore) -> None:
-    """Remove what was not used for days from the store of this machine, once an hour: nobody else does.
-
-    Raises:
-        StoreError, OSError: it cannot be.
-    """
-    base = os.path.dirname(store.directory)
-    stamp = os.path.join(base, "collected")
-    with contextlib.suppress(FileNotFoundError):
-        if time.time() - os.stat(stamp).st_mtime < _COLLECT_EVERY_S:
-            return
-    with open(stamp, "wb"):
-        pass
-    mirrors = os.path.join(base, "mirrors")
-    states = [os.path.join(mirrors, name, "project", ".merkl") for name in os.listdir(mirrors)]
-    keep = Keep(older_than_days=_KEPT_DAYS, loose_s=_KEPT_DAYS * DAY_S)
-    collect(store, keep, state_dirs=[each for each in states if os.path.isdir(each)])

@@ -18,7 +18,7 @@ from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.rows import Numbers, Texts
 from merkl.engine.select import Selection
-from merkl.nodes import Node, Source, shown_keys, walk
+from merkl.nodes import Node, Source, walk
 from merkl.snapshot.answer import STATE, checksum
 from merkl.snapshot.keep import write_file
 from merkl.store.base import Record
@@ -40,8 +40,6 @@ def has_all(project: Project, selection: Selection) -> bool:
         or project.pipelines is not None
         or project.begun is not None
         or project.has_run
-        or project.was_asked
-        or shown_keys
         or project.brief
         or selection.forced
         or selection.after

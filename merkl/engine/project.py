@@ -30,6 +30,7 @@ from merkl.nodes import (
     scope,
     walk,
 )
+from merkl.snapshot import recorder
 from merkl.workspace.paths import normalise, placeable
 from merkl.workspace.refs import DirRef, FileRef
 
@@ -59,7 +60,6 @@ class Project(ProjectState):
         self.pipelines: Constructing | None = None  # Once one was called.
         self.first_made: dict[str, Node] = {}  # By target or function: the first of the nodes that it made.
         self.has_run = False  # Whether what runs while targets are called ran tasks.
-        self.was_asked = False  # Whether it asked what is recorded.
         self.verbose = False  # Say what only who asks for all details wants to know.
         self._values: dict[Key, dict[str, Any]] = {}  # By node and output, of tasks that want it so.
         self.brief: dict[Key, Node] = {}  # Nodes whose results go when what needs them has ended.
@@ -285,6 +285,7 @@ class Project(ProjectState):
         from merkl.engine.reading import Reading
         from merkl.python.opened import reading
 
+        self.has_run = True
         reader = self._built([Reading(future.node, future.output)])[0]
         return reading(reader, mode, encoding, newline)
 
@@ -345,8 +346,12 @@ class Project(ProjectState):
         forget(self, [future.node for future in futures])
 
     def _asked(self, what: str) -> None:
-        """Tell pipelines that are running what they did that cannot be done again from what is remembered."""
-        self.was_asked = True
+        """Tell pipelines that are running what they did that cannot be done again from what is remembered.
+
+        Nor can what else is being loaded, which got an answer that is another one after the next build.
+        """
+        if (recording := recorder.active()) is not None:
+            recording.keep_no_graph(f"the Merklfile {what}")
         if self.pipelines is not None:
             self.pipelines.asked(what)
 

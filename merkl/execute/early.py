@@ -26,7 +26,9 @@ from merkl.execute.pool import Worker, new_lifeline, search_path
 from merkl.execute.process import RESET, alive, become_parent, forked
 from merkl.trust.signer import SECRET_VARIABLE
 
-_DESCRIPTORS: Final = 64  # So many a fork may have, that there is room for its own beside those that it puts away.
+_DESCRIPTORS: Final = (
+    64  # So many a fork may have, that there is room for its own beside those that it puts away.
+)
 _SIZE: Final = struct.Struct("!Q")
 
 _ready: list[Worker] = []

@@ -140,6 +140,7 @@ def _of_program(futures: Sequence[Future[Any]], flags: dict[str, Any]) -> Work:
     project = session()
     if not isinstance(project, Project):
         raise UsageError("a task cannot build", hint="pass it the Future as an argument")
+    project._asked("builds, or asks what that would run")
     names = [(plain_label(future.node), future) for future in futures]
     before, project.config = project.config, _flagged(project.config, flags)
     return Work(project, selection_of(project, futures), tuple(names), before)

@@ -53,6 +53,14 @@ def by_user() -> bool:
     return True  # A thread of a library, or of Python's.
 
 
+def is_imported() -> bool:
+    """Whether it is done by a library, or one of Python's, while that is imported."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith((STDLIB[0], *IN_SITES, HERE)):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")
+
+
 def is_import() -> bool:
     """Whether Python's own machinery of imports asks."""
     frame: FrameType | None = sys._getframe(2)

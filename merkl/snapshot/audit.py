@@ -125,10 +125,16 @@ def _see_database(recording: Recording, path: Any) -> None:
         recording.kept.add(name)
 
 
+def _lasting(recording: Recording, _event: str, _args: tuple[Any, ...]) -> None:
+    if by_user():
+        recording.keep_no_graph("the Merklfile changed its environment")
+
+
 _HANDLERS: Final[dict[str, Callable[[Recording, str, tuple[Any, ...]], None]]] = {
     "open": _opened,
     "os.listdir": _listing,
     "os.scandir": _listing,
     **dict.fromkeys(_EFFECTS, _effect),
+    **dict.fromkeys(("os.putenv", "os.unsetenv"), _lasting),
     **dict.fromkeys(_CHANGES, _change),
 }

@@ -9,6 +9,7 @@ The clock, randomness, the user's id, the number of processors, and what an exte
 The invariant: what cannot be recorded spoils the recording, so that there is no snapshot.
 """
 
+import atexit
 import contextlib
 import os
 import posix
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from merkl.snapshot.asker import HERE
+from merkl.snapshot.asker import HERE, by_user, is_imported
 from merkl.snapshot.audit import hook
 from merkl.snapshot.files import WRAPPED
 from merkl.snapshot.recording import Recording, active, begin, end
@@ -142,8 +143,21 @@ def _patch(recording: Recording) -> None:
     for stream, heard in ((sys.stdout, heard_out), (sys.stderr, heard_err)):
         if stream is not None:
             _replace(stream, "write", hearing(recording, stream.write, heard))
+    _replace(atexit, "register", _registering(recording))
     if sys.stdin is not None:
         _replace(sys, "stdin", Stdin(recording, sys.stdin))
+
+
+def _registering(recording: Recording) -> Callable[..., Any]:
+    """``atexit.register``; what the user's code does at the end is not done by an answer."""
+    original = atexit.register
+
+    def register(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if not is_imported() and by_user():
+            recording.spoil("code of the Merklfile is to run at the end")
+        return original(function, *args, **kwargs)
+
+    return register
 
 
 def _reach_takers() -> None:

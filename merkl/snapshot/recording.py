@@ -62,10 +62,15 @@ class Recording:
         self.paused = False  # While what is done is answered for in another way.
         self.said = False  # Whether something was written to stderr.
         self.spoiled = ""
+        self.no_graph = ""  # Why what was built cannot be known without running the Merklfile, or empty.
 
     def spoil(self, why: str) -> None:
         """There can be no snapshot; the first reason is kept."""
         self.spoiled = self.spoiled or why
+
+    def keep_no_graph(self, why: str) -> None:
+        """Running the Merklfile comes to more than nodes; the first reason is kept."""
+        self.no_graph = self.no_graph or why
 
     def look(self, path: str, found: Packed, looked: dict[str, Packed]) -> None:
         """Remember what was found at a path; once something else than before, it cannot be said what decided."""

@@ -7,10 +7,11 @@ The invariant: what is in ``stage``, ``run`` or ``view/.new`` is named ``<id>-â€
 it makes one; so what is of no live build is nobody's.
 """
 
+import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from merkl.digest import Digest
@@ -41,6 +42,14 @@ class BuildLease:
                 os.write(self._fd, digest)
             except OSError:
                 pass  # The disk is full: gc, which is about to be run, also goes by when a blob was last used.
+
+    def lists_only(self, digests: Iterable[Digest]) -> None:
+        """Let gc know that of all it has listed the build reads these still."""
+        self._listed = set(digests)
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            with contextlib.suppress(OSError):  # As above.
+                os.write(self._fd, b"".join(self._listed))
 
     def close(self) -> None:
         """The build has ended.  Idempotent."""

@@ -19,7 +19,8 @@ WAIT_S = 60.0
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A cluster whose parts may be killed; whoever does that starts others."""
-    with DaskCluster(tmp_path_factory.mktemp("cluster"), threads=1) as cluster:
+    path = tmp_path_factory.mktemp("cluster")
+    with DaskCluster(path, threads=1, options=["--resources", "gpu=1"]) as cluster:
         yield cluster
 
 
@@ -42,6 +43,15 @@ def running(mark: str) -> list[int]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that are its own still."""
+    return [
+        int(each)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for each in path.read_text().split()
+    ]
+
+
 def wait_until(holds, what: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while not holds():
@@ -60,6 +70,15 @@ SLEEPS = """
 """
 
 
+PYTHON = """
+        add(add(1, 1), 1) > "three.json"
+
+    @task
+    def add(a, b):
+        return a + b
+"""
+
+
 def started(project, mark: str):
     """A build that has come to tasks that take for ever."""
     project.merklfile(SLEEPS.replace("MARK", mark))
@@ -71,11 +90,13 @@ def started(project, mark: str):
 def test_what_is_interrupted_leaves_no_process_and_what_ended_is_kept(project, dask, tmp_path):
     describe(project, tmp_path, dask)
     mark = f"7{random.randrange(10**6)}.5"
-    project.merklfile(SLEEPS.replace("MARK", mark))
-    process = project.popen("build", "all")
+    project.merklfile(SLEEPS.replace("MARK", mark) + PYTHON)
+    process = project.popen("build", "all", "-j4")
     wait_until(
         lambda: len(running(mark)) == 3 and (project.path / "first").exists(), "one has ended, the others run"
     )
+    wait_until((project.path / "three.json").exists, "a call has ended as well")
+    assert children(process.pid) == []  # No worker for calls, which all run elsewhere.
 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=WAIT_S)
@@ -134,6 +155,19 @@ def test_a_task_that_heeds_an_interrupt_on_a_cluster_ends_well_and_the_build_goe
     process.communicate()
 
 
+def test_resources_that_nobody_has_fail(project, own, tmp_path):
+    describe(project, tmp_path, own)
+    project.merklfile("""
+        shown = bash_task("echo > {out_file_arg('o')}", resources={"gpu": 4})
+
+        @target
+        def all():
+            shown() > "screen"
+    """)
+    done = project.merkl("build", "all", code=1)
+    assert "shown needs 4 gpu, and no worker of the executor lab has more than 1 gpu" in done.stderr
+
+
 def test_a_scheduler_that_is_killed_ends_the_build_and_the_next_one_goes_on(project, own, tmp_path):
     describe(project, tmp_path, own, timeout=3)
     mark = f"7{random.randrange(10**6)}.5"
@@ -147,6 +181,15 @@ def test_a_scheduler_that_is_killed_ends_the_build_and_the_next_one_goes_on(proj
     wait_until(lambda: not running(mark), "no command is left")
 
     own.start_scheduler(port)
+    process = project.popen("build", "all")  # Nothing runs, and it can be interrupted.
+    said = process.stdout.readline()
+    while "no worker of lab" not in said:
+        assert said, "the build ended"
+        said = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130, err
+
     own.start_worker()
     own.start_worker()
     project.merklfile(SLEEPS.replace("MARK", "0"))
