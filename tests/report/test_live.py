@@ -17,6 +17,9 @@ from merkl.report.lines import Lines, Shown
 from merkl.report.live import Live
 
 
+MARK = b"\x00all read\x00"
+
+
 class Terminal:
     """A terminal of 60 columns and 12 rows, read from its other end."""
 
@@ -38,11 +41,10 @@ class Terminal:
 
     def read(self):
         """What was written since the last time."""
-        size = -1
-        while size != len(self._written):
-            size = len(self._written)
-            time.sleep(0.03)
-        found = self._written.decode()
+        os.write(self.stream.fileno(), MARK)  # It comes out behind everything else, however long that takes.
+        while not self._written.endswith(MARK):
+            time.sleep(0.001)
+        found = self._written[: -len(MARK)].decode()
         self._written.clear()
         return found
 
