@@ -16,7 +16,6 @@ from merkl.report.color import PLAIN, can_redraw
 from merkl.report.lines import Lines, Shown
 from merkl.report.live import Live
 
-
 MARK = b"\x00all read\x00"
 
 
