@@ -4,7 +4,7 @@
     --sizes N,N,…        numbers of targets (1000,10000,100000); of files: the largest
     --only NAME,NAME,…   scenarios: startup, nothing, leaf, shared, tiny, first, calls, track
     --peers NAME,NAME,…  make, ninja, doit, scons, snakemake, redun, dvc, joblib, diskcache; "none" for none
-    --everything         larger graphs for slow peers too; without, it is made to take less than 20 minutes
+    --everything         larger graphs for slow peers too; without, a run with all peers takes more than an hour
     --out DIR            where results.json, table.md and plot.svg go (benchmarks-out); scenarios measured there before,
                          on the same machine with the same versions, are kept
     --environments DIR   where the peers' environments are kept, to be used again; else they go when it ends

@@ -29,6 +29,8 @@ def table(result: Result) -> str:
 
 def shown(value: float, unit: str) -> str:
     """A value with a unit that suits its size."""
+    if unit == "exponent":
+        return f"{value:.2f}"
     if unit != "s":
         return f"{value:.0f} {unit}"
     if value < 1e-3:
