@@ -8,8 +8,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from benchmarks.turns import ROUNDS
-
 GRAPH = """\
 import gc, json, sys, time, tracemalloc
 from merkl import task
@@ -57,15 +55,16 @@ print(json.dumps([seconds / COUNT * 1e6, (after - before) / COUNT]))
 """
 
 
-def graph(count: int = 100_000) -> str:
-    """The table."""
+def graph(scale: float, rounds: int) -> str:
+    """Making 100,000 calls with Futures as arguments, none of which runs."""
+    count = round(100_000 * scale)
     spent: list[tuple[str, list[float]]] = []
     sizes: list[tuple[str, list[float]]] = []
     with tempfile.TemporaryDirectory() as top:
         with open(os.path.join(top, "script.py"), "w", encoding="utf-8") as out:
             out.write(GRAPH)
         for shape, title in (("chain", "a chain"), ("wide", "two Futures each")):
-            runs = [_run(top, count, shape, "plain") for _ in range(ROUNDS)]
+            runs = [_run(top, count, shape, "plain") for _ in range(rounds)]
             spent.append((title, [seconds for seconds, _ in runs]))
             sizes.append((f"{title}, resident", [size for _, size in runs]))
             sizes.append((f"{title}, of Python's memory", [_run(top, count, shape, "traced")[1]]))

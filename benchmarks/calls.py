@@ -6,12 +6,15 @@ decorators.  Invariant: each pass gives the right values, and runs no function.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.results import Result, Row
 from benchmarks.setting import Setting
+from benchmarks.steps import Step
 from benchmarks.turns import Failed, environ
 
 WARM = """\
@@ -145,47 +148,52 @@ class Warm:
         self.process.wait()
 
 
-def calls(setting: Setting) -> list[Result]:
+def calls(setting: Setting) -> Iterator[Step]:
     """Seconds a call."""
     count = setting.most(COUNT)
-    title = f"{count:,} different Python calls whose results are stored"
-    setting.say(title)
     pythons = {"merkl": sys.executable, **setting.pythons}
     if "redun" in setting.programs:
         pythons["redun"] = os.path.join(os.path.dirname(setting.programs["redun"]), "python")
-    warm = []
+    title = f"{count:,} different Python calls whose results are stored"
+    key = f"calls-{count}"
+    yield Step(
+        title,
+        (key,),
+        frozenset(pythons),
+        20 + 2.5 * setting.rounds,
+        lambda: [Result(key, title, _rows(setting, pythons, count), "merkl", note=NOTE)],
+    )
+
+
+NOTE = "Time of one call.  redun's were fewer, as they take long."
+
+
+def _rows(setting: Setting, pythons: Mapping[str, str], count: int) -> list[Row]:
+    warm: list[Warm] = []
     try:
         for name, python in pythons.items():
-            warm.append(_started(name, python, setting.top, min(count, FEW) if name == "redun" else count))
+            place = os.path.join(setting.top, f"calls-{name}")
+            shutil.rmtree(place, ignore_errors=True)
+            warm.append(_started(name, python, place, min(count, FEW) if name == "redun" else count))
         for counted in [False] + [True] * setting.rounds:
             for each in warm:
                 each.again(counted=counted)
     finally:
         for each in warm:
             each.end()
-    rows = [
+    return [
         Row(f"{each.name}: {part}" if part else each.name, values)
         for each in warm
         for part, values in each.spent.items()
     ]
-    return [
-        Result(
-            f"calls-{count}",
-            title,
-            rows,
-            "merkl",
-            note="Time of one call.  redun's were fewer, as they take long.",
-        )
-    ]
 
 
-def _started(name: str, python: str, top: str, count: int) -> Warm:
+def _started(name: str, python: str, place: str, count: int) -> Warm:
     if name == "merkl":
         script = MERKL
     else:
         imported, cached, call = PEERS[name]
         script = PEER.replace("IMPORT", imported).replace("CACHED", cached).replace("CALL", call)
-    place = os.path.join(top, f"calls-{name}")
     os.makedirs(place)
     for file, text in (("warm.py", WARM + f"\n\nCOUNT = {count}\n"), ("script.py", script)):
         with open(os.path.join(place, file), "w", encoding="utf-8") as out:

@@ -18,8 +18,9 @@ def all():
 """
 
 
-def inputs(count: int = 200_000) -> str:
-    """One task with so many inputs: from clean, and again."""
+def inputs(scale: float, rounds: int) -> str:
+    """One task with 200,000 inputs: again with nothing to do, and run again."""
+    count = round(200_000 * scale)
     with tempfile.TemporaryDirectory() as top:
         place = _project(top, "many", count, MANY_INPUTS)
         _run([MERKL, "build", "-q"], place)
@@ -27,8 +28,8 @@ def inputs(count: int = 200_000) -> str:
             Contender("nothing to do", [MERKL, "build"], place),
             Contender("run again, inputs known", [MERKL, "build", "--force"], place),
         ]
-        run_in_turns(contenders, rounds=3)
-        return report(f"One task with {count} inputs", contenders, "nothing to do")
+        run_in_turns(contenders, rounds)
+        return report(f"One task with {count:,} inputs", contenders, "nothing to do")
 
 
 def _project(top: str, name: str, count: int, text: str, file: str = "Merklfile.py") -> str:

@@ -13,30 +13,30 @@ from benchmarks.dialects import Dialect
 from benchmarks.graph import Graph, text_of
 from benchmarks.turns import Contender, Failed, environ
 
+Stamp = tuple[int, ...]
+
 
 class Project:
-    """``place`` holds the sources and the tool's own files; ``program`` is the path of the tool."""
+    """``place`` holds the sources and the tool's own files; ``program`` is the path of the tool.
+
+    What is there already stays, but for inputs that were edited.
+    """
 
     def __init__(self, graph: Graph, dialect: Dialect, place: str, program: str) -> None:
         self.graph, self.dialect, self.place, self.program = graph, dialect, place, program
         self.edits: dict[str, str] = {}
-        self._stamps: dict[str, tuple[int, ...] | None] = {}
+        self._stamps: dict[str, Stamp | None] = {}
+        self._seen: dict[str, tuple[Stamp, str]] = {}  # Outputs that were read, and what they held.
+        new = not os.path.exists(place)
         for path in graph.inputs():
-            self._write(path, text_of(path))
+            self._provide(path, text_of(path))
         for name, text in dialect.write(graph).items():
-            self._write(name, text)
+            self._provide(name, text)
         self._directories()
-        for words in dialect.begin:
+        for words in dialect.begin if new else ():
             subprocess.run([program, *words], cwd=place, env=environ(), check=True, stdout=subprocess.DEVNULL)
 
-    def contender(
-        self,
-        prepare: Callable[[], None],
-        commands: int | None,
-        *,
-        hurried: bool = False,
-        size: int | None = None,
-    ) -> Contender:
+    def contender(self, prepare: Callable[[], None], commands: int | None) -> Contender:
         """One that must leave every output right in each round; ``commands``: having run just so many."""
 
         def begin() -> None:
@@ -44,8 +44,7 @@ class Project:
             self._stamps = self._stamped()
 
         command = [self.program, *self.dialect.words]
-        check = self._checker(commands)
-        return Contender(self.dialect.name, command, self.place, begin, check, hurried=hurried, size=size)
+        return Contender(self.dialect.name, command, self.place, begin, self._checker(commands))
 
     def clean(self) -> None:
         """Leave neither outputs nor what the tool remembers; its directories are there, as some tools make none."""
@@ -57,6 +56,7 @@ class Project:
                 shutil.rmtree(path)
             elif os.path.lexists(path):
                 os.unlink(path)
+        self._seen.clear()
         self._directories()
 
     def edit(self, path: str, text: str) -> None:
@@ -73,27 +73,37 @@ class Project:
             ran = self.dialect.ran(printed)
             if commands is not None and ran != commands:
                 raise Failed(
-                    f"{self.dialect.name} ran {ran} commands instead of {commands}:\n{printed[-2000:]}"
+                    f"{self.dialect.name} ran {ran} commands, not {commands}, of {self.graph.name!r}:\n{printed[-1000:]}"
                 )
+            stamps = self._stamped()
             for path, text in self.graph.expected(self.edits).items():
-                if self._read(path) != text:
-                    raise Failed(f"{self.dialect.name} left {path} missing or wrong")
-            written = sum(stamp != self._stamps[path] for path, stamp in self._stamped().items())
+                if (held := self._held(path, stamps[path])) != text:
+                    raise Failed(f"{self.dialect.name} left {path} with {held!r}, not {text!r}")
+            written = sum(_written(stamp) != _written(self._stamps[path]) for path, stamp in stamps.items())
             if written > ran:
                 raise Failed(f"{self.dialect.name} wrote {written} outputs, and speaks of {ran} commands")
             return ran
 
         return check
 
-    def _stamped(self) -> dict[str, tuple[int, ...] | None]:
+    def _held(self, path: str, stamp: Stamp | None) -> str | None:
+        """What an output holds; it is not read again while its stamp, with the time of the last change, is the same."""
+        if stamp is None:
+            return None
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != stamp:
+            seen = self._seen[path] = stamp, self._read(path) or ""
+        return seen[1]
+
+    def _stamped(self) -> dict[str, Stamp | None]:
         return {target.output: self._stamp(target.output) for target in self.graph.targets}
 
-    def _stamp(self, path: str) -> tuple[int, ...] | None:
+    def _stamp(self, path: str) -> Stamp | None:
         try:
             status = os.stat(os.path.join(self.place, path))
         except FileNotFoundError:
             return None
-        return (status.st_ino, status.st_mtime_ns, status.st_size)
+        return (status.st_ino, status.st_mtime_ns, status.st_size, status.st_ctime_ns)
 
     def _directories(self) -> None:
         for directory in {target.directory for target in self.graph.targets}:
@@ -106,8 +116,17 @@ class Project:
         except FileNotFoundError:
             return None
 
+    def _provide(self, path: str, text: str) -> None:
+        if self._read(path) != text:
+            self._write(path, text)
+
     def _write(self, path: str, text: str) -> None:
         full = os.path.join(self.place, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "w", encoding="ascii") as file:
             file.write(text)
+
+
+def _written(stamp: Stamp | None) -> Stamp | None:
+    """Without the time of the last change, which a new mode or link changes too."""
+    return None if stamp is None else stamp[:3]

@@ -3,9 +3,10 @@
 It decides how each figure is taken from the results.  A limit whose scenario was not measured is shown without a figure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from benchmarks.derived import derived
 from benchmarks.results import Result, Row
 
 Results = Mapping[str, Result]
@@ -37,9 +38,10 @@ def limits() -> list[Limit]:
         Limit("merkl --version", 1.5, "× python", _ratio("startup", "merkl --version", "python -c pass")),
         Limit("merkl list on a small project", 5, "× python", _ratio("startup", "merkl list", "python -c pass")),
         Limit("first build of 10k copies", 2.5, "× ninja", _ratio("first-10000", "merkl", "ninja")),
+        Limit("1,000 tiny Python tasks", 1.5, "× loky", _ratio("tinypython-1000", "merkl", "joblib, loky")),
         Limit("memory at 100k targets", 400, "MB", _memory),
-        Limit("growth of nothing to do", 1.1, "exponent", _scaled("growth-1000-100000", "merkl, nothing to do", 1)),
-        Limit("growth of the first build", 1.1, "exponent", _scaled("growth-1000-100000", "merkl, first build", 1)),
+        Limit("growth of nothing to do, 1k to 100k", 1.1, "exponent", _growth("nothing to do")),
+        Limit("growth of the first build, 1k to 100k", 1.1, "exponent", _growth("first build")),
     ]  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def _row(results: Results, key: str, name: str) -> Row | None:
 def _ratio(key: str, name: str, base: str) -> Callable[[Results], float | None]:
     def figure(results: Results) -> float | None:
         ours, theirs = _row(results, key, name), _row(results, key, base)
-        if ours is None or theirs is None or ours.size != theirs.size:
+        if ours is None or theirs is None:
             return None
         return ours.median / theirs.median
 
@@ -94,5 +96,21 @@ def _over_start(results: Results) -> float | None:
 
 
 def _memory(results: Results) -> float | None:
-    rows: Sequence[Row] = results["memory-100000"].rows if "memory-100000" in results else []
-    return max((row.median for row in rows if row.name.startswith("merkl")), default=None)
+    peaks = [
+        row.peak or row.median
+        for key in ("nothing-100000", "built-100000", "coordinator-100000")
+        if key in results
+        for row in results[key].rows
+        if row.name.startswith("merkl")
+    ]
+    return max(peaks, default=None)
+
+
+def _growth(kind: str) -> Callable[[Results], float | None]:
+    name = f"merkl, {kind}, 1,000 to 100,000"
+
+    def figure(results: Results) -> float | None:
+        rows = [row for result in derived(results) for row in result.rows if row.name == name]
+        return rows[0].median if rows else None
+
+    return figure

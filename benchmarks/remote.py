@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.peers import installed
-from benchmarks.turns import Contender, report, run_in_turns
+from benchmarks.turns import MERKL, Contender, report, run_in_turns
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MERKL = os.path.join(os.path.dirname(sys.executable), "merkl")
-LARGE = 1 << 30  # Bytes.
-SMALL = (20_000, 10_000)  # Files, and bytes of each.
+LARGE = 100 << 20  # Bytes.
+SMALL = (2000, 10_000)  # Files, and bytes of each.
 
 BARE = """\
 import os, sys
@@ -49,8 +48,8 @@ with ThreadPoolExecutor(32) as pool:
 """
 
 
-def remote(scale: float = 0.1, rounds: int = 3) -> str:
-    """A tenth of what ``remote-full`` moves."""
+def remote(scale: float, rounds: int) -> str:
+    """Push and pull of 100 MiB in one file, and of 2,000 files of 10 kB."""
     sys.path.append(os.path.join(ROOT, "tests"))
     from servers.ceph_gateway import PROGRAMS, CephGateway
 
@@ -65,11 +64,6 @@ def remote(scale: float = 0.1, rounds: int = 3) -> str:
             large = _Place(Path(top, "large"), dvc, 1, int(LARGE * scale))
             small = _Place(Path(top, "small"), dvc, int(SMALL[0] * scale), SMALL[1])
             return "\n".join([*large.measured(rounds), *small.measured(rounds)])
-
-
-def remote_full() -> str:
-    """1 GiB in one file, and 20,000 files of 10 kB, once each."""
-    return remote(1.0, 1)
 
 
 @contextlib.contextmanager

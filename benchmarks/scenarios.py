@@ -1,117 +1,116 @@
 """The scenarios of graphs: nothing to do, a leaf changed, a shared input touched or commented, tiny tasks, a first build.
 
 It decides what happens between two rounds, and how many commands merkl, and each that works as it does, has to run.
+Each is done at the size that is of interest, by the tools that are quick enough, and again at a small one by all.
 """
 
 import itertools
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from benchmarks.dialects import Dialect
 from benchmarks.dialects.floor import FLOOR
-from benchmarks.graph import COPIES, PER_GROUP, SHARED, TINY, WIDE, text_of
+from benchmarks.graph import COPIES, PER_GROUP, SHARED, TINY, WIDE, Graph, text_of
 from benchmarks.projects import Project
-from benchmarks.results import Result, Row
+from benchmarks.results import Result
 from benchmarks.setting import Setting
-from benchmarks.turns import Contender, median
+from benchmarks.steps import Step
+from benchmarks.turns import Contender
 
-LEAVES = 10_000  # Targets of the scenario of one leaf.
 
-
-def nothing(setting: Setting) -> list[Result]:
-    """Everything is up to date, at each size; and what follows from that: growth, and memory at the largest."""
-    results, memory = [], list[Row]()
-    growing: dict[str, list[tuple[int, float]]] = {}
-    for size in setting.sizes:
+def nothing(setting: Setting) -> Iterator[Step]:
+    """Everything is up to date, at each size; and the first builds that led there."""
+    for size in setting.counts(*setting.sizes):
         graph = WIDE.sized(size)
-        contenders = setting.contest(graph, lambda _: _as_it_is, lambda *_: 0)
-        bare = Contender("python -c pass", [sys.executable, "-c", "pass"], setting.top)
-        title = f"Nothing to do, {size:,} targets"
-        results.append(
-            setting.measured(f"nothing-{size}", title, [bare, *contenders], "make", "ninja", "merkl")
+
+        def run(graph: Graph = graph) -> Iterator[Result]:
+            contenders = setting.contest(graph, lambda _: _as_it_is, lambda _: 0)
+            rows = [first.row() for first in setting.firsts(graph)]
+            base = "ninja" if any(row.name == "ninja" for row in rows) else "merkl"
+            title = f"First build of {graph.count:,} targets with two or three inputs"
+            yield Result(f"built-{graph.count}", title, rows, base, note=BUILT_NOTE)
+            bare = Contender("python -c pass", [sys.executable, "-c", "pass"], setting.top)
+            title = f"Nothing to do, {graph.count:,} targets"
+            yield setting.measured(
+                f"nothing-{graph.count}", title, [bare, *contenders], "make", "ninja", "merkl"
+            )
+
+        keys = (f"built-{size}", f"nothing-{size}")
+        yield Step(
+            f"nothing to do, {size:,} targets", keys, setting.tools(size), setting.estimate(graph), run
         )
-        memory.clear()
-        for contender in contenders:
-            first = setting.first_of(graph, contender.name)
-            if first is not None:
-                named = f"{contender.name}, nothing to do", f"{contender.name}, first build"
-                growing.setdefault(named[0], []).append((size, median(contender)))
-                growing.setdefault(named[1], []).append((size, median(first)))
-                memory += [Row(named[0], [contender.peak_kb / 1024]), Row(named[1], [first.peak_kb / 1024])]
-        if size != setting.most(LEAVES):
-            setting.drop(graph)
-    return [
-        *results,
-        Result(f"memory-{size}", f"Peak memory, {size:,} targets", memory, unit="MB", note=MEMORY_NOTE),
-        *_growth(setting.sizes, growing),
-    ]
 
 
-MEMORY_NOTE = "Of the largest single process; what needs less than the small process that starts it shows as that, 10 MB."
+BUILT_NOTE = "Once by each, one after the other, not in turns: it is how the scenarios after it come about."
 
 
-def leaf(setting: Setting) -> list[Result]:
+def leaf(setting: Setting) -> Iterator[Step]:
     """One input is edited, and ten commands read it."""
-    graph = WIDE.sized(setting.most(LEAVES))
-    readers = min(PER_GROUP, graph.count)
+    for size in setting.counts(10_000):
+        graph = WIDE.sized(size)
+        readers = min(PER_GROUP, size)
 
-    def prepare(project: Project) -> Callable[[], None]:
-        groups = list(dict.fromkeys(target.inputs[0] for target in project.graph.targets))
-        turns = itertools.count(len(groups) // 2)
-        return lambda: _edit(project, groups[next(turns) % len(groups)], next(turns))
+        def run(graph: Graph = graph, readers: int = readers) -> Iterator[Result]:
+            contenders = setting.contest(graph, _edits, lambda _: readers)
+            title = f"One leaf of {graph.count:,} targets changed, {readers} commands"
+            yield setting.measured(f"leaf-{graph.count}", title, contenders, "ninja", "make")
 
-    contenders = setting.contest(graph, prepare, lambda *_: readers)
-    title = f"One leaf of {graph.count:,} targets changed, {readers} commands"
-    return [setting.measured(f"leaf-{graph.count}", title, contenders, "ninja", "make")]
+        seconds = setting.estimate(graph)
+        yield Step(f"one leaf of {size:,} changed", (f"leaf-{size}",), setting.tools(size), seconds, run)
 
 
-def shared(setting: Setting) -> list[Result]:
+def _edits(project: Project) -> Callable[[], None]:
+    groups = list(dict.fromkeys(target.inputs[0] for target in project.graph.targets))
+    turns = itertools.count(len(groups) // 2)
+    return lambda: project.edit(groups[next(turns) % len(groups)], f"edit {next(turns)}\n")
+
+
+def shared(setting: Setting) -> Iterator[Step]:
     """An input that many read is touched; then a comment in it changes, which changes no output of its readers."""
-    graph = SHARED.sized(setting.most(1000))
-    readers = f"{graph.count:,} readers and {graph.count:,} after them"
+    for size in setting.counts(1000):
+        graph = SHARED.sized(size)
 
-    def comment(project: Project) -> Callable[[], None]:
-        turns = itertools.count()
-        shared = "shared.txt"
-        return lambda: project.edit(shared, f"# comment {next(turns)}\n{text_of(shared)}")
+        def run(graph: Graph = graph) -> Iterator[Result]:
+            readers = f"{graph.count:,} readers and {graph.count:,} after them"
+            touch = setting.contest(
+                graph, lambda project: lambda: project.touch("shared.txt"), _merkl_runs(0)
+            )
+            title = f"Touch of an input with {readers}"
+            yield setting.measured(f"touch-{graph.count}", title, touch, "ninja", "make")
+            change = setting.contest(graph, _comments, _merkl_runs(graph.count))
+            title = f"A comment changed for {readers}"
+            yield setting.measured(f"comment-{graph.count}", title, change, "ninja", "make")
 
-    def touched(dialect: Dialect, _: int) -> int | None:
-        return 0 if dialect.name == "merkl" else None
-
-    def commented(dialect: Dialect, size: int) -> int | None:
-        return size if dialect.name == "merkl" else None
-
-    touch = setting.contest(graph, lambda project: lambda: project.touch("shared.txt"), touched)
-    first = setting.measured(
-        f"touch-{graph.count}", f"Touch of an input with {readers}", touch, "ninja", "make"
-    )
-    change = setting.contest(graph, comment, commented)
-    return [
-        first,
-        setting.measured(
-            f"comment-{graph.count}", f"A comment changed for {readers}", change, "ninja", "make"
-        ),
-    ]
+        seconds = setting.estimate(graph) + setting.estimate(graph, built=False)
+        keys = (f"touch-{size}", f"comment-{size}")
+        yield Step(f"an input of {size:,} touched, commented", keys, setting.tools(size), seconds, run)
 
 
-def tiny(setting: Setting) -> list[Result]:
+def _comments(project: Project) -> Callable[[], None]:
+    turns = itertools.count()
+    shared = "shared.txt"
+    return lambda: project.edit(shared, f"# comment {next(turns)}\n{text_of(shared)}")
+
+
+def _merkl_runs(commands: int) -> Callable[[Dialect], int | None]:
+    return lambda dialect: commands if dialect.name == "merkl" else None
+
+
+def tiny(setting: Setting) -> Iterator[Step]:
     """So many ``echo`` from clean, by bash on all sides; the floor is a program that does what merkl has to and no more."""
-    graph = TINY.sized(setting.most(1000))
-    contenders = setting.contest(graph, lambda project: project.clean, lambda _, size: size, build=False)
-    setting.programs["floor"] = sys.executable
-    floor = setting.new(graph, FLOOR)
-    contenders.append(floor.contender(floor.clean, graph.count))
-    return [
-        setting.measured(
-            f"tiny-{graph.count}",
-            f"{graph.count:,} tiny tasks from clean",
-            contenders,
-            "ninja",
-            "make",
-            note=TINY_NOTE,
-        )
-    ]
+    for size in setting.counts(1000):
+        graph = TINY.sized(size)
+
+        def run(graph: Graph = graph) -> Iterator[Result]:
+            contenders = _from_clean(setting, graph)
+            setting.programs["floor"] = sys.executable
+            floor = setting.new(graph, FLOOR)
+            contenders.append(floor.contender(floor.clean, graph.count))
+            title = f"{graph.count:,} tiny tasks from clean"
+            yield setting.measured(f"tiny-{graph.count}", title, contenders, "ninja", "make", note=TINY_NOTE)
+
+        seconds = setting.estimate(graph, built=False)
+        yield Step(f"{size:,} tiny tasks", (f"tiny-{size}",), setting.tools(size), seconds, run)
 
 
 TINY_NOTE = (
@@ -120,46 +119,26 @@ TINY_NOTE = (
 )
 
 
-def first(setting: Setting) -> list[Result]:
+def first(setting: Setting) -> Iterator[Step]:
     """So many ``cp`` from clean."""
     graph = COPIES.sized(setting.most(10_000))
-    contenders = [
-        contender
-        for contender in setting.contest(
-            graph, lambda project: project.clean, lambda _, size: size, build=False
-        )
-        if setting.everything or contender.name in ("merkl", "make", "ninja")
-    ]
     title = f"First build of {graph.count:,} copies"
-    return [setting.measured(f"first-{graph.count}", title, contenders, "ninja", "make")]
+
+    def run() -> Iterator[Result]:
+        contenders = [
+            contender
+            for contender in _from_clean(setting, graph)
+            if setting.everything or not contender.hurried
+        ]
+        yield setting.measured(f"first-{graph.count}", title, contenders, "ninja", "make")
+
+    quick = frozenset(each.name for each in setting.dialects(graph.count) if setting.everything or each.quick)
+    yield Step(title, (f"first-{graph.count}",), quick, setting.estimate(graph, built=False), run)
 
 
-def _edit(project: Project, path: str, turn: int) -> None:
-    project.edit(path, f"edit {turn}\n")
+def _from_clean(setting: Setting, graph: Graph) -> list[Contender]:
+    return setting.contest(graph, lambda project: project.clean, lambda _: graph.count, build=False)
 
 
 def _as_it_is() -> None:
     """Change nothing."""
-
-
-def _growth(sizes: Sequence[int], measured: dict[str, list[tuple[int, float]]]) -> list[Result]:
-    smallest, largest = min(sizes), max(sizes)
-    rows = [
-        Row(name, [exponent(points)]) for name, points in measured.items() if len(points) == len(sizes) > 1
-    ]
-    title = f"Growth from {smallest:,} to {largest:,} targets"
-    if not rows:
-        return []
-    return [Result(f"growth-{smallest}-{largest}", title, rows, unit="exponent", note=GROWTH_NOTE)]
-
-
-GROWTH_NOTE = (
-    "The exponent of a power of the number of targets, fitted to the medians by least squares of logarithms."
-)
-
-
-def exponent(points: Sequence[tuple[int, float]]) -> float:
-    """The slope of a straight line through the logarithms."""
-    xs, ys = ([math.log(point[part]) for point in points] for part in (0, 1))
-    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)

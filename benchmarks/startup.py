@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from benchmarks.results import Result
 from benchmarks.setting import Setting
-from benchmarks.turns import MERKL, Contender, Failed, run_in_turns
+from benchmarks.steps import Step
+from benchmarks.turns import MERKL, Contender, Failed
 
 MERKLFILE = """\
 from merkl import bash_task, target
@@ -26,10 +27,15 @@ def bye():
 """
 
 
-def startup(setting: Setting) -> list[Result]:
+def startup(setting: Setting) -> Iterator[Step]:
     """Three times as many rounds as elsewhere, as they are short."""
+    tools = frozenset(setting.programs) - {"floor"}
+    yield Step("start-up", ("startup",), tools, 9.0 * setting.rounds, lambda: [_measured(setting)])
+
+
+def _measured(setting: Setting) -> Result:
     place = os.path.join(setting.top, "startup")
-    os.makedirs(place)
+    os.makedirs(place, exist_ok=True)
     with open(os.path.join(place, "Merklfile.py"), "w", encoding="utf-8") as file:
         file.write(MERKLFILE)
     contenders = [
@@ -40,11 +46,9 @@ def startup(setting: Setting) -> list[Result]:
     ]
     for name, program in setting.programs.items():
         if name not in ("merkl", "floor"):
-            contenders.append(Contender(f"{name} --version", [program, "--version"], place, hurried=True))
-    title = "Start-up"
-    setting.say(title)
-    run_in_turns(contenders, 3 * setting.rounds)
-    return [Result("startup", title, [contender.row() for contender in contenders], "python -c pass")]
+            command = [program, "--version"]
+            contenders.append(Contender(f"{name} --version", command, place, hurried=True, optional=True))
+    return setting.measured("startup", "Start-up", contenders, "python -c pass", times=3)
 
 
 def _says(*words: str) -> Callable[[str], None]:

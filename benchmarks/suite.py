@@ -1,98 +1,164 @@
 """``python -m benchmarks suite``: merkl and its peers in all scenarios, as a table and a picture.
 
+    --quick              1,000 targets, three rounds, the quick peers: two or three minutes
     --rounds N           timed rounds of each contender (7)
     --sizes N,N,…        numbers of targets (1000,10000,100000); of files: the largest
-    --only NAME,NAME,…   scenarios: startup, nothing, leaf, shared, tiny, first, calls, track
-    --peers NAME,NAME,…  make, ninja, doit, scons, snakemake, redun, dvc, joblib, diskcache; "none" for none
-    --everything         larger graphs for slow peers too; without, a run with all peers takes more than an hour
-    --out DIR            where results.json, table.md and plot.svg go (benchmarks-out); scenarios measured there before,
-                         on the same machine with the same versions, are kept
+    --only NAME,NAME,…   scenarios: startup, nothing, leaf, shared, tiny, tinypython, calls, first, track, memory
+    --peers NAME,NAME,…  make, ninja, doit, scons, snakemake, redun, dvc, joblib, diskcache; "none" for none.
+                         With one of the slow ones, most scenarios are measured with 100 targets by all tools too
+    --everything         larger graphs for slow peers: hours
+    --plan               print what would be measured, and about how long it takes on a quiet machine
+    --missing            leave out what --out has already, of this merkl and with these peers
+    --out DIR            where results.json, table.md and plot.svg go (benchmarks-out); what was measured there before,
+                         on the same machine, is shown with what is measured now
+    --work DIR           where projects are kept when it ends, to be used again by the next run; else they go
     --environments DIR   where the peers' environments are kept, to be used again; else they go when it ends
     --docs               write the table and the picture into docs/ too
 
-It decides the order of scenarios and what becomes of their results.  A scenario in which a contender does not do what it
-should is left out, and the exit code is 1.
+It decides the order of steps, the shortest first, and what becomes of their results.  A step in which merkl does not do
+what it should is left out, a peer that does not is left out of its step; either way the exit code is 1.
 """
 
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from benchmarks import results
+from benchmarks import published, results
 from benchmarks.calls import calls
 from benchmarks.dialects import DIALECTS
-from benchmarks.machine import machine, of_package
+from benchmarks.machine import machine, versions
+from benchmarks.memory import memory
 from benchmarks.peers import LIBRARIES, found
-from benchmarks.plot import plot
+from benchmarks.published import ROOT
 from benchmarks.reaching import reached
 from benchmarks.results import Result
 from benchmarks.scenarios import first, leaf, nothing, shared, tiny
 from benchmarks.setting import Setting
 from benchmarks.startup import startup
+from benchmarks.steps import Step
 from benchmarks.table import table
+from benchmarks.tinypython import tinypython
 from benchmarks.track import track
 from benchmarks.turns import MERKL, ROUNDS, Failed
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-SCENARIOS: dict[str, Callable[[Setting], list[Result]]] = {
+SCENARIOS: dict[str, Callable[[Setting], Iterator[Step]]] = {
     "startup": startup,
     "nothing": nothing,
     "leaf": leaf,
     "shared": shared,
     "tiny": tiny,
-    "first": first,
+    "tinypython": tinypython,
     "calls": calls,
+    "first": first,
     "track": track,
+    "memory": memory,
 }
-TOOLS = ("git",)
+TOOLS = ("git",)  # What is compared with wherever it is there.
+QUICK = {
+    "sizes": (1000,),
+    "rounds": 3,
+    "peers": ("make", "ninja", "joblib", "diskcache"),
+    "out": "benchmarks-quick",
+}
+USUAL = {"sizes": (1000, 10_000, 100_000), "rounds": ROUNDS, "peers": None, "out": "benchmarks-out"}
 
 
 def suite(words: Sequence[str]) -> int:
     """Run it; the exit code."""
     asked = _asked(words)
-    os.makedirs(asked.out, exist_ok=True)
-    failed = False
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as top:
+        work = asked.work or top
+        os.makedirs(work, exist_ok=True)
         setting = Setting(
-            top, {"merkl": MERKL}, rounds=asked.rounds, sizes=asked.sizes, everything=asked.everything
+            work, {"merkl": MERKL}, rounds=asked.rounds, sizes=asked.sizes, everything=asked.everything
         )
         programs, setting.pythons = found(asked.peers, asked.environments or top, setting.say)
         setting.programs.update(programs)
-        described = _described(setting)
-        kept = os.path.join(asked.out, "results.json")
-        measured = results.load(kept, described)
-        for name in asked.only:
-            try:
-                for result in SCENARIOS[name](setting):
-                    measured[result.key] = result
-            except (Failed, subprocess.CalledProcessError) as error:
-                setting.say(f"{name} FAILED: {error}")
-                failed = True
-            results.save(kept, described, measured)
-            _write(asked.out, described, measured)
-        setting.say(f"written to {asked.out}: results.json, table.md, plot.svg")
-    print(reached(measured))
+        tools = {name: name for name in TOOLS}
+        setting.versions = versions(setting.programs | tools, setting.pythons)
+        try:
+            return _measured(setting, asked)
+        except results.OtherMachine:
+            print(
+                f"{asked.out} has results of another machine: name another directory by --out",
+                file=sys.stderr,
+            )
+            return 2
+        except KeyboardInterrupt:
+            setting.say(f"stopped; what was measured is in {asked.out}, and --missing goes on from there")
+            return 130
+
+
+def _measured(setting: Setting, asked: argparse.Namespace) -> int:
+    here, kept = machine(), os.path.join(asked.out, "results.json")
+    measured = results.load(kept, here)
+    steps = [step for name in asked.only for step in SCENARIOS[name](setting)]
+    if asked.missing:
+        steps = [step for step in steps if not _complete(step, setting, measured)]
+    steps.sort(key=lambda step: step.seconds)
+    _say_plan(setting, steps)
+    if asked.plan:
+        return 0
+    os.makedirs(asked.out, exist_ok=True)
+    shown: list[str] = []
+    for number, step in enumerate(steps, 1):
+        left = sum(step.seconds for step in steps[number - 1 :])
+        setting.say(f"{number} of {len(steps)}: {step.title}; about {_minutes(left)} left")
+        try:
+            for result in step.run():
+                shown.append(table(result))
+                _keep(setting, measured, result)
+                results.save(kept, here, measured)
+                published.write(asked.out, here, measured)
+        except (Failed, subprocess.CalledProcessError) as error:
+            setting.say(f"{step.title} FAILED: {error}")
+            setting.failures.append(step.title)
+    print("\n".join([*shown, reached(measured)]))
+    setting.say(f"written to {asked.out}: results.json, table.md, plot.svg")
     if asked.docs:
-        publish(os.path.join(ROOT, "docs"), asked.out)
-    return int(failed)
+        published.publish(os.path.join(ROOT, "docs"), asked.out)
+    if setting.failures:
+        setting.say(f"FAILED: {', '.join(dict.fromkeys(setting.failures))}")
+    return int(bool(setting.failures))
 
 
-def publish(docs: str, out: str) -> None:
-    """Put table and picture into the page that shows them."""
-    page = os.path.join(docs, "benchmarks.md")
-    with open(page, encoding="utf-8") as file:
-        before, _, rest = file.read().partition(BEGIN)
-    after = rest.partition(END)[2]
-    with open(os.path.join(out, "table.md"), encoding="utf-8") as file:
-        text = f"{before}{BEGIN}\n\n{file.read()}\n{END}{after}"
-    with open(os.path.join(out, "plot.svg"), encoding="utf-8") as file:
-        picture = file.read()
-    for path, content in ((page, text), (os.path.join(docs, "benchmarks.svg"), picture)):
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(content)
+def _keep(setting: Setting, measured: dict[str, Result], result: Result) -> None:
+    """With the versions of the tools in its rows."""
+    names = [row.name.lower() for row in result.rows]
+    result.versions = {
+        tool: version
+        for tool, version in setting.versions.items()
+        if any(name.startswith(tool.lower()) for name in names)
+    }
+    kept = results.merged(measured.get(result.key), result)
+    if kept is not result:
+        setting.say(f"  {result.key} was measured with more peers before: that is kept")
+    measured[result.key] = kept
+
+
+def _complete(step: Step, setting: Setting, measured: dict[str, Result]) -> bool:
+    """Whether all its results are there, of this merkl and with all its tools."""
+    wanted = {name: version for name, version in setting.versions.items() if name in step.tools}
+    found = [measured.get(key) for key in step.keys]
+    versions = {
+        name: version for result in found if result is not None for name, version in result.versions.items()
+    }
+    return None not in found and wanted.items() <= versions.items()
+
+
+def _say_plan(setting: Setting, steps: Sequence[Step]) -> None:
+    for step in steps:
+        setting.say(f"  {_minutes(step.seconds):>7}  {step.title}")
+    setting.say(
+        f"{len(steps)} steps, on a quiet machine of two cores about {_minutes(sum(s.seconds for s in steps))}"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 def _asked(words: Sequence[str]) -> argparse.Namespace:
@@ -101,16 +167,21 @@ def _asked(words: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--sizes", type=_sizes, default=(1000, 10_000, 100_000))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--sizes", type=_sizes)
     parser.add_argument("--only", type=_names(SCENARIOS), default=tuple(SCENARIOS))
-    peers = [*(dialect.name.lower() for dialect in DIALECTS[1:]), *LIBRARIES]
-    parser.add_argument("--peers", type=_names([*peers, "none"]), default=None)
-    parser.add_argument("--everything", action="store_true")
-    parser.add_argument("--out", type=os.path.abspath, default=os.path.abspath("benchmarks-out"))
-    parser.add_argument("--environments", type=os.path.abspath)
-    parser.add_argument("--docs", action="store_true")
-    return parser.parse_args(words)
+    peers = [*(dialect.name.lower() for dialect in DIALECTS[1:]), *LIBRARIES, *TOOLS]
+    parser.add_argument("--peers", type=_names([*peers, "none"]))
+    for flag in ("--everything", "--plan", "--missing", "--docs"):
+        parser.add_argument(flag, action="store_true")
+    for flag in ("--out", "--work", "--environments"):
+        parser.add_argument(flag, type=os.path.abspath)
+    asked = parser.parse_args(words)
+    for name, value in (QUICK if asked.quick else USUAL).items():
+        if getattr(asked, name) is None:
+            setattr(asked, name, os.path.abspath(str(value)) if name == "out" else value)
+    return asked
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -126,20 +197,3 @@ def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         return tuple(name for name in known if name in asked)
 
     return names
-
-
-def _described(setting: Setting) -> dict[str, str]:
-    described = machine({**setting.programs, **{tool: tool for tool in TOOLS}})
-    for library, python in setting.pythons.items():
-        described[library] = of_package(python, library)
-    return described
-
-
-def _write(out: str, described: dict[str, str], measured: dict[str, Result]) -> None:
-    ordered = list(measured.values())
-    words = ", ".join(f"{name} {value}" for name, value in described.items())
-    parts = [f"Measured with {words}.\n", "### What it must reach, and reaches\n", reached(measured)]
-    texts = {"table.md": "\n".join([*parts, *map(table, ordered)]), "plot.svg": plot(ordered)}
-    for name, text in texts.items():
-        with open(os.path.join(out, name), "w", encoding="utf-8") as file:
-            file.write(text)

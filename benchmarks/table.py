@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 
-from benchmarks.results import Result, Row
+from benchmarks.results import Result
 
 
 def table(result: Result) -> str:
     """Medians, spread, rounds, and the ratio of each row to the one compared with; columns that say nothing are left out."""
     ran = any(row.ran is not None for row in result.rows)
     peak = any(row.peak for row in result.rows)
-    compared = bool(result.against)
+    compared = result.unit == "s" and bool(result.against)
     header = ["", "median", "min … max", "rounds"]
     header += ["commands run"] * ran + [f"× {result.against}"] * compared + ["peak memory"] * peak
     lines = [f"### {result.title}", ""] * bool(result.title) + [_line(header), "|---" * len(header) + "|"]
     for row in result.rows:
         ratio = result.ratio(row)
-        words = [_name(row), shown(row.median, result.unit)]
+        words = [row.name, shown(row.median, result.unit)]
         words += [f"{shown(min(row.values), result.unit)} … {shown(max(row.values), result.unit)}"]
         words += [str(len(row.values))]
         words += ["" if row.ran is None else f"{row.ran:,}"] * ran
@@ -38,11 +38,6 @@ def shown(value: float, unit: str) -> str:
     if value < 10:
         return f"{value * 1e3:.1f} ms" if value < 0.1 else f"{value * 1e3:,.0f} ms"
     return f"{value:.1f} s"
-
-
-def _name(row: Row) -> str:
-    size = f" ({row.size:,} only)" if row.size is not None else ""
-    return row.name + size + (f"; {row.note}" if row.note else "")
 
 
 def _line(words: Sequence[str]) -> str:

@@ -9,12 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.graph import PER_FOLDER
 from benchmarks.results import Result
 from benchmarks.setting import Setting
+from benchmarks.steps import Step
 from benchmarks.turns import MERKL, Contender, Failed, environ
 
 BARE = """\
@@ -44,17 +45,25 @@ print(count, "files")
 DVC_MOST = 10_000  # Files.
 
 
-def track(setting: Setting) -> list[Result]:
-    """As many files as the largest graph has targets."""
-    count = max(setting.sizes)
-    setting.say(f"{count:,} small files")
-    merkl, git, bare = (Files(setting.top, name, count) for name in ("merkl", "git", "bare"))
-    dvc = Files(setting.top, "dvc", min(DVC_MOST, count)) if "DVC" in setting.programs else None
-    return [
-        *_first(setting, merkl, git, bare, dvc),
-        *_status(setting, merkl, git, dvc),
-        *_later(setting, merkl, git),
-    ]
+def track(setting: Setting) -> Iterator[Step]:
+    """As many files as the largest graph has targets; and as many as DVC can be given, if it is there."""
+    most = max(setting.sizes)
+    for count in sorted({most, setting.most(DVC_MOST)} if "DVC" in setting.programs else {most}):
+        dvc = count <= DVC_MOST and "DVC" in setting.programs
+
+        def run(count: int = count, dvc: bool = dvc) -> Iterator[Result]:
+            merkl, git, bare = (Files(setting.top, name, count) for name in ("merkl", "git", "bare"))
+            other = Files(setting.top, "dvc", count) if dvc else None
+            yield _first(setting, merkl, git, bare, other)
+            yield _status(setting, merkl, git, other)
+            yield _later(setting, merkl, git)
+            for files in (merkl, git, bare, *([other] if other is not None else ())):
+                shutil.rmtree(files.place)
+
+        keys = (f"track-{count}", f"status-{count}", f"track-again-{count}")
+        tools = frozenset({"merkl", "git", *(["DVC"] if dvc else [])})
+        seconds = count * 1e-4 * (12 + 3 * min(setting.rounds, 3) + setting.rounds) + 60 * dvc
+        yield Step(f"{count:,} small files, tracked and looked at", keys, tools, seconds, run)
 
 
 class Files:
@@ -63,12 +72,13 @@ class Files:
     def __init__(self, top: str, name: str, count: int) -> None:
         self.place, self.count = os.path.join(top, f"files-{name}"), count
         self._turns = itertools.count(1)
+        shutil.rmtree(self.place, ignore_errors=True)
         for n in range(count):
             file = Path(self.place, self.path(n))
             if n % PER_FOLDER == 0:
                 file.parent.mkdir(parents=True)
             file.write_text(f"file {n}\n" * 20)
-        if name.startswith("merkl"):
+        if name == "merkl":
             Path(self.place, "merkl.yaml").write_text("jobs: 2\n")  # It makes a project of the directory.
 
     def path(self, n: int) -> str:
@@ -102,7 +112,7 @@ class Files:
         return done.stdout
 
 
-def _first(setting: Setting, merkl: Files, git: Files, bare: Files, dvc: Files | None) -> list[Result]:
+def _first(setting: Setting, merkl: Files, git: Files, bare: Files, dvc: Files | None) -> Result:
     git.run("git", "init", "-q")
     size = sum(path.stat().st_size for path in Path(merkl.place, "data").rglob("*.txt"))
 
@@ -118,26 +128,22 @@ def _first(setting: Setting, merkl: Files, git: Files, bare: Files, dvc: Files |
     contenders = [
         Contender("loop", [sys.executable, "-c", BARE], bare.place, bare.remove("bare.db", "bare.db-wal", "bare.db-shm"), counted),
         Contender("merkl track", [MERKL, "track", "-q", "data"], merkl.place, forget, tracked),
-        Contender("git add", ["git", "add", "data"], git.place, git.remove(".git/index", ".git/objects/pack", *_loose()), hurried=True),
+        Contender("git add", ["git", "add", "data"], git.place, git.remove(".git/index", ".git/objects/pack", *_loose())),
     ]  # fmt: skip
     if dvc is not None:
         program = setting.programs["DVC"]
         dvc.run(program, "init", "-q", "--no-scm")
+        dvc.run(program, "config", "core.analytics", "false")
         forget = dvc.remove(".dvc/cache", ".dvc/tmp", "data.dvc", ".gitignore")
         contenders.append(
-            Contender(
-                "dvc add",
-                [program, "add", "-q", "data"],
-                dvc.place,
-                forget,
-                hurried=True,
-                size=_fewer(dvc, merkl),
-            )
+            Contender("dvc add", [program, "add", "-q", "data"], dvc.place, forget, optional=True)
         )
+    for contender in contenders:
+        contender.hurried = True
     title = f"{merkl.count:,} small files tracked for the first time"
     result = setting.measured(f"track-{merkl.count}", title, contenders, "loop", note=LOOP_NOTE)
     _restored(merkl)
-    return [result]
+    return result
 
 
 LOOP_NOTE = "The loop reads each file, hashes it with BLAKE3 and inserts it into SQLite; it writes no sidecar and can restore nothing."
@@ -155,7 +161,7 @@ def _loose() -> list[str]:
     return [f".git/objects/{n:02x}" for n in range(256)]
 
 
-def _status(setting: Setting, merkl: Files, git: Files, dvc: Files | None) -> list[Result]:
+def _status(setting: Setting, merkl: Files, git: Files, dvc: Files | None) -> Result:
     git.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "files")
     merkl.run(MERKL, "status")  # By now the stamps of all files are settled.
     contenders = [
@@ -163,10 +169,10 @@ def _status(setting: Setting, merkl: Files, git: Files, dvc: Files | None) -> li
         Contender("merkl status", [MERKL, "status"], merkl.place, check=_unchanged("1 fresh\n")),
     ]
     if dvc is not None:
-        command = [setting.programs["DVC"], "status"]
         check = _unchanged("Data and pipelines are up to date.\n")
+        command = [setting.programs["DVC"], "status"]
         contenders.append(
-            Contender("dvc status", command, dvc.place, check=check, hurried=True, size=_fewer(dvc, merkl))
+            Contender("dvc status", command, dvc.place, check=check, hurried=True, optional=True)
         )
     title = f"Status of {merkl.count:,} unchanged files"
     result = setting.measured(f"status-{merkl.count}", title, contenders, "git status")
@@ -175,11 +181,7 @@ def _status(setting: Setting, merkl: Files, git: Files, dvc: Files | None) -> li
         told = files.run(*command)
         if "modified" not in told and edited not in told:
             raise Failed(f"{command[0]} did not see that {edited} was edited: {told}")
-    return [result]
-
-
-def _fewer(some: Files, others: Files) -> int | None:
-    return None if some.count == others.count else some.count
+    return result
 
 
 def _unchanged(told: str) -> Callable[[str], None]:
@@ -190,31 +192,28 @@ def _unchanged(told: str) -> Callable[[str], None]:
     return check
 
 
-def _later(setting: Setting, merkl: Files, git: Files) -> list[Result]:
+def _later(setting: Setting, merkl: Files, git: Files) -> Result:
     merkl.run(MERKL, "track", "-q", "data")
     git.run("git", "add", "data")
-    other = Files(setting.top, "merkl-edited", merkl.count)
-    other.run(MERKL, "track", "-q", "data")
+    sidecars: set[str] = set()
+    sidecar = Path(merkl.place, "data.merkl")
 
     def edited() -> None:
-        other.edit()
-        sidecars.add(Path(other.place, "data.merkl").read_text())
-
-    sidecars: set[str] = set()
+        merkl.edit()
+        sidecars.add(sidecar.read_text())
 
     def tracked(_: str) -> None:
-        if Path(other.place, "data.merkl").read_text() in sidecars:
+        if sidecar.read_text() in sidecars:
             raise Failed("merkl did not see the edit")
 
     def git_edit() -> None:
         git.edit()
 
+    again = [MERKL, "track", "-q", "data"]
     contenders = [
         Contender("git add, one file edited", ["git", "add", "data"], git.place, git_edit),
-        Contender("merkl track, nothing changed", [MERKL, "track", "-q", "data"], merkl.place),
-        Contender(
-            "merkl track, one file edited", [MERKL, "track", "-q", "data"], other.place, edited, tracked
-        ),
+        Contender("merkl track, nothing changed", again, merkl.place),
+        Contender("merkl track, one file edited", again, merkl.place, edited, tracked),
     ]
     title = f"{merkl.count:,} small files tracked again"
-    return [setting.measured(f"track-again-{merkl.count}", title, contenders, "git add, one file edited")]
+    return setting.measured(f"track-again-{merkl.count}", title, contenders, "git add, one file edited")

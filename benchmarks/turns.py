@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from benchmarks.results import Result, Row
 
 ROUNDS = 7
+WARMED = 5.0  # Seconds: the first round of what takes longer counts; it needs no warming.
+LONG_ROUNDS = 5  # At most, of what takes longer than that.
 SLOW, VERY_SLOW = 2.0, 10.0  # Seconds a round: peers slower than this get three rounds, or one.
+PATIENCE = 30 * 60  # Seconds until a round is given up.
 MERKL = os.path.join(os.path.dirname(sys.executable), "merkl")
 
 
@@ -34,6 +37,7 @@ class Contender:
 
     ``prepare`` brings its directory to the state in which it starts.  ``check`` is given what it printed, says how many
     commands it ran, if that can be said, and raises ``Failed``.  ``hurried``: fewer rounds will do if it is slow.
+    ``optional``: if it fails, the others go on without it, and ``failed`` says why.
     """
 
     name: str
@@ -42,42 +46,63 @@ class Contender:
     prepare: Callable[[], None] = lambda: None
     check: Callable[[str], int | None] = lambda _: None
     hurried: bool = False
-    size: int | None = None
+    optional: bool = False
+    failed: str = ""
     seconds: list[float] = field(default_factory=list)
     peak_kb: int = 0
     ran: set[int | None] = field(default_factory=set)
 
-    def once(self, *, counted: bool = True) -> float:
+    def once(self) -> float:
         """One round, and its seconds."""
         self.prepare()
         seconds, peak, printed = _timed(self)
         ran = self.check(printed)
-        if counted:
-            self.seconds.append(seconds)
-            self.peak_kb = max(self.peak_kb, peak)
-            self.ran.add(ran)
+        self.seconds.append(seconds)
+        self.peak_kb = max(self.peak_kb, peak)
+        self.ran.add(ran)
+        if len(self.ran) > 1:
+            raise Failed(f"{self.name} ran {sorted(map(str, self.ran))} commands for the same work")
         return seconds
+
+    def tried(self) -> None:
+        """One round; the failure of an optional one is kept, and nothing more is asked of it."""
+        if self.failed:
+            return
+        try:
+            self.once()
+        except Failed as error:
+            if not self.optional:
+                raise
+            self.failed = str(error)
 
     def row(self) -> Row:
         """What was measured."""
-        if len(self.ran) > 1:
-            raise Failed(f"{self.name} ran {sorted(map(str, self.ran))} commands for the same work")
-        ran = next(iter(self.ran), None)
-        return Row(self.name, self.seconds, self.peak_kb / 1024, ran, self.size)
+        return Row(self.name, self.seconds, self.peak_kb / 1024, next(iter(self.ran), None))
 
 
 def run_in_turns(contenders: Sequence[Contender], rounds: int = ROUNDS, *, warm: bool = True) -> None:
-    """Time each contender ``rounds`` times; ``warm``: after one round that does not count."""
+    """Time each contender ``rounds`` times; ``warm``: after one round that does not count, if it is short."""
     left = {id(contender): rounds for contender in contenders}
     if warm:
         for contender in contenders:
-            seconds = contender.once(counted=False)
-            if contender.hurried and seconds > SLOW:
-                left[id(contender)] = min(rounds, 1 if seconds > VERY_SLOW else 3)
+            contender.tried()
+            if not contender.failed:
+                left[id(contender)] = _after_first(contender, rounds)
     for turn in range(rounds):
         for contender in contenders:
             if turn < left[id(contender)]:
-                contender.once()
+                contender.tried()
+
+
+def _after_first(contender: Contender, rounds: int) -> int:
+    """How many rounds are to follow; the first is forgotten if it was short."""
+    seconds = contender.seconds[-1]
+    if contender.hurried and seconds > SLOW:
+        rounds = min(rounds, 1 if seconds > VERY_SLOW else 3)
+    if seconds <= WARMED:
+        contender.seconds.clear()
+        return rounds
+    return min(rounds, LONG_ROUNDS) - 1
 
 
 def report(title: str, contenders: Sequence[Contender], against: str) -> str:
@@ -119,12 +144,16 @@ def _timed(contender: Contender) -> tuple[float, int, str]:
         "cwd": contender.directory,
         "environ": environ(),
         "printed": printed,
+        "patience": PATIENCE,
     }
     launcher = _launcher()
     assert launcher.stdin is not None and launcher.stdout is not None
     launcher.stdin.write(json.dumps(asked) + "\n")
     launcher.stdin.flush()
-    answer = json.loads(launcher.stdout.readline())
+    answered = launcher.stdout.readline()
+    if not answered:
+        raise KeyboardInterrupt
+    answer = json.loads(answered)
     with open(printed, encoding="utf-8", errors="replace") as file:
         text = file.read()
     if answer["code"] != 0:

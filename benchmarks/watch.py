@@ -34,8 +34,9 @@ def all():
 """
 
 
-def watch(count: int = 10_000, edits: int = 100) -> str:
-    """The table."""
+def watch(scale: float, rounds: int) -> str:
+    """100 edits among 10,000 inputs, as many times as there are rounds, and 5,000 files at once."""
+    count, edits = round(10_000 * scale), 100 * rounds
     with tempfile.TemporaryDirectory() as root:
         paths = _write_tree(root, count)
         command = [sys.executable, "-m", "merkl", "watch", "--json", "--debounce", str(DEBOUNCE_MS)]
@@ -113,7 +114,3 @@ def _edit_many(events: Iterator[tuple[float, dict[str, Any]]], paths: list[str])
             changed += len(event["changed"])
     plural = "" if rounds == 1 else "s"
     return f"written in {took:.1f} s, {rounds} round{plural}, {changed:,} changes, {ran} tasks ran"
-
-
-if __name__ == "__main__":
-    print(watch())

@@ -13,13 +13,21 @@ def main() -> int:
 
         sys.stderr.write(f"{_WINDOWS}\n")
         return 2
-    if sys.argv[1:] == ["--version"]:
-        sys.stdout.write(f"merkl {_version()}\n")
-        return 0
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
+        try:
+            sys.stdout.write(f"merkl {_version()}\n")
+            return _ended(0)
+        except OSError:
+            pass  # The command line says what is to be said of that.
     if sys.argv[1:2] == ["--complete"]:  # Asked by a shell's script, which shows no errors.
         from merkl.cli.shells import main as complete
 
         return complete(sys.argv[2:])
+    import gc
+
+    # A graph is many objects that stay: to look through all of them again and again, and once more at the end, would
+    # find nothing.
+    gc.set_threshold(1_000_000, 20, 100)
     arguments = sys.argv[1:]
     try:
         from merkl.snapshot.answer import ANSWERED, answer, directory_of, request_of
@@ -28,12 +36,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return _interrupted()
     if isinstance(code, int):
-        return code
-    import gc
+        return _ended(code)
+    from merkl.snapshot import process
 
-    # A graph is many objects that stay: to look through all of them again and again, and once more at the end, would
-    # find nothing.
-    gc.set_threshold(1_000_000, 20, 100)
+    # Else it is that of a program that calls us, such as a test.
+    process.is_ours = sys._getframe(1).f_globals.get("__name__") == "__main__"
     if code is not None:
         try:
             from merkl.cli.changed import build_changed
@@ -43,8 +50,9 @@ def main() -> int:
             return _interrupted()
         if code is not None:
             gc.freeze()
-            if sys._getframe(1).f_code.co_filename == sys.argv[0]:
-                _leave(code)  # Nobody comes after us.
+            if not process.has_run_code:
+                return _ended(code)
+            _wait_for_threads(code)
             return code
     try:
         words = arguments[2:] if directory_of(arguments) else arguments
@@ -55,13 +63,12 @@ def main() -> int:
 
             with contextlib.suppress(OSError):  # The current directory is gone, which others tell.
                 recorder.start(request_of(arguments, _version()))
-        from merkl.cli.main import run
-        from merkl.snapshot import process
+        from merkl.cli.plain import runner
+
+        run = runner(arguments)
     except KeyboardInterrupt:  # What comes later, run() deals with.
         return _interrupted()
-    # Else it is that of a program that calls us, such as a test.
-    process.is_ours = sys._getframe(1).f_globals.get("__name__") == "__main__"
-    code = run(arguments)
+    code = run()
     try:
         gc.freeze()
         _wait_for_threads(code)
@@ -70,18 +77,24 @@ def main() -> int:
     return code
 
 
-def _leave(code: int) -> None:
-    """End without taking all modules apart, which takes a third as long as to import them: no code of the user's has run."""
+def _ended(code: int) -> int:
+    """The exit code, where no code of the user's has run; if nobody comes after us, this is the end.
+
+    To take all modules apart takes a third as long as to import them.
+    """
+    import atexit
     import os
     import sys
 
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except (OSError, ValueError):
-        return  # Python says what is to be said of that.
-    os._exit(code)
+    if sys._getframe(2).f_code.co_filename == sys.argv[0] and not atexit._ncallbacks():
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os._exit(code)
+        except (OSError, ValueError):
+            pass  # Python says what is to be said of that.
+    return code
 
 
 def _wait_for_threads(code: int) -> None:

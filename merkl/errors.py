@@ -40,7 +40,6 @@ exception, shown in the user's frames, or a bug of ours, shown with its tracebac
 ``Interrupted`` is a ``KeyboardInterrupt``, and means 130.
 """
 
-import difflib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -91,6 +90,8 @@ def _rebuild(kind: type[MerklError], headline: str, hint: str, details: dict[str
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint that offers the names nearest to ``name``, or ``otherwise`` if none is near."""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
 

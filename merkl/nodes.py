@@ -281,18 +281,18 @@ class Node:
     @property
     def deps(self) -> tuple[Dep, ...]:
         """What it needs."""
-        needs = self._needs
+        needs: Any = self._needs  # Asked for so often that even to say what it is takes too long.
         if type(needs) is not tuple or (needs and type(needs[0]) is not Dep):
-            needs = self._needs = tuple(as_deps(cast("Inputs", needs)))
-        return cast("tuple[Dep, ...]", needs)
+            needs = self._needs = tuple(as_deps(needs))
+        return needs  # type: ignore[no-any-return]
 
     @property
     def call(self) -> Call:
         """The call."""
-        call = self._call
+        call: Any = self._call  # As for ``deps``.
         if type(call) is tuple and self.shared.maker is not None:
             call = self._call = self.shared.maker(call)
-        return cast(Call, call)
+        return call  # type: ignore[no-any-return]
 
     @property
     def cache(self) -> bool:
@@ -489,28 +489,51 @@ def _encoded_source(source: Source) -> bytes:
 
 def content_key(node: Node, inputs: Sequence[Artifact]) -> Key:
     """The key of ``node`` with each dependency replaced by what it really produced, in the order of ``node.deps``."""
-    seen = tuple(
-        (artifact.kind, bytes(artifact.digest), artifact.executable, artifact.serializer, dep.name)
-        for dep, artifact in zip(node.deps, inputs, strict=True)
-    )
-    return Key(blake3(CONTENT_DOMAIN + node.static + encode(seen)).digest())
+    seen: list[bytes] = []
+    for dep, artifact in zip(node.deps, inputs, strict=True):
+        before, after = _around_digest(artifact.kind, artifact.executable, artifact.serializer, dep.name)
+        seen += before, artifact.digest, after
+    return _new(Key, blake3(CONTENT_DOMAIN + node.static + tagged(b"t", b"".join(seen))).digest())
+
+
+@functools.lru_cache(maxsize=256)
+def _around_digest(kind: str, executable: bool, serializer: str, name: str) -> tuple[bytes, bytes]:
+    """What stands before and after the digest in the encoding of a row of ``(kind, digest, executable, serializer, name)``."""
+    whole = encode((kind, _NO_DIGEST, executable, serializer, name))
+    at = whole.index(_NO_DIGEST)
+    return whole[:at], whole[at + len(_NO_DIGEST) :]
+
+
+_NO_DIGEST: Final = bytes(range(0x80, 0xA0))  # Of as many bytes, and no part of any text.
 
 
 def walk(roots: "Iterable[Future[Any] | Node]") -> Iterator[Node]:
     """Yield every node ``roots`` need, each key once, dependencies first, otherwise in the order of ``roots``."""
     done: set[Key] = set()
-    nodes = [root if isinstance(root, Node) else root.node for root in roots]
-    stack = [(node, False) for node in reversed(nodes)]
+    stack = [root if isinstance(root, Node) else root.node for root in roots]
+    stack.reverse()
     while stack:
-        node, expanded = stack.pop()
+        node = stack[-1]
         if node.key in done:
+            stack.pop()
             continue
-        if expanded:
-            done.add(node.key)
-            yield node
+        waiting: list[Node] = []
+        for dep in node.deps:
+            below = dep.future.node
+            if below.key in done:
+                continue
+            if waiting or below.deps:
+                waiting.append(below)
+            else:  # Most nodes of a wide graph: nothing is before it, so it need not wait for its turn.
+                done.add(below.key)
+                yield below
+        if waiting:
+            waiting.reverse()
+            stack += waiting  # It is looked at again after these.
             continue
-        stack.append((node, True))
-        stack += [(dep.future.node, False) for dep in reversed(node.deps) if dep.future.node.key not in done]
+        stack.pop()
+        done.add(node.key)
+        yield node
 
 
 class Construction(Protocol):

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from merkl.dataclass import dataclass
 from merkl.errors import ConfigError, did_you_mean
+from merkl.pattern import pattern
 
 NAMESPACE: Final = "default"
 TIMEOUT_S: Final = 10.0
 _EXAMPLE: Final = "remote: {url: s3://bucket/prefix}, or a directory: remote: {url: /mnt/team/merkl}"
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
-_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_SECRET: Final = re.compile(
+_URL: Final = pattern(r"[a-z][a-z0-9+.-]*://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
+_NAMESPACE: Final = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_SECRET: Final = pattern(
     r"secret|password|passwd|token|credential|access.?key|account.?key|key.?id|^sas|signature", re.IGNORECASE
 )
 ELSEWHERE: Final = (

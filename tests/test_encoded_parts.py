@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merkl.bash.slots import FromDep, FromSource, Plain, encoded, shape
-from merkl.digest import Digest, Key, encode, encoded_dict, encoded_text, encoded_tuple
-from merkl.nodes import Output, Place, Source, make_node
+from merkl.digest import CONTENT_DOMAIN, Digest, Key, encode, encoded_dict, encoded_text, encoded_tuple
+from merkl.nodes import Artifact, Dep, Future, Output, Place, Source, content_key, make_node
 from merkl.stamp import Stamp
 
 TEXTS = st.text(max_size=80)
@@ -55,3 +55,26 @@ def test_the_sources_of_a_node_are_in_its_key_as_a_tuple_of_what_they_are(named)
     whole = tuple((source.kind, bytes(source.digest), source.executable, source.path) for source in sources)
     assert node.static == Digest.of(encode(whole) + b"static")
     assert isinstance(node.key, Key) and len(node.key) == len(node.static) == 32
+
+
+FORMS = st.tuples(st.sampled_from(["file", "dir", "value"]), st.binary(), st.booleans(), TEXTS, TEXTS)
+
+
+@given(st.lists(FORMS, max_size=4))
+def test_the_inputs_of_a_node_are_in_its_content_key_as_a_tuple_of_what_they_are(inputs):
+    place = Place("", 0)
+    made = make_node(None, b"made", outputs=[Output("", "file")], place=place)
+    node = make_node(
+        None, b"static", deps=[Dep(Future(made, ""), name) for *_, name in inputs],
+        outputs=[Output("", "file")], place=place,
+    )  # fmt: skip
+    artifacts = [
+        Artifact(kind, Digest.of(data), len(data), executable, serializer)
+        for kind, data, executable, serializer, _ in inputs
+    ]
+
+    whole = tuple(
+        (kind, bytes(Digest.of(data)), executable, serializer, name)
+        for kind, data, executable, serializer, name in inputs
+    )
+    assert content_key(node, artifacts) == Digest.of(CONTENT_DOMAIN + node.static + encode(whole))

@@ -20,9 +20,9 @@ import merkl
 PACKAGE = Path(merkl.__file__).parent
 
 LAYERS = """
-    dataclass
+    dataclass pattern
     errors
-    digest stamp holes room sizes filesystem root snapshot tracebacks lending
+    digest stamp holes room sizes filesystem root snapshot tracebacks lending gauge
     tree journal remotes
     executors
     nodes config

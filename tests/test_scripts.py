@@ -76,7 +76,7 @@ def test_a_script_is_executable_bash_that_stops_at_the_first_error(path):
 
 def test_installing_twice_does_the_work_once(tree):
     assert tree.install().returncode == 0
-    assert tree.asked_for() == ["venv", "pip"]
+    assert tree.asked_for() == ["venv", "pip", "pip"]
 
     second = tree.install()
 
@@ -92,7 +92,7 @@ def test_a_changed_pyproject_is_installed_again_into_the_same_environment(tree):
 
     tree.install()
 
-    assert tree.asked_for() == ["pip"]
+    assert tree.asked_for() == ["pip", "pip"]
 
 
 def test_the_development_tools_are_added_when_asked_for_and_then_serve_both(tree):
@@ -100,7 +100,7 @@ def test_the_development_tools_are_added_when_asked_for_and_then_serve_both(tree
     tree.asked_for()
 
     tree.install("dev")
-    assert tree.asked_for() == ["pip"]
+    assert tree.asked_for() == ["pip", "pip"]
 
     tree.install()
     tree.install("dev")
@@ -114,7 +114,7 @@ def test_an_environment_that_was_moved_is_made_anew(tree):
 
     tree.install("dev")
 
-    assert tree.asked_for() == ["venv", "pip"]
+    assert tree.asked_for() == ["venv", "pip", "pip"]
 
 
 def test_an_installation_that_failed_is_tried_again(tree):
@@ -122,7 +122,7 @@ def test_an_installation_that_failed_is_tried_again(tree):
     tree.asked_for()
 
     assert tree.install().returncode == 0
-    assert tree.asked_for() == ["pip"]
+    assert tree.asked_for() == ["pip", "pip"]
 
 
 def test_a_python_without_venv_is_answered_with_the_package_to_install(tree):

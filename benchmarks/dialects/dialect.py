@@ -18,7 +18,8 @@ class Dialect:
     ``program`` comes from ``package``, if that is not empty, in an environment of its own, or else from the machine.
     ``line`` is a regular expression: what the tool prints for each command that it runs begins a line with it.
     ``begin`` are commands that a new project needs once.  ``state`` is what the tool keeps in a project.
-    ``most`` and ``most_of_all`` are how many targets it is given, by default and if time does not matter.
+    ``most`` and ``most_of_all`` are how many sources it is given, by default and if time does not matter; one that is not
+    ``quick`` gets fewer rounds.  ``seconds_each`` is about what a target takes it, and ``seconds_idle`` one that is up to date.
     """
 
     name: str
@@ -31,6 +32,9 @@ class Dialect:
     state: tuple[str, ...] = ()
     most: int = 100_000
     most_of_all: int = 100_000
+    quick: bool = False
+    seconds_each: float = 1e-3
+    seconds_idle: float = 6e-6
 
     def ran(self, printed: str) -> int:
         """How many commands it says that it ran."""

@@ -30,5 +30,7 @@ def _ninja(graph: Graph) -> Mapping[str, str]:
     return {"build.ninja": "\n".join(lines) + "\n"}
 
 
-MAKE = Dialect("make", "make", ("-j2",), _makefile, r"^(?!make).")
-NINJA = Dialect("ninja", "ninja", ("-j2",), _ninja, r"^\[\d+/\d+\] ", state=(".ninja_log", ".ninja_deps"))
+MAKE = Dialect("make", "make", ("-j2",), _makefile, r"^(?!make).", quick=True)
+NINJA = Dialect(
+    "ninja", "ninja", ("-j2",), _ninja, r"^\[\d+/\d+\] ", state=(".ninja_log", ".ninja_deps"), quick=True
+)

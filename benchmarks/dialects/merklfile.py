@@ -42,4 +42,7 @@ def _suffix(pattern: str) -> str:
     return "." + pattern.rpartition(".")[2]
 
 
-MERKL = Dialect("merkl", "merkl", ("build", "-j2"), _write, r"^\[\d+/\d+\] ", state=(".merkl", ".gitignore"))
+MERKL = Dialect(
+    "merkl", "merkl", ("build", "-j2"), _write, r"^\[\d+/\d+\] ",
+    state=(".merkl", ".gitignore"), quick=True, seconds_each=2.5e-3,
+)  # fmt: skip

@@ -46,9 +46,11 @@ def _stages(graph: Graph) -> Mapping[str, str]:
 
 REDUN = Dialect(
     "redun", "redun", ("run", "workflow.py", "main"), _workflow,
-    r"^\[redun\] Run +Job \w+: +bench\.(?!main)", "redun", state=(".redun",), most=200, most_of_all=1000,
+    r"^\[redun\] Run +Job \w+: +bench\.(?!main)", "redun", state=(".redun",),
+    most=100, most_of_all=1000, seconds_each=0.08, seconds_idle=0.015,
 )  # fmt: skip
 DVC = Dialect(
     "DVC", "dvc", ("repro",), _stages, r"^Running stage ", "dvc", begin=(("init", "-q", "--no-scm"), ("config", "core.analytics", "false")),
-    state=("dvc.lock", ".dvc/cache", ".dvc/tmp"), most=200, most_of_all=1000,
+    state=("dvc.lock", ".dvc/cache", ".dvc/tmp"),
+    most=100, most_of_all=1000, seconds_each=0.25, seconds_idle=0.02,
 )  # fmt: skip

@@ -58,13 +58,14 @@ def _of_wildcards(pattern: str) -> str:
 
 
 DOIT = Dialect(
-    "doit", "doit", ("-n2",), _dodo, r"^\.  ", "doit", state=(".doit.db",), most=10_000, most_of_all=100_000
-)
+    "doit", "doit", ("-n2",), _dodo, r"^\.  ", "doit", state=(".doit.db",),
+    most=10_000, most_of_all=100_000, seconds_each=2e-3, seconds_idle=8e-5,
+)  # fmt: skip
 SCONS = Dialect(
     "SCons", "scons", ("-Q", "-j2"), _sconstruct, r"^(?!scons:).", "scons",
-    state=(".sconsign.dblite",), most=10_000, most_of_all=10_000,
+    state=(".sconsign.dblite",), most=10_000, most_of_all=10_000, seconds_each=3e-3, seconds_idle=5e-4,
 )  # fmt: skip
 SNAKEMAKE = Dialect(
     "Snakemake", "snakemake", ("-j2",), _snakefile, r"^Finished jobid: \d+ \(Rule: (?!all\))", "snakemake",
-    state=(".snakemake",), most=200, most_of_all=1000,
+    state=(".snakemake",), most=100, most_of_all=1000, seconds_each=0.03, seconds_idle=0.01,
 )  # fmt: skip

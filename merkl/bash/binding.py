@@ -6,7 +6,6 @@ The invariant: what it returns has a value for every parameter, in the order of 
 """
 
 import inspect
-import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
@@ -269,6 +268,8 @@ def _number(value: Any) -> object:
     """What a number of another library is in plain Python; anything else as it is."""
     if type(value).__name__ in ("bool_", "bool") and type(value).__module__ == "numpy":
         return bool(value)
+    import numbers
+
     if isinstance(value, numbers.Integral):  # By its class: a Future would refuse to be asked for its value.
         return int(value)
     return float(value) if isinstance(value, numbers.Real) else value

@@ -16,14 +16,15 @@ from merkl.bash.includes import Asked
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputChanged
+from merkl.pattern import pattern
 from merkl.store.base import Discovered
 
 MOST_ABSENT: Final = 20_000  # Paths that must stay absent, kept per node; a bound on the size of a record.
 DEEPEST: Final = 3  # Parts of a name in an include, for a file outside whose include directory is not known.
 # A space after 2N+1 backslashes stands for N of them and a space; after 2N, which stand for N, a word ends.
-_WORD: Final = re.compile(rb"(?:(?:\\\\)*\\[ \t]|(?:\\\\)+(?=\s|$)|\\+(?![\\\s])|[^\s\\])+")
+_WORD: Final = pattern(rb"(?:(?:\\\\)*\\[ \t]|(?:\\\\)+(?=\s|$)|\\+(?![\\\s])|[^\s\\])+")
 _QUOTED: Final = r"(?:'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.|[^\s'\"\\;|&()<>])+"
-_INCLUDE: Final = re.compile(rf"(?:^|(?<=\s))-(I|iquote|isystem|idirafter)\s*(?P<dir>{_QUOTED})")
+_INCLUDE: Final = pattern(rf"(?:^|(?<=\s))-(I|iquote|isystem|idirafter)\s*(?P<dir>{_QUOTED})")
 _ORDER: Final = ("iquote", "I", "isystem", "idirafter")  # As they are searched.
 
 

@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from merkl.bash.cursor import HOLE, Cursor, Form
+from merkl.pattern import pattern
 
 
 class Inside(enum.Enum):
@@ -23,7 +24,7 @@ class Inside(enum.Enum):
     PATTERN = "a pattern inside double quotes"
 
 
-_PARAMETER: Final = re.compile(r"[A-Za-z_]\w*|[0-9]+|[@*#?$!-]", re.ASCII)
+_PARAMETER: Final = pattern(r"[A-Za-z_]\w*|[0-9]+|[@*#?$!-]", re.ASCII)
 DEFAULTS: Final = frozenset("-=?+")
 QUOTED_WORD_HINT: Final = "put the value into a variable first: x={arg('x')}, then use \"$x\""
 

@@ -15,6 +15,7 @@ from merkl.bash.cursor import HOLE, Form, ShellSyntax, Word
 from merkl.bash.heredoc import Body, HereDocuments, Waiting
 from merkl.bash.lexer import BREAKS
 from merkl.dataclass import dataclass
+from merkl.pattern import pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,12 @@ class _Frame:
         self.waiting: list[Waiting] = [] if waiting is None else waiting
 
 
-_REDIRECT: Final = re.compile(r"&>>|&>|<<<|<<-|<<|<>|<&|<|>>|>&|>\||>")
+_REDIRECT: Final = pattern(r"&>>|&>|<<<|<<-|<<|<>|<&|<|>>|>&|>\||>")
 _GOES_ON: Final = frozenset("if then elif else while until do { ! time".split())  # A command follows.
 _ENDS: Final = frozenset("fi done }".split())
-_DESCRIPTOR: Final = re.compile(r"[0-9]+|\{\w+\}", re.ASCII)
-_ASSIGNMENT: Final = re.compile(r"([A-Za-z_]\w*)(\[.*?\])?\+?=", re.ASCII | re.DOTALL)
-_MADE_NAME: Final = re.compile(rf"[\w{HOLE}]*{HOLE}[\w{HOLE}]*(\[[^\]]*\])?\+?=", re.ASCII)
+_DESCRIPTOR: Final = pattern(r"[0-9]+|\{\w+\}", re.ASCII)
+_ASSIGNMENT: Final = pattern(r"([A-Za-z_]\w*)(\[.*?\])?\+?=", re.ASCII | re.DOTALL)
+_MADE_NAME: Final = pattern(rf"[\w{HOLE}]*{HOLE}[\w{HOLE}]*(\[[^\]]*\])?\+?=", re.ASCII)
 _UNSURE: Final = "it cannot be read with certainty"
 
 

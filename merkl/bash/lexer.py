@@ -12,11 +12,12 @@ from typing import Final
 
 from merkl.bash.cursor import HOLE, Form, Word
 from merkl.bash.dollar import Expansions, Inside
+from merkl.pattern import pattern
 
-_PLAIN: Final = re.compile(r"[\w./:,%=-]+", re.ASCII)
-_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_ASSIGNS: Final = re.compile(r"[A-Za-z_]\w*(\[.*\])?\+?=", re.ASCII | re.DOTALL)
-_RANGE: Final = re.compile(r"(?<!\$)\{[^{}\s,]*\.\.[^{}\s,]*\}")
+_PLAIN: Final = pattern(r"[\w./:,%=-]+", re.ASCII)
+_NAME: Final = pattern(r"[A-Za-z_]\w*", re.ASCII)
+_ASSIGNS: Final = pattern(r"[A-Za-z_]\w*(\[.*\])?\+?=", re.ASCII | re.DOTALL)
+_RANGE: Final = pattern(r"(?<!\$)\{[^{}\s,]*\.\.[^{}\s,]*\}")
 BREAKS: Final = frozenset(" \t\n;&|<>()")
 
 

@@ -7,7 +7,6 @@ The invariant: nothing is an output unless the command ended with an allowed exi
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -188,6 +187,8 @@ def _kind_name(mode: int) -> str:
 def _make_own(path: bytes, found: os.stat_result) -> None:
     """Make a file one that is ours alone and can be read: a command may have linked it from elsewhere."""
     if found.st_nlink > 1:
+        import shutil
+
         copy = path + b".copy"
         shutil.copyfile(path, copy)
         os.chmod(copy, stat.S_IMODE(found.st_mode) | 0o600)
@@ -204,6 +205,8 @@ def close_log(node: Node, place: Workplace) -> None:
     log, stdout = (os.path.join(place.root, path) for path in (place.log, place.run + b"/stdout"))
     try:
         with open(stdout, "rb") as printed, open(log, "ab") as file:
+            import shutil
+
             shutil.copyfileobj(printed, file, COPY_BYTES)
     except FileNotFoundError:
         pass

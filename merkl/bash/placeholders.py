@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from merkl.dataclass import dataclass
 from merkl.errors import CallError, TemplateError, did_you_mean
+from merkl.pattern import pattern
 
 
 class Required:
@@ -161,7 +162,7 @@ TYPES: Final[Mapping[str, type]] = {"int": int, "float": float, "str": str, "boo
 
 # ---- tokens --------------------------------------------------------------------------------------------------------
 
-_TOKEN: Final = re.compile("\0([0-9a-f]{32}):([^\0]*)\0")
+_TOKEN: Final = pattern("\0([0-9a-f]{32}):([^\0]*)\0")
 _nonce: list[str] = []
 
 

@@ -8,9 +8,10 @@ import re
 from typing import Final
 
 from merkl.bash.cursor import HOLE, ShellSyntax
+from merkl.pattern import pattern
 
-_OPENING: Final = re.compile(r"""#[^\n]*|\b([A-Za-z]{0,2})('''|\"\"\"|'|")|('''|\"\"\"|'|")""")
-_TOUCHING: Final = re.compile(r"""[\w'"\\\0]""")
+_OPENING: Final = pattern(r"""#[^\n]*|\b([A-Za-z]{0,2})('''|\"\"\"|'|")|('''|\"\"\"|'|")""")
+_TOUCHING: Final = pattern(r"""[\w'"\\\0]""")
 
 
 def read_python(text: str) -> list[bool]:

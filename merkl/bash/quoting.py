@@ -8,11 +8,11 @@ a here document whose text the shell does not expand.
 """
 
 import os
-import re
 from typing import Final, TypeAlias
 
 from merkl.bash.cursor import Form
 from merkl.errors import CallError
+from merkl.pattern import pattern
 
 Words: TypeAlias = bytes | list[bytes] | None
 """What a value is for a command: one word, several, or none."""
@@ -98,8 +98,8 @@ def reference(variable: str, form: Form, *, several: bool) -> str:
 
 # ---- for messages --------------------------------------------------------------------------------------------------
 
-_SAFE: Final = re.compile(rb"[A-Za-z0-9@%_+=:,./-]+")
-_IN_DOUBLE: Final = re.compile(rb'([\\"$`])')
+_SAFE: Final = pattern(rb"[A-Za-z0-9@%_+=:,./-]+")
+_IN_DOUBLE: Final = pattern(rb'([\\"$`])')
 
 
 def shown_word(word: bytes) -> str:

@@ -6,7 +6,6 @@ The invariant: a command writes only below its own ``stage`` and ``run`` directo
 """
 
 import os
-import shutil
 from collections.abc import Sequence
 from typing import Final
 
@@ -128,9 +127,15 @@ def _program(name: bytes, seen: Seen) -> bytes:
     )
     if (name, path) not in _found:
         where = os.fsdecode(path)
-        found = bash_on(where) if name == b"bash" else shutil.which(os.fsdecode(name), path=where)
+        found = bash_on(where) if name == b"bash" else _which(os.fsdecode(name), where)
         _found[name, path] = os.path.abspath(os.fsencode(found)) if found else name
     return _found[name, path]
+
+
+def _which(name: str, where: str) -> str | None:
+    import shutil  # Slow to load, and few tasks are in another language.
+
+    return shutil.which(name, path=where)
 
 
 def _environment(call: BashCall, place: Workplace) -> dict[bytes, bytes]:

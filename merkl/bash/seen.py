@@ -7,7 +7,6 @@ The invariant: a ``Seen`` gives the same words before and after, so a message sh
 """
 
 import os
-import shutil
 from collections.abc import Sequence
 
 from merkl.bash.options import Options
@@ -218,6 +217,8 @@ def _copy(seen: Seen, path: bytes, name: bytes) -> None:
     if not os.path.isdir(source):
         _copy_file(os.fsdecode(source), os.fsdecode(target))
         return
+    import shutil
+
     shutil.copytree(
         os.fsdecode(source),
         os.fsdecode(target),

@@ -8,19 +8,18 @@ The invariant: a bash that is too old runs nothing.
 
 import functools
 import os
-import re
-import shutil
 from typing import Final
 
 from merkl.errors import TaskFailed
+from merkl.pattern import pattern
 
 OLDEST: Final = (4, 4)
 INSTALL: Final = (
     "install a newer bash and put it on PATH: brew install bash (macOS), apt-get install bash (Debian)"
 )
 # As what(1) looks for; every bash since 2.0 has it.
-_EMBEDDED: Final = re.compile(rb"@\(#\)Bash version (\d+)\.(\d+)")
-_SAID: Final = re.compile(rb"version (\d+)\.(\d+)")
+_EMBEDDED: Final = pattern(rb"@\(#\)Bash version (\d+)\.(\d+)")
+_SAID: Final = pattern(rb"version (\d+)\.(\d+)")
 _PATIENCE_S: Final = 10.0
 
 
@@ -32,10 +31,9 @@ def bash_on(path: str) -> str | None:
     """
     old = []
     for directory in path.split(os.pathsep):
-        found = shutil.which("bash", path=directory or os.curdir)
-        if found is None:
+        program = os.path.abspath(os.path.join(directory or os.curdir, "bash"))
+        if not os.path.isfile(program) or not os.access(program, os.X_OK):
             continue
-        program = os.path.abspath(found)
         version = version_of(program)
         # One that does not say its version is the user's own affair.
         if version is None or version >= OLDEST:

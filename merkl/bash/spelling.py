@@ -15,6 +15,7 @@ from typing import Any, Final
 from merkl.bash.placeholders import MAKERS, Placeholder, parse_call, spell, split_tokens
 from merkl.dataclass import dataclass
 from merkl.errors import TemplateError, did_you_mean
+from merkl.pattern import pattern
 
 WIDTH: Final = 100  # Of a template's line in a message, in characters.
 
@@ -127,8 +128,8 @@ def _refuse_nul(text: str) -> None:
         )
 
 
-_CALL: Final = re.compile(rf"\{{[ \t]*({'|'.join(MAKERS)})[ \t]*\(")
-_NEARLY: Final = re.compile(r"\{[ \t]*(\w+_args?|arg_?file|arg)[ \t]*\(")
+_CALL: Final = pattern(rf"\{{[ \t]*({'|'.join(MAKERS)})[ \t]*\(")
+_NEARLY: Final = pattern(r"\{[ \t]*(\w+_args?|arg_?file|arg)[ \t]*\(")
 
 
 def _refuse_calls_as_text(pieces: Pieces) -> None:
@@ -203,7 +204,7 @@ def _call_end(text: str, call: "re.Match[str]", whole: Pieces) -> int:
     return end
 
 
-_STEP: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)
+_STEP: Final = pattern(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)
 
 
 def _closing(text: str, at: int, closing: str, whole: Pieces, start: int) -> int:
@@ -223,7 +224,7 @@ def _closing(text: str, at: int, closing: str, whole: Pieces, start: int) -> int
     raise whole.error(start, start + 2, f"{what} is never closed", hint)
 
 
-_STRING: Final = re.compile(r"""'[^'\\]*'|"[^"\\]*\"""")
+_STRING: Final = pattern(r"""'[^'\\]*'|"[^"\\]*\"""")
 
 
 def _constant(source: str) -> str | None:

@@ -9,22 +9,22 @@ written in.
 
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from merkl.bash.binding import NameOf, Parameters, bind, parameters_of
 from merkl.bash.cursor import HOLE, Form, ShellSyntax
 from merkl.bash.expression import Expression, compile_expression
-from merkl.bash.grammar import Spot, read_shell
 from merkl.bash.hazards import REMOTE
 from merkl.bash.placeholders import Arg, FilesArg, FlagArg, Placeholder, SecretArg, Token, spell
-from merkl.bash.pythontext import read_python
 from merkl.bash.script import ArgvWords, Compiled, Occurrence, PythonText, Script, ShellText, Source, Values
 from merkl.bash.spelling import Hole, Pieces, split_template
 from merkl.dataclass import dataclass
 from merkl.errors import TemplateError
+
+if TYPE_CHECKING:
+    from merkl.bash.grammar import Spot
 
 __all__ = ["Script", "Template", "Value", "bind_call", "compile_template"]
 
@@ -143,6 +143,8 @@ class _Compiler:
         if isinstance(text, (str, Token)):
             text = f"{text}"
             if family == "python":
+                import textwrap
+
                 text = textwrap.dedent(text)  # It is often written inside other code.
             pieces = split_template(text, literal=self.literal)
             compiled = self.python(pieces) if family == "python" else self.shell(pieces, family == "bash")
@@ -196,12 +198,12 @@ class _Compiler:
                 )
         return source, raw
 
-    def occurrences(self, pieces: Pieces, spots: Sequence[Spot]) -> tuple[Occurrence, ...]:
+    def occurrences(self, pieces: Pieces, spots: "Sequence[Spot]") -> tuple[Occurrence, ...]:
         return tuple(
             self.occurrence(pieces, hole, spot) for hole, spot in zip(pieces.holes, spots, strict=True)
         )
 
-    def occurrence(self, pieces: Pieces, hole: Hole, spot: Spot) -> Occurrence:
+    def occurrence(self, pieces: Pieces, hole: Hole, spot: "Spot") -> Occurrence:
         source, raw = self.source(pieces, hole)
         problem = _problem(source, spot, raw)
         if problem is not None:
@@ -223,6 +225,8 @@ class _Compiler:
     # ---- languages ----
 
     def shell(self, pieces: Pieces, bash: bool) -> ShellText:
+        from merkl.bash.grammar import read_shell  # Not needed where a compiled template was kept.
+
         while re.search(rf"{self.prefix}\d", pieces.body):
             self.prefix += "m"  # Not a variable of the template's own.
         try:
@@ -233,6 +237,8 @@ class _Compiler:
         return ShellText(tuple(pieces.body.split(HOLE)), holes, tuple(bodies), bash)
 
     def python(self, pieces: Pieces) -> PythonText:
+        from merkl.bash.pythontext import read_python
+
         try:
             parentheses = read_python(pieces.body)
         except ShellSyntax as error:
@@ -248,6 +254,8 @@ class _Compiler:
         return PythonText(tuple(pieces.body.split(HOLE)), tuple(holes))
 
     def word(self, text: str) -> tuple[Pieces, tuple[str, ...], tuple[Occurrence, ...]]:
+        from merkl.bash.grammar import Spot
+
         pieces = split_template(text, literal=self.literal)
         form = Form.WORD if pieces.body == HOLE else Form.DOUBLE
         holes = self.occurrences(pieces, [Spot(form)] * len(pieces.holes))
@@ -265,7 +273,7 @@ class _Compiler:
         raise pieces.error(at, at + 1, error.message, error.hint) from None
 
 
-def _problem(source: Source, spot: Spot, raw: bool) -> tuple[str, str] | None:
+def _problem(source: Source, spot: "Spot", raw: bool) -> tuple[str, str] | None:
     """Why a placeholder cannot stand where it is, and what to write; None if it can."""
     text = spell(source) if not isinstance(source, Expression) else source.source
     if spot.evaluator and not raw:

@@ -7,14 +7,15 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from merkl.config import QUIET
-from merkl.engine.keepgraph import has_all, keep_graph, read_graph
+from merkl.engine.keepgraph import keep_graph, lacks, read_graph
 from merkl.engine.kept import NotKept
 from merkl.engine.project import Project
 from merkl.engine.small import SmallBuild
+from merkl.engine.workers import workers_for
 from merkl.errors import MerklError
 from merkl.events import BuildDone
 from merkl.report.color import painter, wanted
@@ -39,10 +40,11 @@ def keep(
     name: str,
     mere: Iterable[str],
     listings: Mapping[str, bytes],
+    others: Set[str],
 ) -> bytes:
     """Keep the graph of a build that had nothing to do, if that is all there is to it; its checksum, or nothing."""
     project, selection = it.project, it.chosen.selection
-    if not has_all(project, selection) or it.merklfile.unknown is not None:
+    if lacking(it):
         return b""
     inside = project.root.rstrip("/") + "/"
     more: dict[str, Any] = {
@@ -52,8 +54,15 @@ def keep(
         "progress": options.progress,
     }
     return keep_graph(
-        project, selection, judge, it.labels(judge), name=name, mere=mere, listings=listings, more=more
-    )
+        project, selection, judge, it.labels(judge), name=name, mere=mere, listings=listings, others=others, more=more
+    )  # fmt: skip
+
+
+def lacking(it: "Asked") -> str:
+    """Why the graph of a request cannot be kept; or empty."""
+    if it.merklfile.unknown is not None:
+        return "a target of any name was asked for"
+    return lacks(it.project, it.chosen.selection)
 
 
 def build_changed(changed: Changed) -> int | None:
@@ -85,21 +94,22 @@ def _built(small: SmallBuild, began: float) -> int:
     if not small.affected:
         sys.stdout.write(f"{before} in {duration(time.monotonic() - began)}{after}" if after else "")
         sys.stdout.flush()
-        small.write((f"{before} in ", after) if after else ("", ""))
+        small.settling.write((f"{before} in ", after) if after else ("", ""))
         return 0
     shown = Shown(project.config.output, endings=head["progress"] != "none")  # type: ignore[arg-type]
     reporter = Listed(
         project.config.state, reporter_for(project.root, shown, head["color"], head["progress"])
     )
     try:
-        done = small.run(reporter)
+        with workers_for(project.config, small.calls):
+            done = small.run(reporter)
     finally:
         reporter.close()
-    if small.outdated:
-        small.forget()
-    elif small.lasting:
+    if small.settling.outdated:
+        small.settling.forget()
+    elif small.settling.lasting:
         before, _, after = _summary(small).rpartition(f" in {duration(0.0)}")
-        small.write((f"{before} in ", after) if after else ("", ""))
+        small.settling.write((f"{before} in ", after) if after else ("", ""))
     return exit_code(done)
 
 

@@ -1,26 +1,17 @@
-"""The command line's door: commands by name, and every error turned into text and an exit code.
+"""The command line's door: commands by name, as click reads them.
 
 It decides nothing about builds.
-
-The invariant: a ``MerklError`` is shown as it words itself, a bug keeps its traceback, and each ends in its own exit code.
 """
 
-import errno
-import os
-import sys
 from collections.abc import Sequence
-from typing import Any, Final
 
 import click
 
 from merkl import __version__
+from merkl.cli.edge import ended
 from merkl.cli.options import options_of, shared
 from merkl.cli.spellings import COMMANDS, HIDDEN
-from merkl.errors import MerklError, UsageError, did_you_mean
-from merkl.report.ready import ready_streams
-
-SIGPIPE_EXIT: Final = 141  # What a shell reports of a program that writes to nobody.
-_LENGTHY: Final = ("traceback", "output", "log")  # Of a task that failed.
+from merkl.errors import UsageError, did_you_mean
 
 
 class Commands(click.Group):
@@ -75,76 +66,24 @@ def cli(context: click.Context) -> int | None:
     """
     if context.invoked_subcommand is not None:
         return None
-    from merkl.cli.build import build_or_list
+    from merkl.cli.building import build_or_list
 
     return build_or_list(options_of(context))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; the exit code."""
-    ready_streams()
+    return ended(lambda: _run(list(arguments)), arguments)
+
+
+def _run(arguments: list[str]) -> int | None:
     try:
-        code: Any = cli.main(args=list(arguments), prog_name="merkl", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
-    except MerklError as error:
-        return _show(error, arguments)
+        code: int | None = cli.main(args=arguments, prog_name="merkl", standalone_mode=False)
+        return code
     except click.exceptions.Abort:
-        return _interrupted()
+        raise KeyboardInterrupt from None
     except click.ClickException as error:
-        return _show(_worded(error), arguments)
-    except BrokenPipeError:
-        # What is left in the buffer goes nowhere, instead of into a message at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGPIPE_EXIT
-    except KeyboardInterrupt:
-        return _interrupted()
-    except OSError as error:
-        if _writes_out(error):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.stderr.write(f"cannot write the output: {error.strerror}\n")
-            return 1
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            sys.stderr.write("too many open files\n  hint: a shell's limit is raised by `ulimit -n 1024`\n")
-            return 1
-        return show_bug()
-    except Exception:  # noqa: BLE001  # The edge: what comes here is a bug.
-        return show_bug()
-
-
-def show_bug() -> int:
-    """Show the error that is being handled as what it is; the exit code."""
-    import traceback
-
-    traceback.print_exc()
-    sys.stderr.write("\nThis is a bug in merkl.  Please report it with the lines above and `merkl doctor`.\n")
-    return 1
-
-
-def _writes_out(error: OSError) -> bool:
-    """Whether an error comes from writing to stdout or stderr, such as to a full disk; such an error names no file."""
-    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EBADF)
-
-
-def _show(error: MerklError, arguments: Sequence[str]) -> int:
-    before = list(arguments)[: list(arguments).index("--")] if "--" in arguments else list(arguments)
-    return show_error(error, json="--json" in before)
-
-
-def show_error(error: MerklError, *, json: bool) -> int:
-    """Show an error as it words itself; its exit code."""
-    try:
-        if json:
-            from merkl.report.json import JsonLines, error_object
-
-            JsonLines(sys.stdout).write(error_object(error))
-        else:
-            from merkl.report.words import harmless
-
-            sys.stderr.write(harmless(error.shown(_LENGTHY if error.told else ())) + "\n")
-    except BrokenPipeError:
-        pass
-    return error.exit_code
+        raise _worded(error) from None
 
 
 def _worded(error: click.ClickException) -> UsageError:
@@ -163,8 +102,3 @@ def _near_option(error: click.NoSuchOption) -> str:
 
 def _help_of(error: click.UsageError) -> str:
     return f"{error.ctx.command_path} --help" if error.ctx is not None else "merkl --help"
-
-
-def _interrupted() -> int:
-    sys.stderr.write("interrupted\n")
-    return 130

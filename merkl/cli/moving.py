@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, cast
 
 from merkl.cli.options import Options
@@ -39,6 +40,7 @@ class Shown:
             json=options.json, quiet=options.quiet, verbose=options.verbose,
         )  # fmt: skip
         self._errors: list[Moved] = []
+        self._options = options
 
     def expect(self, size: int) -> None:
         """See ``Watcher``."""
@@ -49,6 +51,13 @@ class Shown:
         """See ``Watcher``."""
         if self._bar is not None:
             self._bar.came(size)
+
+    def hashing(self) -> AbstractContextManager[None]:
+        """Show what the code inside hashes, as long as nothing has come."""
+        from merkl import gauge
+        from merkl.cli.hashing import hashing_shown
+
+        return hashing_shown(self._options) if self._bar is None else gauge.watched(self._bar.hashed)
 
     def ended(self, moved: Moved) -> None:
         """See ``Watcher``.  Errors are told at the end, below all else, but on a stream of JSON."""
@@ -81,7 +90,8 @@ def transferred(options: Options, verb: str, run: "Callable[[Watcher], Transfer]
     """Run a transfer and show it; the exit code.  ``verb`` is ``pull`` or ``push``."""
     shown = Shown(options, verb)
     try:
-        done = run(shown)
+        with shown.hashing():
+            done = run(shown)
     finally:
         shown.close()
     for note in done.notes:

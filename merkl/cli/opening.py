@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from merkl.cli.options import Options
+from merkl.cli.given import Options
 from merkl.cluster.making import away
 from merkl.config import Config
 from merkl.dataclass import dataclass
@@ -107,14 +107,22 @@ def asked(
 
 def loaded(options: Options, project: Project) -> Merklfile:
     """Run the project's Merklfile."""
-    with loaded_quietly(), watched():
+    with _hashing_shown(options), loaded_quietly(), watched():
         return open_merklfile(project, options.sets)
 
 
 def chosen(options: Options, project: Project, merklfile: Merklfile, words: Sequence[str]) -> Chosen:
     """What a request asks for."""
-    with loaded_quietly(), watched():
+    with _hashing_shown(options), loaded_quietly(), watched():
         return selected(project, merklfile, words, options.cwd)
+
+
+def _hashing_shown(options: Options) -> contextlib.AbstractContextManager[object]:
+    if not options.json and (sys.stdout is None or not sys.stdout.isatty()):
+        return contextlib.nullcontext()
+    from merkl.cli.hashing import hashing_shown
+
+    return hashing_shown(options)
 
 
 def reporter_of(options: Options, project: Project, *, brief: bool = False) -> Reporter:

@@ -3,100 +3,17 @@
 It decides how they are spelt and merged: what stands after the command wins, and ``--set`` adds up.
 """
 
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from merkl.config import ORDERS, OUTPUTS, QUIET, Config, find_root, load_config
-from merkl.dataclass import dataclass, field
-from merkl.errors import MerklfileError, UsageError
+from merkl.cli.given import Options as Options
+from merkl.config import ORDERS, OUTPUTS
 
 _META: Final = "merkl.options"
 C = TypeVar("C", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What was given; None where nothing was.  ``directory`` and ``file`` are as typed."""
-
-    directory: str | None = None
-    file: str | None = None
-    jobs: int | None = None
-    keep_going: bool | None = None
-    dry_run: bool = False
-    force: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    json: bool = False
-    color: str = "auto"
-    progress: str = "auto"
-    output: str | None = None
-    sets: tuple[str, ...] = field(default=())
-    rehash: bool = False
-    frozen: bool = False
-    push: bool = False
-    require_remote: bool = False
-    target: str | None = None
-    order: str | None = None
-    check_deps: bool = False
-    strict_deps: bool = False
-
-    @property
-    def cwd(self) -> str:
-        """The directory that paths of the request start from."""
-        return os.path.abspath(self.directory or ".")
-
-    def place(self) -> tuple[str, str | None]:
-        """The root of the project that is meant, or the directory itself where there is none; and the Merklfile in it
-        that was named.
-
-        Raises:
-            UsageError: ``-C`` names no directory.
-        """
-        cwd = self.cwd
-        if not os.path.isdir(cwd):
-            raise UsageError(
-                f"-C {self.directory}: there is no such directory", hint="-C takes the directory to work in"
-            )
-        root, merklfile = find_root(cwd) or cwd, None
-        if self.file is not None:
-            path = os.path.join(cwd, self.file)
-            if not (path + os.sep).startswith(root.rstrip(os.sep) + os.sep) or find_root(cwd) is None:
-                root = find_root(os.path.dirname(path)) or os.path.dirname(path)
-            merklfile = os.path.relpath(path, root)
-        return root, merklfile
-
-    def config(self) -> Config:
-        """The configuration of the project that is meant; where there is none, of the directory itself.
-
-        Raises:
-            UsageError: ``-C`` names no directory.
-            ConfigError: a setting is wrong.
-        """
-        root, merklfile = self.place()
-        return load_config(
-            root, merklfile=merklfile, jobs=self.jobs, keep_going=self.keep_going, dry_run=self.dry_run,
-            force=self.force, rehash=self.rehash, output=self.output, frozen=self.frozen, push=self.push,
-            required=self.require_remote, target=self.target, order=self.order,
-            check_deps=self.check_deps or self.strict_deps, strict_deps=self.strict_deps,
-        )  # fmt: skip
-
-    def existing(self) -> Config:
-        """The configuration of a project that must be there.
-
-        Raises:
-            MerklfileError: no project is here or above.
-        """
-        config = self.config()
-        if find_root(config.root) is None:
-            raise MerklfileError(
-                "no project here or above: no Merklfile, no .merkl", hint="`merkl init` makes one"
-            )
-        return config
 
 
 _SHARED: Final = (
@@ -198,14 +115,7 @@ def options_of(context: click.Context) -> Options:
     Raises:
         UsageError: ``-q`` and another ``-o`` were given.
     """
-    options = Options(**context.meta.get(_META, {}))
-    if options.quiet and options.output not in (None, QUIET):
-        raise UsageError(
-            f"-q is -o quiet, and -o {options.output} was given too", hint="leave out one of them"
-        )
-    if options.quiet or options.output == QUIET:
-        return replace(options, quiet=True, output=QUIET)
-    return options
+    return Options(**context.meta.get(_META, {})).settled()
 
 
 EVERYWHERE: Final = "Options of merkl itself, such as -C DIR, may stand here too: see merkl --help."

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from merkl.cli.build import run_build
+from merkl.cli.building import run_build
 from merkl.cli.function_help import help_of
 from merkl.cli.gc import is_shared
 from merkl.cli.opening import Asked, evaluate_as, loaded_quietly, project_of, reporter_of, tell

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from merkl.cli.hashing import hashing_shown
 from merkl.cli.options import Command, Options, options_of, shared, words_of
 from merkl.engine.naming import named
 from merkl.engine.project import Project
@@ -95,7 +96,8 @@ def _look(options: Options, words: Sequence[str], remote: bool) -> tuple[Survey,
     try:
         asked = named(project, words, options.cwd)
         if asked.paths or not asked.request:
-            seen = survey(project, asked.paths, remote=remote, brief=brief and not asked.request)
+            with hashing_shown(options):
+                seen = survey(project, asked.paths, remote=remote, brief=brief and not asked.request)
         notes = project.take_notes()
     finally:
         project.close()
@@ -105,7 +107,8 @@ def _look(options: Options, words: Sequence[str], remote: bool) -> tuple[Survey,
 
     with opened(options, asked.request) as it:
         found = {each.path: each for each in seen.found}
-        found |= {each.path: each for each in survey_chosen(it.project, it.chosen, remote=remote)}
+        with hashing_shown(options):
+            found |= {each.path: each for each in survey_chosen(it.project, it.chosen, remote=remote)}
         notes += it.project.take_notes()
     return Survey(sorted(found.values(), key=lambda each: os.fsencode(each.path))), notes
 

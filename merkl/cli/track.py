@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from merkl.cli.hashing import hashing_shown
 from merkl.cli.opening import project_of, tell
 from merkl.cli.options import OfPaths, Options, options_of, shared
 from merkl.cli.tracked import say
@@ -40,7 +41,8 @@ def command(context: click.Context, paths: tuple[str, ...], move: bool) -> int:
         raise UsageError("--move needs a PATH", hint="merkl track --move PATH")
     with project_of(options, options.existing()) as project:
         # As a build, so that nobody clears what has no sidecar yet.
-        with contextlib.nullcontext() if options.dry_run else register_build(project.config.state):
+        registered = contextlib.nullcontext() if options.dry_run else register_build(project.config.state)
+        with registered, hashing_shown(options):
             if paths:
                 done = track(project, _meant(project, options, paths), move=move, dry_run=options.dry_run)
             else:

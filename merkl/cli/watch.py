@@ -14,7 +14,7 @@ from typing import Any, TextIO, assert_never
 
 import click
 
-from merkl.cli.main import SIGPIPE_EXIT
+from merkl.cli.edge import SIGPIPE_EXIT
 from merkl.cli.notify import notify
 from merkl.cli.opening import paint_of
 from merkl.cli.options import LOADS, Command, Options, options_of, remote, scheduling, shared, words_of

@@ -4,7 +4,7 @@ It decides nothing: that a round has ended, and how, is said by the watcher.
 """
 
 from merkl.cli import opening
-from merkl.cli.main import show_bug, show_error
+from merkl.cli.edge import show_bug, show_error
 from merkl.cli.options import Options
 from merkl.dataclass import dataclass
 from merkl.engine.project import Project

@@ -26,7 +26,7 @@ from merkl.dataclass import dataclass, field
 from merkl.errors import ExecutorError, MerklError
 from merkl.execute.base import Ended
 from merkl.execute.local import Local
-from merkl.python.run import NEEDED
+from merkl.python.calls import NEEDED
 
 _TICK: Final = 0.25  # Seconds between looks at logs that grow.
 _IDLE: Final = 60.0  # Seconds without errands after which the process ends; the next one starts another.

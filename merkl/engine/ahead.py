@@ -12,7 +12,7 @@ from typing import Final
 from merkl.engine.attempt import Attempt
 from merkl.engine.shares import Grant, Shares
 from merkl.nodes import Node
-from merkl.python.task import PythonCall
+from merkl.python.calls import is_task_call
 from merkl.resources import USUAL
 
 # Seconds: of tasks that end so soon some wait in a worker, so that it need not wait for us.
@@ -33,17 +33,18 @@ class Ahead:
 
     def took(self, node: Node, seconds: float) -> None:
         """Hear how long a call took.  The first in a worker pays for its imports, so a shorter one counts at once."""
-        if isinstance(node.call, PythonCall):
-            usual = self._usual.get(node.name, math.inf)
-            self._usual[node.name] = seconds if seconds < usual else 0.8 * usual + 0.2 * seconds
+        if is_task_call(call := node.call):
+            usual = self._usual.get(name := call.task_name, math.inf)
+            self._usual[name] = seconds if seconds < usual else 0.8 * usual + 0.2 * seconds
 
     def is_brief(self, node: Node) -> bool:
         """Whether a call probably ends within milliseconds, in a worker that others use too."""
+        call = node.call
         return (
             self._slots > 1
-            and self._usual.get(node.name, math.inf) <= BRIEF
-            and isinstance(node.call, PythonCall)
-            and not node.call.task.settings.nice
+            and is_task_call(call)
+            and self._usual.get(call.task_name, math.inf) <= BRIEF
+            and not call.nice
         )
 
     def may_wait(self, node: Node) -> bool:

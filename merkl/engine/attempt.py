@@ -6,20 +6,16 @@ The invariant: outputs enter the store before the record that names them, and a 
 every view that the node read is still what it was when the node started.
 """
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import merkl.bash.failure
-import merkl.bash.outcome
-import merkl.bash.run
-import merkl.python.parcel
-import merkl.python.run
-import merkl.python.send
-from merkl.bash.task import BashCall
+from merkl.bash.calls import is_bash_call
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.engine.contained import refuse_absent
@@ -36,10 +32,10 @@ from merkl.execute.base import Ended, Exited, Job
 from merkl.execute.secrets import hide_in_error, hide_in_file, secret_told, secrets_of, told_by_output
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
-from merkl.python.items import as_file, as_plain
+from merkl.python.calls import is_parcel, is_python_call, is_task_call, is_written_call
+from merkl.python.items import Items, as_file, as_plain
 from merkl.python.noting import SAID
-from merkl.python.parcel import Parcel
-from merkl.python.task import PythonCall
+from merkl.python.outs import Captured
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
 from merkl.store.removal import remove_tree
@@ -47,6 +43,10 @@ from merkl.trust.signer import SECRET_VARIABLE
 
 if TYPE_CHECKING:  # Only with --check-deps.
     from merkl.engine.undeclared import Check
+    from merkl.python.send import Row
+
+# Calls of a task, one after another, that left something behind: then it is not worth it to let them use what others use.
+_OFTEN: Final = 3
 
 
 @dataclass(slots=True)
@@ -76,6 +76,7 @@ class Attempt:
     shared: bool = False  # Others of its batch use its workplace after it.
     silent: bool = False  # Its log is empty, and there is nothing else of ours beside its temporary files.
     left_nothing: bool = False  # No outputs, and no temporary files.
+    lodged: bool = False  # Its directories are those of its worker, or not made yet.
 
 
 class Attempts:
@@ -97,6 +98,9 @@ class Attempts:
         # Before a relative path: ``join`` takes long, for how often it is.
         self._below = os.path.join(self._root, b"")
         self._directories = Directories(self._below, build)
+        # By task, how many calls one after another left something in directories of their workers.
+        self._kept_theirs: dict[str, int] = {}
+        self._row: Row | None = None
         self._builder = f"{os.uname().nodename}:{os.getpid()}"
         self._state = os.fsencode(project.config.state)
         self._texts = os.path.join(self._state, b"run", f"{build}-texts".encode())
@@ -113,17 +117,25 @@ class Attempts:
         return environ
 
     def open(
-        self, node: Node, inputs: Sequence[Artifact], content: Key, number: int, lock: RunLock | None
+        self,
+        node: Node,
+        inputs: Sequence[Artifact],
+        content: Key,
+        number: int,
+        lock: RunLock | None,
+        *,
+        brief: bool = False,
     ) -> Attempt:
-        """Make the directories of a new attempt.
+        """Make the directories of a new attempt; one that is ``brief`` may get those of its worker.
 
         Raises:
             TaskOutsError: an input was named that was not made.
             WorkspaceError: they cannot be made.
         """
         refuse_absent(node, inputs)
+        lodged = brief and self._may_lodge(node)
         try:
-            stage, run = self._directories.take()
+            stage, run = self._directories.name() if lodged else self._directories.take()
         except OSError as error:
             raise no_room(error) from error
         views: dict[tuple[bytes, bool, Digest], bytes] = {}
@@ -141,13 +153,52 @@ class Attempts:
             run=run,
             environ=self._environ,
             view=view,
-            load=lambda artifact: as_plain(merkl.python.run.load_value(self.project.shelter, artifact)),
+            load=self._value,
             stores=(self.project.config.store, self.project.shelter.directory),
             modules=self.project.project_modules,
             texts=self._texts,
             watch=self.check.watch if self.check is not None else None,
         )
-        return Attempt(node, inputs, content, place, number, lock, views=views)
+        return Attempt(node, inputs, content, place, number, lock, views=views, lodged=lodged)
+
+    def _value(self, artifact: Artifact) -> Any:
+        from merkl.python.run import load_value
+
+        return as_plain(load_value(self.project.shelter, artifact))
+
+    def _may_lodge(self, node: Node) -> bool:
+        """Whether a brief call may have directories of its worker: nobody looks into them meanwhile, and it seldom needs any."""
+        call = node.call
+        if not is_python_call(call) or self.check is not None:
+            return False
+        simple = not isinstance(call.outs, Items | Captured) and not call.task.settings.together
+        return simple and not call.secrets and self._kept_theirs.get(node.name, 0) < _OFTEN
+
+    def came_back(self, attempt: Attempt, ended: Ended) -> None:
+        """Hear where what an attempt left is to be found now that it has ended."""
+        if not attempt.lodged:
+            return
+        name = attempt.node.name
+        if ended.scratch is None:
+            self._kept_theirs.pop(name, None)
+            return
+        self._kept_theirs[name] = self._kept_theirs.get(name, 0) + 1
+        attempt.place = replace(attempt.place, stage=ended.scratch.stage, run=ended.scratch.run)
+        attempt.lodged = False
+
+    @contextlib.contextmanager
+    def row(self) -> Iterator[None]:
+        """The jobs that are asked for inside are so right after one another, and nothing of the user's runs meanwhile."""
+        sending = sys.modules.get("merkl.python.send")  # The first call of a Python task loads it.
+        self._row = None if sending is None else sending.Row()
+        try:
+            yield
+        finally:
+            self.end_row()
+
+    def end_row(self) -> None:
+        """Hear that something of the user's may run."""
+        self._row = None
 
     def _view(self, artifact: Artifact, filename: bytes) -> bytes:
         return os.path.relpath(self.project.view(artifact, filename), self._root)
@@ -176,26 +227,36 @@ class Attempts:
         if attempt.grant is not None and attempt.grant.variables:
             attempt.place = replace(attempt.place, variables=dict(attempt.grant.variables))
         self.project.shelter.bring(attempt.inputs)
-        if isinstance(call, BashCall):
+        if is_bash_call(call):
+            from merkl.bash.run import prepare
+
             pairs = zip(attempt.node.deps, attempt.inputs, strict=True)
             attempt.inputs = [as_file(artifact, dep.name) for dep, artifact in pairs]
-            attempt.job = merkl.bash.run.prepare(attempt.node, attempt.inputs, attempt.place)
+            attempt.job = prepare(attempt.node, attempt.inputs, attempt.place)
             if attempt.node.discovers:
                 attempt.began = Began.now(self.project)
-        elif isinstance(call, Parcel):
-            attempt.job = merkl.python.parcel.prepare(
-                attempt.node, attempt.inputs, attempt.place, self.sent_texts
-            )
+        elif is_parcel(call):
+            from merkl.python.parcel import prepare as prepare_parcel
+
+            attempt.job = prepare_parcel(attempt.node, attempt.inputs, attempt.place, self.sent_texts)
+        elif is_written_call(call):
+            attempt.job = call.prepare(attempt.node, attempt.inputs, attempt.place)
         else:
-            assert isinstance(call, PythonCall)
-            attempt.job = merkl.python.send.prepare(attempt.node, attempt.inputs, attempt.place)
+            from merkl.python.send import prepare as prepare_call
+
+            assert is_python_call(call)
+            attempt.job = prepare_call(
+                attempt.node, attempt.inputs, attempt.place, self._row, lodged=attempt.lodged
+            )
         return attempt.job
 
     def keep(self, attempt: Attempt) -> None:
         """Leave an attempt that failed as one will want to find it."""
         if attempt.job is not None:
+            from merkl.bash.run import keep
+
             try:
-                merkl.bash.run.keep(attempt.node, attempt.job, attempt.place)
+                keep(attempt.node, attempt.job, attempt.place)
                 self._close_log(attempt)
             except OSError:
                 pass  # The disk is full; the message that follows says so.
@@ -229,8 +290,10 @@ class Attempts:
                 # It may have found no room to say so, and what its exit code often means is not it.
                 said, often, _ = error.headline.partition(": often ")
                 error.headline = f"{said if often else error.headline}; {used}, where it writes"
-            if isinstance(attempt.node.call, BashCall):
-                merkl.bash.failure.complete(error, attempt.node, attempt.inputs, attempt.place)
+            if is_bash_call(attempt.node.call):
+                from merkl.bash.failure import complete
+
+                complete(error, attempt.node, attempt.inputs, attempt.place)
             raise
 
     def _taken_in(self, attempt: Attempt, ended: Ended) -> tuple[Record, Mapping[Digest, bytes]]:
@@ -261,8 +324,8 @@ class Attempts:
         staged, said = _said(staged)
         self._close_log(attempt)  # Before a stdout that is an output is moved away.
         outputs = {output.name: self._artifact(output, attempt, blobs) for output in staged}
-        log = self._log(place, blobs)
-        attempt.silent = log is None and isinstance(node.call, PythonCall) and self.check is None
+        log = None if attempt.lodged else self._log(place, blobs)
+        attempt.silent = log is None and _is_call(node) and self.check is None
         record = Record(
             key=node.key,
             content_key=attempt.content,
@@ -283,11 +346,15 @@ class Attempts:
 
     def _collect(self, attempt: Attempt, ended: Ended) -> list[Staged]:
         call = attempt.node.call
-        if isinstance(call, BashCall):
-            return merkl.bash.outcome.collect(attempt.node, attempt.inputs, ended, attempt.place)
+        if is_bash_call(call):
+            from merkl.bash.outcome import collect
+
+            return collect(attempt.node, attempt.inputs, ended, attempt.place)
         secrets = secrets_of(call, attempt.place.environ)
         try:
-            staged, attempt.left_nothing = merkl.python.send.collect(attempt.node, ended, attempt.place)
+            from merkl.python.send import collect as collect_call
+
+            staged, attempt.left_nothing = collect_call(attempt.node, ended, attempt.place)
             self._refuse_secrets(attempt, staged, secrets)
         except MerklError as error:
             hide_in_error(error, secrets)
@@ -325,7 +392,9 @@ class Attempts:
         if attempt.began is None:
             return None
         look = Files(self.project, attempt.began)
-        return merkl.bash.outcome.discover(attempt.node, attempt.inputs, attempt.place, self.placed_by, look)
+        from merkl.bash.outcome import discover
+
+        return discover(attempt.node, attempt.inputs, attempt.place, self.placed_by, look)
 
     def _artifact(self, staged: Staged, attempt: Attempt, blobs: dict[Digest, bytes]) -> Artifact:
         """Put one output into the store, or among the small blobs."""
@@ -346,8 +415,10 @@ class Attempts:
         if attempt.log_closed:
             return
         attempt.log_closed = True
-        if isinstance(attempt.node.call, BashCall):
-            merkl.bash.outcome.close_log(attempt.node, attempt.place)
+        if is_bash_call(attempt.node.call):
+            from merkl.bash.outcome import close_log
+
+            close_log(attempt.node, attempt.place)
         elif secrets := secrets_of(attempt.node.call, attempt.place.environ):
             hide_in_file(self._below + attempt.place.log, secrets)
 
@@ -374,7 +445,7 @@ class Attempts:
 
     def discard(self, attempt: Attempt) -> None:
         """Remove what an attempt left; directories that it left empty serve another."""
-        if not attempt.shared:
+        if not attempt.shared and not attempt.lodged:
             stage, run = attempt.place.stage, attempt.place.run
             self._directories.give_back(stage, run, silent=attempt.silent, empty=attempt.left_nothing)
 
@@ -382,6 +453,11 @@ class Attempts:
         """Remove the spare directories, and what attempts had in common."""
         remove_tree(self._texts)
         self._directories.close()
+
+
+def _is_call(node: Node) -> bool:
+    """Whether it is a call of a Python task, made here or written down."""
+    return is_task_call(node.call)
 
 
 def _said(staged: Sequence[Staged]) -> tuple[list[Staged], dict[str, Any]]:

@@ -9,6 +9,7 @@ The invariant: an item that was gathered is run once, answered, failed, or given
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from merkl import events
 from merkl.dataclass import dataclass
@@ -26,9 +27,12 @@ from merkl.errors import InputChanged, MerklError, StoreCorrupt, TaskFailed
 from merkl.events import Reporter, Together
 from merkl.execute.base import Ended, Job
 from merkl.nodes import Artifact, Node
-from merkl.python.batch import BatchRun, batch_of, whole_of
+from merkl.python.calls import batch_of
 from merkl.resources import Needs
 from merkl.store.base import Record, RunLock
+
+if TYPE_CHECKING:
+    from merkl.python.batch import BatchRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class Batches:
         gathered.steps[step.node.key] = step
         return True
 
-    def _is_whole(self, run: BatchRun, gathered: _Gathered) -> bool:
+    def _is_whole(self, run: "BatchRun", gathered: _Gathered) -> bool:
         """Whether no item can be added any more."""
         unjudged = gathered.unjudged
         while unjudged:
@@ -155,7 +159,7 @@ class Batches:
 
     # ---- starting --------------------------------------------------------------------------------------------------
 
-    def _start_if_room(self, run: BatchRun) -> bool | None:
+    def _start_if_room(self, run: "BatchRun") -> bool | None:
         steps = sorted(self._gathered[run].steps.values(), key=lambda step: step.node.serial)
         if not self._acts.may_start(steps[0]) or (grant := self._acts.take(steps[0].node.call.needs)) is None:
             return None
@@ -191,10 +195,12 @@ class Batches:
         free = [(step, lock) for step, lock in locked if step.node.key not in filed]
         return [step for step, _ in free], [lock for _, lock in free]
 
-    def _start(self, run: BatchRun, grant: Grant, steps: list[Step], locks: list[RunLock]) -> None:
+    def _start(self, run: "BatchRun", grant: Grant, steps: list[Step], locks: list[RunLock]) -> None:
         if not steps:
             self._acts.give_back(grant)
             return
+        from merkl.python.batch import whole_of
+
         whole = whole_of(run, [step.node for step in steps])
         running = _Running(f"{run.task.name} [{whole.call.subject}]", steps, locks)
         self._labels[whole.key] = running.label

@@ -15,7 +15,6 @@ from merkl import events
 from merkl.config import CRITICAL_PATH
 from merkl.digest import Key
 from merkl.engine.attempt import Attempts
-from merkl.engine.brief import clear_brief
 from merkl.engine.discovery import change_finder
 from merkl.engine.frozen import refusal, require_placed
 from merkl.engine.holding import Held
@@ -45,7 +44,7 @@ from merkl.execute.call import in_worker
 from merkl.execute.secrets import require_secrets
 from merkl.execute.sharing import Sharer, aside, join
 from merkl.nodes import Future, Node, calling_place, using, walk
-from merkl.python.run import lending
+from merkl.python.stores import lending
 from merkl.resources import totals_in
 from merkl.snapshot import recorder
 from merkl.store.builds import register_build, sweep_stale
@@ -106,7 +105,7 @@ def build(
         lease = ending.enter_context(register_build(project.config.state))
         project.hold(lease)
         ending.callback(project.hold, None)
-        project.clear_brief = clear_brief
+        project.clear_brief = _clear_brief
         ending.enter_context(aside(project.root))  # Of a build that has called what began this one.
         slots = slots_of(project.config)
         sharer = join(project.root, slots.count, slots.tokens)
@@ -200,6 +199,12 @@ def _announce(
     )
 
 
+def _clear_brief(project: Project) -> None:
+    from merkl.engine.brief import clear_brief  # Few projects have anything that lasts a while only.
+
+    clear_brief(project)
+
+
 def _run(
     project: Project,
     selection: Selection,
@@ -237,6 +242,7 @@ def _run(
             if feed is not None:
                 everything = [step.node for step in planned.steps.values()]
             (remember if part is None else part.remember)(project, everything, selection.placements, planned)
+            workspace.flush()  # While the workers end.
             return outcome
         finally:
             executor.close()

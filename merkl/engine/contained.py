@@ -6,7 +6,6 @@ that records name only what a node declares.
 The invariant: what is derived follows from the containing artifact's digest alone.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -158,6 +157,8 @@ def _not_there(task: str, container: Artifact, name: str, table: Mapping[str, Ar
         hint = ""
         if table:
             names = list(table)
+            import difflib
+
             near = difflib.get_close_matches(name, names[:10_000], n=3)
             hint = (
                 f"its items are {names[0]} to {names[-1]}"
@@ -166,6 +167,8 @@ def _not_there(task: str, container: Artifact, name: str, table: Mapping[str, Ar
             )
             hint = f"did you mean {', '.join(near)}?" if near else hint
         return NotThere("file", digest, 0, why=why, hint=hint)
+    import difflib
+
     near = difflib.get_close_matches(name, table, n=3)
     inside = [path for path in table if path.startswith(name + "/")]
     if inside:

@@ -2,7 +2,8 @@
 
 It decides when those of an attempt that has ended serve another.
 
-The invariant: an attempt gets directories that are empty, under names never used before.
+The invariant: an attempt gets directories that are empty, under names never used before; but for brief calls, which may get
+those of their worker: these are empty too (``merkl.execute.scratch``).
 """
 
 import os
@@ -24,9 +25,7 @@ class Directories:
 
         Those of an attempt that left nothing are renamed: a directory or a file costs more to make than all else here.
         """
-        self._count += 1
-        name = f"{self._build}-{self._count:06d}".encode()
-        stage, run = b".merkl/stage/" + name, b".merkl/run/" + name
+        stage, run = self.name()
         if self._spare:
             for old, new in zip(self._spare.pop(), (stage, run), strict=True):
                 os.rename(self._below + old, self._below + new)
@@ -35,6 +34,12 @@ class Directories:
             os.mkdir(self._below + run)
             os.mkdir(self._below + run + b"/tmp")
         return stage, run
+
+    def name(self) -> tuple[bytes, bytes]:
+        """The names of a pair that somebody else makes, if it turns out to be needed."""
+        self._count += 1
+        name = f"{self._build}-{self._count:06d}".encode()
+        return b".merkl/stage/" + name, b".merkl/run/" + name
 
     def give_back(self, stage: bytes, run: bytes, *, silent: bool = False, empty: bool = False) -> None:
         """Empty the directories of an attempt that has ended; where that is not simple, remove them.

@@ -3,7 +3,6 @@
 It decides wording only.  The invariant: everything said comes from the verdict that the build itself acts on.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
@@ -146,6 +145,8 @@ def _value(group: str, text: str) -> tuple[str, ...]:
 def _difference(group: str, name: str, old: str, new: str) -> Change:
     what = f"{_called(group, name)} changed"
     if group in ("code", "template") and old != new:
+        import difflib
+
         diff = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=1)
         return Change(what, tuple(line for line in diff if not line.startswith(("---", "+++"))))
     if group in ("file", "input", "code") or old == new:

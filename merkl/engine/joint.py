@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
@@ -19,10 +19,13 @@ from merkl.engine.placement import Placement
 from merkl.engine.step import Step
 from merkl.errors import PlacementError, SerializationError
 from merkl.nodes import Artifact, Future
-from merkl.python.batch import BatchRun, batch_of
+from merkl.python.calls import batch_of
 from merkl.store.base import Record
 from merkl.store.many import check_many, is_row_by_row
 from merkl.workspace.ledger import JOINT
+
+if TYPE_CHECKING:
+    from merkl.python.batch import BatchRun
 
 
 def joined(placements: Sequence[Placement]) -> tuple[Placement, ...] | None:

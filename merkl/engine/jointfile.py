@@ -16,7 +16,6 @@ from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.errors import SerializationError, StoreCorrupt
 from merkl.nodes import Artifact
-from merkl.python.run import load_value
 from merkl.store.many import write_many
 
 
@@ -64,6 +63,8 @@ def draft_of(project: Project, placement: Placement, made: Sequence[Artifact]) -
 
 
 def _values(project: Project, made: Sequence[Artifact]) -> Iterator[Any]:
+    from merkl.python.run import load_value
+
     for index, artifact in enumerate(made):
         if artifact.kind != "value":
             what = "directory" if artifact.kind == "dir" else "file"

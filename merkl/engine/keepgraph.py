@@ -7,7 +7,8 @@ while the Merklfile ran, other stores or other machines.
 import marshal
 import os
 import pickle
-from collections.abc import Container, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from merkl.bash.task import BashCall, BashTask
@@ -16,36 +17,38 @@ from merkl.engine.judge import Judge
 from merkl.engine.kept import DISCOVERS, OPEN, STEP, Kept, found_by, said_of
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
+from merkl.engine.recorded import arguments_of
 from merkl.engine.rows import Numbers, Texts
 from merkl.engine.select import Selection
-from merkl.nodes import Node, Source, walk
+from merkl.nodes import Node, Source, using, walk
+from merkl.python.calls import is_python_call
 from merkl.snapshot.answer import STATE, checksum
 from merkl.snapshot.keep import write_file
 from merkl.store.base import Record
 
 DIRECTORY: Final = "graphs"  # In a project's ``.merkl``.
+CALLS: Final = "calls"  # Likewise: of Python tasks what only who runs one of them needs.
 _GRAPHS: Final = 8  # Kept in a project.
 # Nodes: what is written down takes a sixth of the memory that the graph takes, for as long as it is written.
 _MOST: Final = 50_000
 
 
-def has_all(project: Project, selection: Selection) -> bool:
-    """Whether a selection, and the store, say all that a build of it depends on."""
+def lacks(project: Project, selection: Selection) -> str:
+    """What a build of a selection depends on besides the selection, the store and the remote; or empty."""
     config = project.config
-    return not (
-        config.remote is not None
-        or config.target
-        or config.executors
-        or project.caches is not None
-        or project.pipelines is not None
-        or project.begun is not None
-        or project.has_run
-        or project.brief
-        or selection.forced
-        or selection.after
-        or any(placement.joint for placement in selection.placements)
-        or len(selection.roots) > _MOST
-    )
+    reasons = {
+        "what was made before is sent to the remote": config.remote is not None and config.remote.push,
+        "tasks may run on other machines": config.target or config.executors,
+        "tasks have stores of their own": project.caches is not None,
+        "pipelines were called": project.pipelines is not None,
+        "tasks ran while the Merklfile was loaded": project.begun is not None or project.has_run,
+        "results are kept for a while only": project.brief,
+        "tasks run whatever the store has": selection.forced,
+        "tasks wait for others without reading what these make": selection.after,
+        "several results make a file together": any(placement.joint for placement in selection.placements),
+        f"more than {_MOST} tasks were asked for": len(selection.roots) > _MOST,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def keep_graph(
@@ -57,15 +60,20 @@ def keep_graph(
     name: str,
     mere: Iterable[str],
     listings: Mapping[str, bytes],
+    others: Collection[str],
     more: Mapping[str, Any],
 ) -> bytes:
-    """Write down what a build with nothing to do was of; the checksum.  ``more`` is kept with it."""
+    """Write down what a build with nothing to do was of; the checksum.  ``more`` is kept with it.
+
+    ``mere`` and ``listings`` are what only bytes and only names were asked of, ``others`` what somebody else looked at than
+    those who read inputs that are named.
+    """
     nodes = list(walk(selection.roots))
     placed: dict[Key, list[Placement]] = {}
     for placement in selection.placements:
         placed.setdefault(placement.future.node.key, []).append(placement)
     numbers = {node.key: number for number, node in enumerate(nodes)}
-    tasks, sources = _Tasks(), _Numbered()
+    tasks, calls, sources = _Tasks(), _Calls(project), _Numbered()
     said, flags, found, saved = [], bytearray(len(nodes)), {}, 0.0  # type: ignore[var-annotated]
     for number, node in enumerate(nodes):
         step = judge.steps.get(node.key)
@@ -75,7 +83,8 @@ def keep_graph(
         saved += seconds
         for path, _ in found_by(record):
             found.setdefault(path, []).append(number)
-        said.append(_said(node, names[node.key], tasks, placed.get(node.key, ()), record))
+        with_call = tasks.number(node), calls.number(node)
+        said.append(_said(node, names[node.key], with_call, placed.get(node.key, ()), record))
     head = {
         **more,
         "keys": Texts.write([node.key for node in nodes]),
@@ -85,7 +94,9 @@ def keep_graph(
         "sources": Texts.write(sources.data),
         "tasks": tasks.data, "config": pickle.dumps(project.config), "targets": tuple(selection.targets),
         "mere": sources.among(mere, found), "listings": dict(listings), "unsure": {},
-        "placed": {p.path: numbers[p.future.node.key] for p in selection.placements} if found else {},
+        "placed": marshal.dumps({p.path: numbers[p.future.node.key] for p in selection.placements}),
+        "directories": sources.directories(others),
+        "calls": calls.write(name), "undone": [],
     }  # fmt: skip
     return write_graph(project.root, name, head)
 
@@ -108,17 +119,29 @@ def read_graph(root: str, name: str, expected: bytes) -> Kept | None:
             data = file.read()
     except OSError:
         return None
-    return Kept(marshal.loads(data)) if checksum(data) == expected else None
+    if checksum(data) != expected:
+        return None
+    head = marshal.loads(data)
+    return Kept(head, lambda: _read_calls(root, name, head["calls"]))
+
+
+def _read_calls(root: str, name: str, expected: bytes) -> dict[str, Any] | None:
+    try:
+        with open(os.path.join(root, STATE, CALLS, name), "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    return marshal.loads(data) if expected and checksum(data) == expected else None
 
 
 def _said(
-    node: Node, label: str, tasks: "_Tasks", placements: Sequence[Placement], record: Record | None
+    node: Node, label: str, call: tuple[int, int], placements: Sequence[Placement], record: Record | None
 ) -> bytes:
-    task, seconds = tasks.number(node), 0.0 if record is None else record.seconds
+    seconds = 0.0 if record is None else record.seconds
     try:
-        return said_of(node, label, task, placements, seconds, found_by(record))
+        return said_of(node, label, *call, placements, seconds, found_by(record))
     except ValueError:
-        return said_of(node, label, -1, placements, seconds, found_by(record))
+        return said_of(node, label, -1, -1, placements, seconds, found_by(record))
 
 
 class _Tasks:
@@ -144,23 +167,71 @@ class _Tasks:
         return number
 
 
+class _Calls:
+    """Python calls by number, as bytes."""
+
+    def __init__(self, project: Project) -> None:
+        self._project: Final = project
+        self._writing: Any = None  # Once there is one.
+
+    def number(self, node: Node) -> int:
+        """The number of a node's call; -1 if it is none that can be kept."""
+        if node.given is not None or not is_python_call(node.call):
+            return -1
+        project = self._project
+        if self._writing is None:
+            from merkl.python.written import Writing
+
+            self._writing = Writing(project.root, project.project_modules)
+        with using(project):
+            number: int = self._writing.number(node, arguments_of(node))
+        return number
+
+    def write(self, name: str) -> bytes:
+        """Write all of them beside the graph ``name``; the checksum, or nothing if there are none."""
+        if self._writing is None or not self._writing.calls:
+            return b""
+        data = marshal.dumps({
+            "tasks": self._writing.tasks, "calls": Texts.write(self._writing.calls), "modules": self._writing.modules(),
+            "path": [each for each in sys.path if isinstance(each, str)],
+        }, 4)  # fmt: skip
+        write_file(os.path.join(self._project.root, STATE, CALLS), name, data, _GRAPHS)
+        return checksum(data)
+
+
 class _Numbered:
     """Sources by number."""
 
     def __init__(self) -> None:
         self.data: list[bytes] = []
         self._numbers: dict[str, int] = {}
+        self._directories: dict[str, int] = {}
 
     def number(self, source: Source) -> int:
         number = self._numbers.get(source.path)
         if number is None:
             number = self._numbers[source.path] = len(self.data)
+            if source.kind == "dir":
+                self._directories[str.__str__(source.path)] = (
+                    number  # Not a reference: that cannot be written.
+                )
             self.data.append(source_data(source))
         return number
+
+    def directories(self, others: Collection[str]) -> dict[str, int]:
+        """The numbers of those that are directories, unless one of the ``others`` is in it."""
+        looked = {at for path in others for at in _at_and_above(path)} if self._directories else set()
+        return {path: number for path, number in self._directories.items() if path not in looked}
 
     def among(self, paths: Iterable[str], found: Container[str]) -> dict[str, int]:
         """The numbers of those of the paths that are sources, and -1 for those that are only ``found``."""
         return {path: self._numbers.get(path, -1) for path in paths if path in self._numbers or path in found}
+
+
+def _at_and_above(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def source_data(source: Source) -> bytes:

@@ -9,6 +9,7 @@ that it has, not what a file may have become meanwhile.
 
 import os
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 from merkl.digest import Digest
@@ -21,7 +22,9 @@ from merkl.tree import Tree
 from merkl.workspace.paths import absolute
 from merkl.workspace.trees import read_tree
 
-_MOST_FILES: Final = 1000  # Of one transaction.
+_MOST_FILES: Final = (
+    8192  # Of one transaction: of less, most goes into an index of digests, which has no order.
+)
 _MOST_BYTES: Final = 16 << 20
 
 
@@ -35,6 +38,7 @@ class Keeper:
         self._batch: dict[Digest, bytes] = {}
         self._bytes = 0
         self._trees: dict[Digest, bytes] = {}
+        self._new: dict[bytes, Digest] = {}  # Read already, by where it is; its directory is being looked at.
         self._known: dict[Digest, tuple[bytes, int]] = {}  # Not read: where it is, and how many bytes.
 
     def keep(self, path: str) -> tuple[Artifact, int]:
@@ -50,9 +54,9 @@ class Keeper:
         except OSError:
             raise self._changed(where) from None
         if not stat.S_ISDIR(found.st_mode):
-            digest = self._take(where, found)
-            return Artifact("file", digest, found.st_size, Stamp.of(found).executable), found.st_mtime_ns
-        tree = read_tree(where, self._take, "track", shown=path)
+            digest, size = self._take(where, found)
+            return Artifact("file", digest, size, Stamp.of(found).executable), found.st_mtime_ns
+        tree = read_tree(where, self._take, "track", shown=path, ahead=self._read_ahead)
         self._refuse_sidecars(path, tree)
         encoded = tree.encode()
         digest = Digest.of(encoded)
@@ -73,7 +77,7 @@ class Keeper:
                 found = os.stat(where)
             except OSError:
                 raise self._changed(where) from None
-            if self._read(where, found) != digest:
+            if self._read(where, found)[0] != digest:
                 raise self._changed(where)
         self._write()
         if self._durable:
@@ -93,27 +97,46 @@ class Keeper:
                 hint=f"`merkl untrack {name.removesuffix('.merkl')}` first: a directory is tracked as a whole",
             )
 
-    def _take(self, where: bytes, found: os.stat_result) -> Digest:
+    def _read_ahead(self, files: Sequence[tuple[bytes, os.stat_result]]) -> None:
+        """Bring in those of some files that are small and new, many at once."""
+        index = self._project.index
+        small = [(self._name(where), where, found) for where, found in files if found.st_size <= SMALL]
+        for read in index.read_many(small):
+            for n, digest, data in read:
+                self._new[small[n][1]] = digest
+                self._batch[digest] = data
+                self._bytes += len(data)
+            self._write_if_much()
+
+    def _take(self, where: bytes, found: os.stat_result) -> tuple[Digest, int]:
+        digest = self._new.pop(where, None)
+        if digest is not None:
+            return digest, found.st_size
         known = self._project.index.known(self._name(where), found)
         if known is not None:
             self._known[known] = where, found.st_size
-            return known
+            return known, found.st_size
         return self._read(where, found)
 
-    def _read(self, where: bytes, found: os.stat_result) -> Digest:
+    def _read(self, where: bytes, found: os.stat_result) -> tuple[Digest, int]:
         project, name = self._project, self._name(where)
         if found.st_size > SMALL:
-            return project.index.stored(
+            digest = project.index.stored(
                 name, where, found, lambda: project.store.put_file(where, durable=self._durable)
             )
+            return digest, found.st_size
         digest, data = project.index.read(name, where, found)
         if len(data) > SMALL:  # It has grown.
-            return project.store.put_file(where, durable=self._durable)
+            digest = project.store.put_file(where, durable=self._durable)
+            return digest, project.store.size(digest) or 0
         self._batch[digest] = data
         self._bytes += len(data)
+        self._write_if_much()
+        return digest, len(data)
+
+    def _write_if_much(self) -> None:
         if len(self._batch) >= _MOST_FILES or self._bytes >= _MOST_BYTES:
             self._write()
-        return digest
 
     def _write(self) -> None:
         if self._batch:

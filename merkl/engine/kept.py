@@ -1,15 +1,16 @@
 """A graph that was built, as it is kept between builds: what a change of an input leads to, without running the Merklfile.
 
-It decides how nodes are written down and made again.  Bash tasks are whole; of other nodes there is only what those need
-that read them.  It knows no files.
+It decides how nodes are written down and made again.  Bash tasks are whole; what Python tasks need in order to run is beside
+it, since most changes need none of that; of other nodes there is only what those need that read them.  It knows no files.
 
 The invariant: a node is made again for other inputs only if with those it had it gets the key it had.
 """
 
+import functools
 import marshal
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from merkl.bash.slots import FromDep, FromSource, Plain, Slot, Slots
 from merkl.bash.task import BashCall, BashTask
@@ -19,9 +20,14 @@ from merkl.engine.placement import Placement
 from merkl.engine.rows import Numbers, Texts
 from merkl.engine.select import Labels
 from merkl.nodes import Call, Dep, Future, Node, Output, Place, Shared, Source
+from merkl.python.calls import is_written_call
 from merkl.resources import USUAL, Needs
 from merkl.stamp import Stamp
 from merkl.store.base import Record
+from merkl.workspace.sidecar import SUFFIX
+
+if TYPE_CHECKING:
+    from merkl.python.written import WrittenCall, WrittenCalls
 
 STEP: Final = 1  # It has a step when there is nothing to do.
 DISCOVERS: Final = 2  # It finds inputs while it runs.
@@ -57,13 +63,14 @@ class Elsewhere:
 class Said:
     """What is written down of a node, beside its key and the numbers of what it reads.
 
-    ``task`` is the number of a bash task, or -1; ``deps`` has of each dependency the output and the file name;
+    ``task`` is the number of a bash task, or -1, ``python`` that of a Python call, or -1; ``deps`` has of each dependency the output and the file name;
     ``placements`` what is asked of ``Placement`` after the Future, by output; ``seconds`` is what its run took, ``found`` what it
     found, with digests, or None where nothing may be.
     """
 
     label: str
     task: int
+    python: int
     slots: tuple[Any, ...]
     subject: str
     tools: tuple[tuple[str, str], ...]
@@ -86,9 +93,15 @@ class Said:
 
 
 def said_of(
-    node: Node, label: str, task: int, placements: Iterable[Placement], seconds: float, found: Found
+    node: Node,
+    label: str,
+    task: int,
+    python: int,
+    placements: Iterable[Placement],
+    seconds: float,
+    found: Found,
 ) -> bytes:
-    """What is to be written down of a node.
+    """What is to be written down of a node, the numbers as in ``Said``.
 
     Raises:
         ValueError: a plain argument has no form that can be read back.
@@ -101,7 +114,7 @@ def said_of(
         (p.future.output, p.path, p.sidecar, p.target, (p.place.file, p.place.line), p.serial) for p in placements
     ]  # fmt: skip
     return marshal.dumps((
-        label, task, *own, node.static, tuple((dep.future.output, dep.name) for dep in node.deps),
+        label, task, python, *own, node.static, tuple((dep.future.output, dep.name) for dep in node.deps),
         tuple((o.name, o.kind, o.filename, o.form, o.holds) for o in node.outputs), (node.place.file, node.place.line),
         node.serial, node.cache, node.discovers, node.open, tuple(placed), seconds, found,
     ))  # fmt: skip
@@ -156,11 +169,13 @@ class Kept:
 
     ``head`` is all that is kept.  ``deps`` and ``reads`` are the numbers of the nodes and sources that a node reads; ``flags``
     are ``STEP``, ``DISCOVERS`` and ``OPEN`` of each; what has steps took ``saved`` seconds in all.
-    ``found`` are the readers of discovered files by path.
+    ``found`` are the readers of discovered files by path; ``read_calls`` reads what there is beside it of Python calls.
     """
 
-    def __init__(self, head: dict[str, Any]) -> None:
+    def __init__(self, head: dict[str, Any], read_calls: Callable[[], dict[str, Any] | None]) -> None:
         self.head: Final = head
+        self._read_calls: Final = read_calls
+        self._calls: tuple[WrittenCalls, Texts] | None = None
         self.keys: Final = Texts(head["keys"])
         self.deps: Final = Numbers(head["deps"])
         self.reads: Final = Numbers(head["reads"])
@@ -214,26 +229,84 @@ class Kept:
             NotKept: it cannot be made here.
         """
         said = self.said(number)
-        call, place, outputs = self._call(said), Place(*said.place), _outputs(said)
-        if not isinstance(call, BashCall):
-            raise NotKept(f"{said.label} is no bash task")
-        before = list(self._deps(number, said, lambda each: KeptNode(self, each)))
-        then = call.task.again(call, outputs, before, list(self._sources(number, {})), place)
-        if then.key != self.keys[number]:
+        call = self._call(said) if said.python < 0 else self._python_call(said.python)
+        before = KeptNode(self, number)
+        then_read = list(self._deps(number, said, lambda each: KeptNode(self, each)))
+        then = self._again(call, before, then_read, list(self._sources(number, {})), said)
+        if then.key != before.key:
             raise NotKept(f"{said.label} has something else in its key than what is kept")
         now = list(self._deps(number, said, self.node))
-        node = call.task.again(call, outputs, now, list(self._sources(number, changed)), place)
+        node = self._again(call, before, now, list(self._sources(number, changed)), said)
         object.__setattr__(node, "serial", said.serial)
         self._nodes[number] = node
         self.numbers[node.key] = number
         return node
 
+    def _again(
+        self, call: Call, before: Node, deps: Sequence[Dep], sources: Sequence[Source], said: Said
+    ) -> Node:
+        if is_written_call(call):
+            return call.again(before, deps, sources)
+        if isinstance(call, BashCall):
+            return call.task.again(call, before.outputs, deps, sources, before.place)
+        raise NotKept(f"{said.label} is a call that only the Merklfile can make")
+
+    def _python_call(self, number: int) -> "WrittenCall":
+        from merkl.python.written import WrittenCall
+
+        if (beside := self._beside()) is None:
+            raise NotKept("what is kept of Python calls is gone")
+        calls, rows = beside
+        return WrittenCall(calls, rows[number])
+
+    def _beside(self) -> "tuple[WrittenCalls, Texts] | None":
+        if self._calls is None and (kept := self._read_calls()) is not None:
+            from merkl.python.written import WrittenCalls
+
+            self._calls = WrittenCalls(kept["tasks"], kept["modules"], kept["path"]), Texts(kept["calls"])
+        return self._calls
+
+    def python_calls(self) -> "WrittenCalls | None":
+        """What the Python calls of the graph have in common; None if it has none.
+
+        Raises:
+            NotKept: that is gone.
+        """
+        if not self.head["calls"]:
+            return None
+        if (beside := self._beside()) is None:
+            raise NotKept("what is kept of Python calls is gone")
+        return beside[0]
+
+    @functools.cached_property
+    def _placers(self) -> dict[str, int]:
+        """By path the numbers of the nodes that place it: in bytes of their own, as most builds do not ask."""
+        found: dict[str, int] = marshal.loads(self.head["placed"])
+        return found
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """All paths that the graph places."""
+        return self._placers
+
+    def places(self, path: str) -> int | None:
+        """The node that places a path, or a directory above it, or what a path is the sidecar of."""
+        at = _at_or_above(path, self._placers) or _at_or_above(path.removesuffix(SUFFIX), self._placers)
+        return self._placers[at] if at else None
+
+    def directories_at(self, path: str) -> list[str]:
+        """The inputs that are directories, and are at a path or above it."""
+        known: dict[str, int] = self.head["directories"]
+        found = []
+        while known and (path := _at_or_above(path, known)):
+            found.append(path)
+            path = path.rpartition("/")[0]
+        return found
+
     def placed_by(self, path: str) -> str | None:
         """The label of the node that places ``path``, or a directory above it; asked only where a task finds inputs."""
-        placed: dict[str, int] = self.head["placed"]
-        while path and path not in placed:
-            path = path.rpartition("/")[0]
-        return self.said(placed[path]).label if path else None
+        number = self.places(path)
+        return None if number is None else self.said(number).label
 
     def placements(self, number: int) -> list[Placement]:
         """Where the outputs of a node go."""
@@ -265,6 +338,13 @@ class Kept:
                 self.head["tasks"][said.task]
             )  # Written beside the index.
         return BashCall(task, _slots(said.slots), said.subject, said.tools)
+
+
+def _at_or_above(path: str, paths: Mapping[str, int]) -> str:
+    """The nearest of ``paths`` that is a path, or a directory above it; empty if there is none."""
+    while path and path not in paths:
+        path = path.rpartition("/")[0]
+    return path
 
 
 def _outputs(said: Said) -> tuple[Output, ...]:

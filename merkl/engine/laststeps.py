@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from merkl.digest import Key
 from merkl.engine.project import Project
-from merkl.engine.select import plain_label
+from merkl.engine.select import Labels, plain_label
 from merkl.nodes import Node
 from merkl.workspace import ledger
 
@@ -28,6 +28,7 @@ def expected_seconds(
     project: Project, nodes: Sequence[Node], labels: Mapping[Key, str]
 ) -> dict[Node, float | None]:
     """How long each node took when it last ran, under its label in this request or under its own name."""
-    names = {node: (labels[node.key], plain_label(node)) for node in nodes}
+    by_itself = labels.by_itself if isinstance(labels, Labels) else plain_label
+    names = {node: (labels[node.key], by_itself(node)) for node in nodes}
     took = project.index.seconds({name for both in names.values() for name in both})
     return {node: took.get(label, took.get(plain)) for node, (label, plain) in names.items()}

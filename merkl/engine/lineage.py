@@ -1,14 +1,11 @@
-"""What outputs were made from, so that a command that loads no Merklfile can say which of them are stale.
+"""What outputs were made from, so that a command that loads no Merklfile can say which of them are stale: see ``aging``.
 
 It decides what of a graph is remembered at the end of a build: the files, and which node reads which, by numbers.  It
 knows no code: that a task's text changed is seen only by loading the Merklfile.
-
-The invariant: an output is called stale only if some file that its last build named or found is no longer what it was.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from blake3 import blake3
 
@@ -18,7 +15,6 @@ from merkl.engine.judge import Judge
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.step import State
-from merkl.errors import InputMissing
 from merkl.nodes import Node
 
 
@@ -88,45 +84,3 @@ def _sources(node: Node, judge: Judge) -> list[tuple[str, str, str, bool]]:
         (path, "", "", False) if digest is None else (path, "any", digest.hex(), False)
         for path, digest in found
     ]
-
-
-def aged(project: Project, paths: Iterable[str]) -> dict[str, str]:
-    """Which of ``paths`` were made from files that have changed since, and in a few words which file that is."""
-    why: dict[str, str] = {}
-    changed: dict[tuple[Any, ...], str] = {}
-    for value, made in project.index.lineages.of(paths).values():
-        try:
-            lineage = json.loads(value)
-            reasons = _reasons(project, lineage, changed)
-            why.update((path, reasons[node]) for path, node in made.items() if reasons[node])
-        except (ValueError, TypeError, KeyError, IndexError):
-            continue  # A damaged page: it is only memory, and the next build writes it anew.
-    return why
-
-
-def _reasons(project: Project, lineage: Mapping[str, Any], asked: dict[tuple[Any, ...], str]) -> list[str]:
-    """For each node of a lineage the first change of a file that it was made from, or nothing."""
-    changes: list[str] = []
-    for source in map(tuple, lineage["sources"]):
-        if source not in asked:
-            asked[source] = _change(project, *source)
-        changes.append(asked[source])
-    reasons: list[str] = []
-    for own, deps in lineage["nodes"]:
-        here = (changes[number] for number in own)
-        reasons.append(next(filter(None, (*here, *(reasons[number] for number in deps))), ""))
-    return reasons
-
-
-def _change(project: Project, path: str, kind: Any, digest: str, executable: bool) -> str:
-    """What happened to a source since, in a few words, or nothing."""
-    try:
-        now = project.index.source(path, kind or "any")
-    except InputMissing:
-        return f"{path} is gone" if kind else ""
-    if not kind:
-        return f"{path} is new"
-    if now.digest.hex() != digest:
-        return f"{path} changed"
-    mode = kind != "any" and now.executable != executable
-    return f"{path} has another executable bit" if mode else ""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "merkl"
 _DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40  # As in ``logging``, which is not imported for them.
+_QUIET: Final = (events.Started, events.Ran, events.Cached, events.Placed)  # Worth no more than ``_INFO``.
 
 
 def logged(reporter: Reporter) -> Reporter:
@@ -49,7 +50,9 @@ class Logged(Forwarding):
 
     def report(self, event: Event) -> None:
         """Log the event, if it is worth a line, and pass it on."""
-        level, text = worded(event)
+        # Most are of these, and few loggers want them.
+        brief = isinstance(event, _QUIET) and not self._logger.isEnabledFor(_INFO)
+        level, text = (_DEBUG, "") if brief else worded(event)
         if text and self._logger.isEnabledFor(level):
             # Names need not be UTF-8, and whoever writes logs to a file says that they are.
             self._logger.log(level, "%s", text.encode("utf-8", "backslashreplace").decode())

@@ -12,7 +12,7 @@ from merkl.digest import Key
 from merkl.engine.step import Step
 from merkl.execute.base import Ended
 from merkl.nodes import Node
-from merkl.python.task import PythonCall
+from merkl.python.calls import is_task_call
 from merkl.store.base import Record
 
 
@@ -34,7 +34,7 @@ class Passing:
     def is_kept(self, node: Node, ended: Ended) -> bool:
         """Whether what a node made that ended well may be filed at all."""
         call = node.call
-        forgiven = isinstance(call, PythonCall) and call.task.settings.cache_interrupted
+        forgiven = is_task_call(call) and call.cache_interrupted
         if ended.interrupted and not forgiven:
             self._interrupted.add(node.key)
             return False

@@ -29,9 +29,7 @@ from merkl.engine.step import Cached, State, Step
 from merkl.errors import SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
-from merkl.python.advice import silent
 from merkl.python.items import MerklList, as_placed, as_plain
-from merkl.python.run import load_value
 from merkl.stamp import Stamp
 from merkl.store.many import write_many
 from merkl.store.serializers import is_own_extension
@@ -240,6 +238,8 @@ class Workspace:
         self._put_written(placement, artifact, Artifact("file", Digest.of(data), len(data)), data)
 
     def _in_form(self, placement: Placement, artifact: Artifact) -> bytes:
+        from merkl.python.run import load_value
+
         value = load_value(self.project.shelter, artifact)
         if isinstance(value, bytes):
             return value
@@ -253,6 +253,8 @@ class Workspace:
         except SerializationError as error:
             error.details.setdefault("output", f"{placement.future.node.name}, placed at {placement.place}")
             if value is None:
+                from merkl.python.advice import silent
+
                 error.hint = silent([placement.future.node], self.project.root) or error.hint
             raise
         return buffer.getvalue()
@@ -327,17 +329,23 @@ class Workspace:
             self._steps = {}
 
     def close(self) -> None:
+        """Write back what is to be remembered, and tell git of what it is to leave alone."""
+        self.flush()
+        self._beside.tell_git()
+
+    def flush(self) -> None:
         """Write back what is to be remembered."""
         index = self.project.index
-        for start in range(0, len(self._unchanged), _MANY):
-            some = self._unchanged[start : start + _MANY]
+        unchanged, self._unchanged = self._unchanged, []
+        for start in range(0, len(unchanged), _MANY):
+            some = unchanged[start : start + _MANY]
             known = index.ran_last(label for label, _ in some)
             for label, step in some:
                 if known.get(label) != step.node.key:
                     self._remember_step(label, step)
         index.set_steps(self._steps)
+        self._steps = {}
         index.flush()
-        self._beside.tell_git()
 
 
 def _is_written_as_stored(artifact: Artifact, path: str) -> bool:

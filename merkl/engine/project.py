@@ -190,7 +190,9 @@ class Project(ProjectState):
             self.pipelines.first(futures)
 
     def looked(self, kind: Literal["file", "files", "params"], path: str, answer: object) -> None:
-        """Tell pipelines that are running what they were told of the project's files."""
+        """Tell pipelines that are running what they were told of the project's files, and the index what may be read."""
+        if kind == "files" and isinstance(answer, tuple):
+            self.index.expect(answer)
         if self.pipelines is not None:
             self.pipelines.looked(kind, path, answer)
 

@@ -7,18 +7,19 @@ The invariant: nothing here enters a key, and no secret is in it.
 """
 
 import dataclasses
-import datetime
 import enum
 import math
+import sys
 from collections.abc import Mapping
-from pathlib import PurePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from merkl.bash.calls import is_bash_call
 from merkl.bash.slots import Plain
-from merkl.bash.task import BashCall
 from merkl.nodes import Dep, Node
-from merkl.python.call import FromDep, Unchanged
-from merkl.python.task import PythonCall
+from merkl.python.calls import is_python_call, is_written_call
+
+if TYPE_CHECKING:
+    from merkl.python.task import PythonCall
 
 _LONGEST: Final = 400  # Characters of a text that is kept whole.
 _DEEPEST: Final = 50
@@ -31,20 +32,24 @@ def arguments_of(node: Node) -> dict[str, Any]:
     Those that are results of other nodes stand among the dependencies.
     """
     call = node.call
-    if isinstance(call, PythonCall):
+    if is_written_call(call):
+        return dict(call.arguments)
+    if is_python_call(call):
         return _python_arguments(node, call)
     texts = {
         part.name: f"{part.text} ({part.digest})" if part.digest else part.text
         for part in call.parts()
         if part.group in ("argument", "environment")
     }
-    if isinstance(call, BashCall):
+    if is_bash_call(call):
         plain = {name: slot.value for name, slot in call.slots.items() if isinstance(slot, Plain)}
         return {name: _brief(plain[name], text) if name in plain else text for name, text in texts.items()}
     return texts
 
 
-def _python_arguments(node: Node, call: PythonCall) -> dict[str, Any]:
+def _python_arguments(node: Node, call: "PythonCall") -> dict[str, Any]:
+    from merkl.python.call import FromDep  # There is such a call, so it is loaded.
+
     wanted = call.task.settings.cache_args
     if wanted is False or not call.values:
         return {}
@@ -83,20 +88,28 @@ def _is_brief(value: object) -> bool:
     return value is None or type(value) is bool or (type(value) is float and math.isfinite(value))
 
 
+def _is_of(module: str, value: object, *names: str) -> bool:
+    """Whether a value is of one of those classes; if nobody has loaded the module, which takes its time, there is none."""
+    there = sys.modules.get(module)
+    return there is not None and isinstance(value, tuple(getattr(there, name) for name in names))
+
+
 def _whole(value: object, node: Node, depth: int) -> Any:
     """An argument, or a part of one, as JSON as far as that can say it; ``_TEXT`` if it cannot."""
     if type(value) is str or _is_brief(value):
         return value
+    from merkl.python.call import FromDep, Unchanged
+
     if isinstance(value, FromDep):
         return _input(node.deps[value.index])
     if isinstance(value, Unchanged):
         value = value.value
     if isinstance(value, enum.Enum):
         return value.name
-    if isinstance(value, PurePath | str):
+    if isinstance(value, str) or _is_of("pathlib", value, "PurePath"):
         return str(value)
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
+    if _is_of("datetime", value, "date", "time"):
+        return cast(Any, value).isoformat()
     if depth == _DEEPEST:
         return _TEXT
 

@@ -16,11 +16,12 @@ from merkl.digest import Digest, Key
 from merkl.engine.project import Project
 from merkl.engine.standing import find_sidecars
 from merkl.errors import SidecarConflict, SidecarError
+from merkl.pattern import pattern
 from merkl.workspace.history import Kept, kept_sidecars
 from merkl.workspace.paths import absolute
 from merkl.workspace.sidecar import SUFFIX, parse_sidecar, read_bytes_of
 
-_NAMES: Final = re.compile(rb'^(digest|key): "([0-9a-f]{64})"', re.MULTILINE)
+_NAMES: Final = pattern(rb'^(digest|key): "([0-9a-f]{64})"', re.MULTILINE)
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ from merkl.errors import InputChanged, MerklError, OutOfDate, StoreCorrupt, Task
 from merkl.events import Reporter
 from merkl.execute.base import Ended, Executor, Job, NotStarted
 from merkl.nodes import Node
-from merkl.store.base import RunLock
+from merkl.store.base import Record, RunLock
 
 if TYPE_CHECKING:  # Only with a remote.
     from merkl.engine.pushing import Pushing
@@ -50,8 +50,8 @@ if TYPE_CHECKING:  # Only with a remote.
 PATIENCE: float = 2.0  # Seconds after Ctrl-C until the tasks that still run are named.
 POLL: float = 0.05  # Seconds between looks at a lock that another build holds.
 TICK: float = 0.1  # Seconds between ticks of the reporter.
-TOGETHER: float = 0.005  # Seconds that a result waits at most for others to be stored with.
-MOST_TOGETHER: int = 32
+TOGETHER: float = 0.02  # Seconds that a result waits at most for others to be stored with.
+MOST_TOGETHER: int = 128
 _SENT_TOGETHER: Final = 64
 MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
 
@@ -171,7 +171,8 @@ class Schedule:
             self._step_aside()
             self._name_the_stubborn()
             for ended in ended_now:
-                self._made += self._all_taken_in(ended)
+                made = self._all_taken_in(ended)  # Which may publish what is made so far.
+                self._made += made
             self._start_meanwhile(self._made)
             self._publish_together()
             self._look_elsewhere()
@@ -225,6 +226,9 @@ class Schedule:
             and not self.signals
         ):
             return
+        self._publish_made()
+
+    def _publish_made(self) -> None:
         made, self._made, self._made_at = self._made, [], math.inf
         self._publish(made)
 
@@ -284,14 +288,16 @@ class Schedule:
             return
         room = self.executor.room_behind()
         together: list[Step] = []
+        contents: set[Key | None] = set()
         while len(together) < room and self._stopping is None and not self.signals:
             step = self.judge.first_ready()
             if step is None or self.judge.rank(step.node) > before or step.content in same:
                 break
-            if not self._ahead.may_wait(step.node) or any(each.content == step.content for each in together):
+            if not self._ahead.may_wait(step.node) or step.content in contents:
                 break
             if self.waiting.take(step):
                 together.append(step)
+                contents.add(step.content)
         if together:
             self._start_all(together, behind=True)
 
@@ -344,21 +350,29 @@ class Schedule:
         locked = [(step, lock) for step in steps if (lock := self._locked(step)) is not None]
         to_send: list[Attempt] = []
         filed = filed_meanwhile(self.judge, self.project.shelter, [step for step, _ in locked])
-        for step, lock in locked:
-            if self._stopping is not None or not self.judge.can_start(step):
-                self.held.release(lock)  # Something happened to one before it.
-                self.judge.put_back(step)
-            elif (record := filed.get(step.node.key)) is not None:
-                self.held.release(lock)
-                self.judge.answered_elsewhere(step, record)
-                self._telling.settle()
-            elif self._runs_elsewhere(step):
-                to_send += self._packed_up(step, lock)
-            else:
-                self._begin(step, lock, behind=behind)
+        if filed:
+            locked = [each for each in locked if not self._answered(*each, filed.get(each[0].node.key))]
+        with self.attempts.row():
+            for step, lock in locked:
+                if self._stopping is not None or not self.judge.can_start(step):
+                    self.held.release(lock)  # Something happened to one before it.
+                    self.judge.put_back(step)
+                elif self._runs_elsewhere(step):
+                    to_send += self._packed_up(step, lock)
+                else:
+                    self._begin(step, lock, behind=behind)
         if self.away is not None and to_send:
             self.running.update(zip(self.away.start(to_send), to_send, strict=True))
             self._sent += len(to_send)
+
+    def _answered(self, step: Step, lock: RunLock, record: Record | None) -> bool:
+        """Whether another build has filed what answers a step that is about to start."""
+        if record is None or self._stopping is not None or not self.judge.can_start(step):
+            return False
+        self.held.release(lock)
+        self.judge.answered_elsewhere(step, record)
+        self._telling.settle()
+        return True
 
     def _runs_elsewhere(self, step: Step) -> bool:
         return self.away is not None and self.away.takes(step.node)
@@ -415,7 +429,12 @@ class Schedule:
         attempt: Attempt | None = None
         try:
             attempt = self.attempts.open(
-                node, self.judge.inputs(node), step.content, self._count_try(step), lock
+                node,
+                self.judge.inputs(node),
+                step.content,
+                self._count_try(step),
+                lock,
+                brief=behind or self._ahead.may_wait(node),
             )
             attempt.grant = grant
             job = self._prepare(attempt)
@@ -430,13 +449,14 @@ class Schedule:
                 self._input_lost([step], error)
             else:
                 self._telling.fail(step, error, 0.0, "")
+            self.attempts.end_row()  # Somebody may have been called who waited for it.
             return
         log, inline = os.fsdecode(attempt.place.log), self.executor.is_inline(job)
         used = bool(step.waiters) or step.needs_bytes or self.workspace.places(node)
         self.reporter.report(
             events.Started(node, self.labels[node.key], log, attempt.number, reason(step), inline, used)
         )
-        ticket = self._hand_over(attempt, job, brief=self._ahead.is_brief(node))
+        ticket = self._hand_over(attempt, job, brief=behind or self._ahead.is_brief(node))
         if behind:
             self._ahead.sent(ticket, attempt)
 
@@ -535,6 +555,7 @@ class Schedule:
             self._ahead.gone(ended.ticket)
             self._give_back(attempt)
             self._ahead.took(attempt.node, ended.seconds)
+        self.attempts.came_back(attempt, ended)
         step = self.judge.steps[attempt.node.key]
         if self.signals and attempt.node.call.interactive:
             ended = replace(ended, interrupted=True)  # The terminal told it before we could.
@@ -561,15 +582,18 @@ class Schedule:
             return Made(step, attempt, record, blobs, self.passing.is_kept(step.node, ended))
         except InputChanged as error:
             self._release(attempt, discard=True)
+            self._publish_made()  # What ended before is told before, here and below.
             self._telling.fail(step, error, ended.seconds, "")
         except TaskFailed as error:
             self._release(attempt, discard=False)
+            self._publish_made()
             self._failed_attempt(step, attempt, error, ended)
         except StoreCorrupt as error:  # A value that it read: only the call itself looks into it.
             self._release(attempt, discard=True)
             self._input_lost([step], error)
         except MerklError as error:
             self._release(attempt, discard=False)
+            self._publish_made()
             self._telling.fail(step, error, ended.seconds, os.fsdecode(attempt.place.log))
         if ended.interrupted:
             self._did_not_go_on(attempt.node)

@@ -8,9 +8,9 @@ The invariant: in one build a path has one writer, and no path that a node of th
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Key
@@ -18,6 +18,8 @@ from merkl.engine.joint import joined
 from merkl.engine.placement import Placement
 from merkl.errors import PlacementError
 from merkl.nodes import Future, Node, walk
+
+_MANY: Final = 10_000  # Labels that are not the names that nodes have by themselves.
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,14 @@ class Labels(dict[Key, str]):
 
     steps: Mapping[Key, Any] = MappingProxyType({})
 
+    # Those whose labels are not the names that they have by themselves; None if that is not known.
+    other: Set[Key] | None = None
+
+    def by_itself(self, node: Node) -> str:
+        """The name that a node has by itself."""
+        known = self.other is not None and node.key in self and node.key not in self.other
+        return self[node.key] if known else plain_label(node)
+
     def __missing__(self, key: Key) -> str:
         self[key] = label = plain_label(self.steps[key].node)
         return label
@@ -174,9 +184,14 @@ def labels(nodes: Iterable[Node], placements: Iterable[Placement]) -> Labels:
             where.setdefault(placement.future.node.key, placement.path)
     found = Labels()
     seen: dict[str, int] = {}
+    other: set[Key] = set()
     for node in sorted(nodes, key=lambda node: node.serial):
         what = where.get(node.key) or node.call.subject
         label = f"{node.name} {what}".rstrip()
         count = seen[label] = seen.get(label, 0) + 1
         found[node.key] = label if count == 1 else f"{label} #{count}"
+        if count > 1 or node.key in where:
+            other.add(node.key)
+    if len(other) <= _MANY:  # Else they would take more memory than time.
+        found.other = other
     return found

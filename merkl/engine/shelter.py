@@ -8,10 +8,9 @@ The invariant: a record is filed only if everything that it names is in the real
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from merkl.digest import Digest, Key
-from merkl.engine.owncaches import OwnCaches
 from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
@@ -22,6 +21,9 @@ from merkl.store.local import LocalStore
 from merkl.store.remote.errors import RemoteError
 from merkl.store.removal import remove_tree
 from merkl.tree import Tree
+
+if TYPE_CHECKING:  # Few projects have some.
+    from merkl.engine.owncaches import OwnCaches
 
 
 class Shelter:
@@ -34,7 +36,7 @@ class Shelter:
         self,
         store: Store,
         directory: str,
-        caches: OwnCaches | None = None,
+        caches: "OwnCaches | None" = None,
         passing: Mapping[Key, Record] = MappingProxyType({}),
     ) -> None:
         self.store = store
@@ -207,6 +209,10 @@ class Shelter:
         if self._own is not None and self._own.has([digest]):
             return self._own.read(digest)
         return self.store.read(digest)
+
+    def small(self, digests: Iterable[Digest]) -> Mapping[Digest, bytes]:
+        """The bytes of those that are short and in the store of this machine, if they can be had at once."""
+        return self.store.small(digests) if isinstance(self.store, LocalStore) and self._own is None else {}
 
     def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None:
         """A part of a content from either."""

@@ -114,7 +114,7 @@ def keep(store: Store, root: str, path: str, kind: Kind, *, durable: bool = Fals
     if kind != "dir":
         return store.put_file(where, durable=durable)
 
-    def take(file: bytes, _: os.stat_result) -> Digest:
-        return store.put_file(file, durable=durable)
+    def take(file: bytes, found: os.stat_result) -> tuple[Digest, int]:
+        return store.put_file(file, durable=durable), found.st_size
 
     return store.put([read_tree(where, take, "edit", shown=path).encode()], durable=durable)

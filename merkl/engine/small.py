@@ -9,35 +9,27 @@ long way, or ``NotKept`` is raised before anything ran.
 
 import contextlib
 import json
-import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
 
 from blake3 import blake3
 
 from merkl import events
-from merkl.bash.task import BashCall
-from merkl.digest import Key
 from merkl.engine.build import build
+from merkl.engine.changes import Looking
 from merkl.engine.judge import Judge
-from merkl.engine.keepgraph import source_data, write_graph
-from merkl.engine.kept import DISCOVERS, STEP, Found, Kept, KeptLabels, NotKept, found_by, said_of
+from merkl.engine.kept import DISCOVERS, STEP, Found, Kept, KeptLabels, NotKept, found_by
 from merkl.engine.part import Part
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.select import Selection
+from merkl.engine.settling import Settling
 from merkl.engine.step import State
-from merkl.errors import InputMissing
 from merkl.events import BuildDone, Event, Forwarding, Reporter
-from merkl.nodes import Artifact, Node, Source
-from merkl.snapshot.answer import DIRECTORY, STATE, UNSURE, Changed, Stamp, full_stamp, name_of
-from merkl.snapshot.keep import TICK_NS, names_in, settled, write
-from merkl.workspace.paths import absolute
-
-_ASKED: Final = (
-    16  # So many of the answers that are not looked at are asked for, in case the store was emptied.
-)
+from merkl.nodes import Node, Source
+from merkl.python.calls import is_written_call
+from merkl.snapshot.answer import Changed
 
 
 class SmallBuild:
@@ -50,85 +42,24 @@ class SmallBuild:
     def __init__(self, project: Project, kept: Kept, changed: Changed) -> None:
         self.project = project
         self.kept = kept
-        self._changed = changed
-        self._stamps: dict[str, Stamp] = {}  # What is to stand in the next snapshot.
-        self._sources: dict[int, Source] = {}
-        self._finders: set[int] = set()  # Nodes that found what changed.
-        self._look()
+        looking = Looking(project, kept, changed)
+        self.settling = Settling(project, kept, changed, looking)
+        self._sources: dict[int, Source] = looking.sources
+        self._first = looking.nodes | set(kept.head["undone"])
         self.affected: list[int] = self._readers()
         self._nodes = {number: kept.make_again(number, self._sources) for number in self.affected}
-        self.outdated = False  # Whether the snapshot has to go, since it lacks something.
-        # Whether the next build would have nothing to do, and say no more than a last line.
-        self.lasting = True
         self._placements = {number: kept.placements(number) for number in self.affected}
         self._upstream = self._closure()
-        if any(output.kind != "file" for node in self._nodes.values() for output in node.outputs):
-            raise NotKept("an output is no file")
-
-    # ---- what changed ----------------------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        index, kept = self.project.index, self.kept
-        clock = index.clock_ns() - TICK_NS
-        device = os.stat(self.project.root).st_dev
-        before: dict[str, Stamp] = {}
-        for path in self._changed.paths:
-            try:
-                before[path] = full_stamp(os.stat(absolute(path, self.project.root)))
-            except OSError as error:
-                before[path] = error.errno or 0
-        mere, unsure, listings = kept.head["mere"], kept.head["unsure"], kept.head["listings"]
-        for path, stamp in before.items():
-            if path in mere:
-                self._look_at_source(path, mere[path])
-            elif path in unsure:
-                self._look_at_output(path, *unsure[path])
-            elif path in listings:
-                self._look_into(path, listings[path])
-            elif path not in kept.head["databases"]:
-                raise NotKept(f"{path} changed")
-            self._stamps[path] = stamp if settled(stamp, clock, device) else UNSURE
-        if kept.head["removals"] != self.project.store.removals():
-            raise NotKept("records were removed from the store")
-        counted = [number for number, flag in enumerate(kept.flags) if flag == STEP]
-        some = [Key(kept.keys[number]) for number in counted[:: max(1, len(counted) // _ASKED)]]
-        if len(self.project.store.by_key(some)) != len(some):
-            raise NotKept("records are gone")
-
-    def _look_at_source(self, path: str, number: int) -> None:
-        try:
-            source = self.project.index.source(path, "file")
-        except InputMissing:
-            raise NotKept(f"{path} is gone") from None
-        finders = self.kept.found.get(path, [])
-        if number < 0:
-            before = dict(self.kept.said(finders[0]).found)[path]
-        else:
-            known = self.kept.source(number)
-            if (source.digest, source.executable) == (known.digest, known.executable):
-                # Touched: whoever reads it will look at its stamp.
-                self.kept.sources[number] = source_data(source)
-                return
-            self._sources[number], before = source, known.digest
-        if source.digest != before:
-            self._finders.update(finders)
-
-    def _look_at_output(self, path: str, digest: bytes, executable: bool) -> None:
-        found = self.project.index.look(path)
-        if not isinstance(found, Artifact) or (found.digest, found.executable) != (digest, executable):
-            raise NotKept(f"{path} changed")
-
-    def _look_into(self, path: str, names: bytes) -> None:
-        try:
-            same = names_in(absolute(path, self.project.root)) == names
-        except OSError:
-            same = False
-        if not same:
-            raise NotKept(f"what is in {path} changed")
 
     def _readers(self) -> list[int]:
-        """The nodes that read what changed, or what those make, dependencies first."""
-        return sorted(self.kept.deps.following(self.kept.reads.having(self._sources) | self._finders))
+        """The nodes that are to be looked at: those that read what changed, and all that read what others of them make,
+        dependencies first."""
+        return sorted(self.kept.deps.following(self.kept.reads.having(self._sources) | self._first))
+
+    @property
+    def calls(self) -> int:
+        """How many calls of Python tasks may have to run."""
+        return sum(is_written_call(node.call) for node in self._nodes.values())
 
     def _closure(self) -> list[int]:
         """The nodes that those affected are made from, with them."""
@@ -153,13 +84,41 @@ class SmallBuild:
         )
         part = Part(
             [*self._nodes.values()], KeptLabels(self.kept), self._check, self._remember,
-            self.kept.head["placed"] or [placement.path for placement in selection.placements], self.kept.placed_by,
+            self.kept.paths if self.kept.found else [placement.path for placement in selection.placements], self.kept.placed_by,
         )  # fmt: skip
         beside = _WithRest(reporter, self)
-        _, judge = build(self.project, selection, beside, part=part)
-        assert beside.done is not None
-        self._keep(beside, judge)
-        return beside.done
+        with self._values_readable():
+            _, judge = build(self.project, selection, beside, part=part)
+        done = beside.done
+        assert done is not None
+        if beside.said:
+            self.settling.lasting = False
+        else:
+            self.settling.built(
+                self._nodes, self._sources, self._placements, judge, lambda number: self._found(number, judge),
+                failed=bool(done.failed or done.skipped or done.interrupted),
+            )  # fmt: skip
+        return done
+
+    @contextlib.contextmanager
+    def _values_readable(self) -> Iterator[None]:
+        """Build inside, where values may have to be read, or written, that only the project's modules know how to."""
+        project = self.project
+        calls = self.kept.python_calls() if any(map(_has_values, self._nodes.values())) else None
+        if calls is None:
+            yield
+            return
+        from merkl.python.run import reading_with
+
+        before = list(sys.path)
+        calls.look_there()
+        try:
+            if calls.own_forms:
+                calls.load_project(project.root, project.project_modules)
+            with reading_with(lambda: calls.load_project(project.root, project.project_modules)):
+                yield
+        finally:
+            sys.path[:] = before
 
     def rest(self, judge: Judge) -> tuple[int, float]:
         """How many nodes have no step here and would have one, and how long those took (in seconds)."""
@@ -174,7 +133,7 @@ class SmallBuild:
         """See that nothing else is to run than what can be run from here."""
         own = {node.key for node in self._nodes.values()}
         for key, step in judge.steps.items():
-            if step.state is not State.KNOWN and (key not in own or not isinstance(step.node.call, BashCall)):
+            if step.state is not State.KNOWN and key not in own:
                 raise NotKept(f"{step.node} would run as well")
         self.judge = judge
 
@@ -217,66 +176,11 @@ class SmallBuild:
         step = judge.steps.get(self._nodes[number].key) if number in self._nodes else None
         return self.kept.said(number).found if step is None or step.record is None else found_by(step.record)
 
-    # ---- keeping ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, beside: "_WithRest", judge: Judge) -> None:
-        """Bring the graph up to date, if that lasts."""
-        ran = {key for key, step in judge.steps.items() if step.ran}
-        done = beside.done
-        assert done is not None
-        own = {node.key for node in self._nodes.values()}
-        # What is found for the first time is not in the snapshot, and what else ran was not looked at.
-        self.outdated = bool(ran - own) or any(
-            _places(self._found(number, judge)) != _places(self.kept.said(number).found)
-            for number in self.affected
-        )
-        ended_well = not (beside.said or done.failed or done.skipped or done.interrupted)
-        self.lasting = ended_well and not self.outdated
-        if not self.lasting:
-            return
-        kept, head = self.kept, self.kept.head
-        unsure: dict[str, tuple[bytes, bool]] = {**head["unsure"]}
-        for number, node in self._nodes.items():
-            step = judge.steps.get(node.key)
-            before = kept.said(number)
-            seconds = before.seconds
-            if step is not None and step.record is not None:
-                seconds = step.record.seconds
-                for placement in self._placements[number]:
-                    artifact = step.artifacts[placement.future.output]
-                    unsure[placement.path] = bytes(artifact.digest), artifact.executable
-                    self._stamps[placement.path] = UNSURE
-            if kept.flags[number] & STEP:
-                head["saved"] += seconds - before.seconds
-            kept.keys[number] = node.key
-            kept.said_of[number] = said_of(
-                node, before.label, before.task, self._placements[number], seconds, self._found(number, judge)
-            )
-        for number, source in self._sources.items():
-            kept.sources[number] = source_data(source)
-        head["unsure"] = unsure
-        for path in head["databases"]:
-            self._stamps[path] = UNSURE
-
-    def forget(self) -> None:
-        """Remove the snapshot; the next build with nothing to do writes another."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.project.root, STATE, DIRECTORY, name_of(self._changed.kept[0])))
-
-    def write(self, summary: tuple[str, str]) -> None:
-        """Write down the snapshot of a build with nothing to do, which says ``summary``, before and after the seconds."""
-        request, made, variables, everything, _, _, files, links, _ = self._changed.kept
-        unsure = self.kept.head["unsure"]
-        for path, stamp in self._stamps.items():
-            if stamp != UNSURE:
-                unsure.pop(path, None)
-        files = [(path, self._stamps.get(path, stamp)) for path, stamp in files]
-        graph = write_graph(self.project.root, name_of(request), self.kept.written())
-        write(self.project.root, (request, made, variables, everything, *summary, files, links, graph))
-
-
-def _places(found: Found) -> set[tuple[str, bool]]:
-    return {(path, digest is None) for path, digest in found}
+def _has_values(node: Node) -> bool:
+    """Whether a node has to do with values: its own, or those of others."""
+    outputs = (*node.outputs, *(dep.future.node.output(dep.future.output) for dep in node.deps))
+    return any(output.kind == "value" for output in outputs)
 
 
 class _WithRest(Forwarding):

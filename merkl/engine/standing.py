@@ -185,6 +185,7 @@ def standing(project: Project, paths: Iterable[str]) -> list[Standing]:
     """How each of some normalised paths stands, in their order.  Agreement that is seen is remembered."""
     asked = list(paths)
     index = project.index
+    index.expect(asked)
     known = index.agreed(asked)
     placed = index.all_placed() if len(asked) > _MANY else {path: index.placed(path) for path in asked}
     return [_standing(project, path, known.get(path), placed.get(path)) for path in asked]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
-from merkl.engine.lineage import aged
+from merkl.engine.aging import aged
 from merkl.engine.project import Project
 from merkl.engine.standing import Standing, Unsure, find_sidecars, is_what, standing, untouched
 from merkl.errors import UsageError

@@ -6,7 +6,6 @@ The invariant: each is looked at once, so that it has one answer while a project
 """
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 
@@ -35,10 +34,14 @@ class Tools:
 
     def files(self) -> list[str]:
         """The programs behind the tools that were asked about, as absolute paths without links."""
+        import shutil
+
         found = (shutil.which(spec.split()[0]) for spec in self._known)
         return sorted({os.path.realpath(path) for path in found if path is not None})
 
     def _look(self, spec: str) -> str:
+        import shutil
+
         words = spec.split()
         found = shutil.which(words[0]) if words else None
         if found is None:

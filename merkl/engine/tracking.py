@@ -289,7 +289,7 @@ def _tree_aside(project: Project, where: bytes, aside: bytes, path: str) -> Tree
     """The directory that was at ``where`` and is now at ``aside``; its files keep their stamps, so few are read."""
     prefix = os.fsencode(project.root.rstrip("/")) + b"/"
 
-    def take(inner: bytes, found: os.stat_result) -> Digest:
+    def take(inner: bytes, found: os.stat_result) -> tuple[Digest, int]:
         name = (where + inner[len(aside) :])[len(prefix) :]
         return project.index.digest(name, inner, found)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from merkl.config import Config
 from merkl.errors import ConfigError
 from merkl.nodes import Call, Node
-from merkl.python.batch import BatchedCall
+from merkl.python.calls import is_batched_call
 from merkl.resources import LOCAL
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def where(config: Config, call: Call) -> "ExecutorConfig | None":
         ConfigError: the task names one that is not described.
     """
     own = call.target
-    if config.only_here or own == LOCAL or call.interactive or isinstance(call, BatchedCall):
+    if config.only_here or own == LOCAL or call.interactive or is_batched_call(call):
         return None
     name = own or config.target
     if not name:

@@ -7,6 +7,7 @@ The invariant: a worker that was started in vain costs time and nothing else.
 """
 
 import contextlib
+import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,29 +23,44 @@ from merkl.execute.base import Executor, Terminal
 from merkl.execute.call import in_worker
 from merkl.execute.sharing import Sharer
 from merkl.nodes import Node
-from merkl.python.run import NEEDED
-from merkl.python.task import PythonCall
+from merkl.pattern import pattern
+from merkl.python.calls import NEEDED, is_task_call
 from merkl.resources import USUAL
 from merkl.root import MERKLFILE
 from merkl.snapshot import process, recorder
 
 # Nodes, of those that come first in a build: a build with nothing to do must hardly notice.
 _LOOKED_AT: Final = 16
+# What most calls need sooner or later: who is forked has the time until there is a call.
+_WHILE_IDLE: Final = ("ctypes", "merkl.python.checks", "merkl.store.local")
 _FORKED: Final = 4  # At most: each takes a millisecond or two.
-_TASK: Final = re.compile(rb"^@(\w+\.)?task\b", re.MULTILINE)
+_TASK: Final = pattern(rb"^@(\w+\.)?task\b", re.MULTILINE)
 
 
 @contextlib.contextmanager
 def workers_ahead(config: Config) -> Iterator[None]:
     """Have workers while the Merklfile is loaded, if that defines Python tasks; what nobody wanted of them is gone at the end."""
-    if not process.is_ours or not _defines_tasks(config):
+    with (
+        workers_for(config, _FORKED)
+        if process.is_ours and _defines_tasks(config)
+        else contextlib.nullcontext()
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def workers_for(config: Config, calls: int) -> Iterator[None]:
+    """Have workers for so many calls, if there are any, before anything of the project is loaded; likewise."""
+    if not process.is_ours or not calls or not _has_workers(config):
         yield
         return
     from merkl.execute import early
 
     with recorder.unheard():
         if early.may_fork():
-            early.fork_workers(min(config.jobs, _FORKED), NEEDED)
+            for name in NEEDED:  # Once, not by each of them.
+                importlib.import_module(name)
+            early.fork_workers(min(config.jobs, calls, _FORKED), (*NEEDED, *_WHILE_IDLE))
     try:
         yield
     finally:
@@ -52,15 +68,20 @@ def workers_ahead(config: Config) -> Iterator[None]:
 
 
 def _defines_tasks(config: Config) -> bool:
-    """Whether a build probably calls Python tasks in workers of this machine: a guess, from the text of the Merklfile."""
-    elsewhere = config.frozen or config.remote is not None or config.target
-    if config.jobs == 1 or config.dry_run or elsewhere or in_worker() or os.environ.get("MAKEFLAGS"):
+    """Whether a build probably calls Python tasks: a guess, from the text of the Merklfile."""
+    if not _has_workers(config):
         return False
     try:
         with open(os.path.join(config.root, config.merklfile or MERKLFILE), "rb") as file:
             return _TASK.search(file.read()) is not None
     except OSError:
         return False
+
+
+def _has_workers(config: Config) -> bool:
+    """Whether calls run in workers of this machine."""
+    elsewhere = config.frozen or config.remote is not None or config.target
+    return not (config.jobs == 1 or config.dry_run or elsewhere or in_worker() or os.environ.get("MAKEFLAGS"))
 
 
 def executor_of(sharer: Sharer, terminal: Terminal, *, inline: bool) -> Executor:
@@ -97,6 +118,4 @@ def calls_ready(project: Project, planned: Judge) -> int:
 def _shares(node: Node) -> bool:
     """Whether it is a Python call that runs in a process that others use too."""
     call = node.call
-    return isinstance(call, PythonCall) and not (
-        call.interactive or call.task.settings.nice or call.needs != USUAL
-    )
+    return is_task_call(call) and not (call.interactive or call.nice or call.needs != USUAL)

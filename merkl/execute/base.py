@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias
 
 from merkl.dataclass import dataclass, field
 from merkl.errors import MerklError
+from merkl.execute.scratch import Scratch
 from merkl.store.base import Record
 
 SCRIPT_FD: Final = 3  # A script may close it as soon as it runs: the shell has opened it again.
@@ -54,6 +55,10 @@ class CallJob:
     A call with a ``timeout`` never runs inline: there is no way to stop it there.  One with ``nice`` or ``variables``, which
     the environment has besides the coordinator's, gets a worker that nobody had before or has after it: neither could be
     taken back from a process.  An interactive one has no ``nice``.
+
+    The directories of a call with ``scratch`` are not there yet.  Its worker makes them, or lets it use empty ones that it has
+    made for another; ``Ended`` says under which names what it left is to be found.  Meanwhile its log is found where ``log``
+    says at any time at which it has run for more than a moment.
     """
 
     payload: bytes
@@ -63,6 +68,7 @@ class CallJob:
     interactive: bool = False
     nice: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
+    scratch: Scratch | None = None
 
     @property
     def wants_own_worker(self) -> bool:
@@ -159,7 +165,8 @@ class Ended:
 
     Times: seconds of wall clock, ns since the epoch at the start.  ``peak_memory`` in bytes, 0 where it is not known: a
     command's is hidden below the coordinator's own, a call's below that of earlier calls in its process.
-    ``interrupted`` if it had got a SIGINT before it ended.
+    ``interrupted`` if it had got a SIGINT before it ended.  ``scratch`` is what became the own of a call that had asked for
+    such directories; None if it left and printed nothing, or never began.
     """
 
     ticket: int
@@ -168,6 +175,7 @@ class Ended:
     seconds: float
     peak_memory: int = 0
     interrupted: bool = False
+    scratch: Scratch | None = None
 
 
 class Terminal(Protocol):

@@ -10,12 +10,13 @@ import os
 import struct
 from typing import Final
 
-# The claim, 0 for none; bytes of payload, of log path and of directory; then the log path, the directory and the payload.
-REQUEST: Final = struct.Struct("!QQII")
+# The claim, 0 for none; bytes of payload, of log path, of directory, and of the path of the stage of a call that has no
+# directories yet; then all of these but the payload, and the payload.
+REQUEST: Final = struct.Struct("!QQIII")
 CLAIM: Final = struct.Struct("!Q")
-# Outcome, whether the worker is worn, start (ns since the epoch), duration (ns), peak memory (bytes), bytes of payload;
-# then the payload.
-REPLY: Final = struct.Struct("!B?QQQQ")
+# Outcome, whether the worker is worn, whether the call left nothing in directories of the worker's, start (ns since the
+# epoch), duration (ns), peak memory (bytes), bytes of payload; then the payload.
+REPLY: Final = struct.Struct("!B??QQQQ")
 CHUNK: Final = 1 << 20  # Bytes: as much as a pipe may hold without privileges.
 # Bytes to ask for first: making room for a whole chunk takes longer than a small call.
 SMALL: Final = 1 << 15

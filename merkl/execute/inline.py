@@ -24,6 +24,7 @@ from merkl.execute.debugging import Debugging
 from merkl.execute.emitting import emitting
 from merkl.execute.pool import understood
 from merkl.execute.process import RSS_UNIT
+from merkl.snapshot import process
 
 INTERRUPTED: Final = 130  # The exit code.
 _USUAL: Final = (700, 10, 10)  # Python's own thresholds for collecting garbage.
@@ -32,6 +33,7 @@ Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 def run_inline(ticket: int, job: CallJob, terminal: Terminal, hear: Callable[[bytes], None]) -> Ended:
     """Run a call to its end; ``hear`` gets what it emits."""
+    process.has_run_code = True
     started_ns, started = time.time_ns(), time.monotonic()
     interrupts = _Interrupts()
     peak = 0

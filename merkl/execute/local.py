@@ -43,7 +43,8 @@ from merkl.execute.process import (
     signal_group,
     start_command,
 )
-from merkl.execute.running import GRACE, Running
+from merkl.execute.running import GRACE, SHOWN, Running
+from merkl.execute.scratch import make, remove
 from merkl.execute.sharing import Common, Sharer
 
 if TYPE_CHECKING:  # Only with more than one slot.
@@ -52,7 +53,7 @@ if TYPE_CHECKING:  # Only with more than one slot.
 _TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
 _LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
 _BEHIND: Final = 8  # Calls that wait in a worker behind the one that runs, at most; but of very brief ones
-_MOST_BEHIND: Final = 32  # so many, as long as all of them together take no longer than
+_MOST_BEHIND: Final = 64  # so many, as long as all of them together take no longer than
 _AHEAD: Final = 0.01  # so many seconds.
 # Seconds after which those behind a call are taken back: it is not as brief as was thought.
 _LATE: Final = 0.01
@@ -192,6 +193,7 @@ class Local:
     def _launch(self, ticket: int, job: Job, brief: bool = False) -> None:
         if isinstance(job, CallJob) and self.is_inline(job):
             self._sharer.withdraw()
+            assert job.scratch is None
             said: list[bytes] = []
             self._ended.append(run_inline(ticket, job, self._terminal, said.append))
             self._emitted += [(ticket, payload) for payload in said]
@@ -211,13 +213,17 @@ class Local:
         except OSError as error:
             if job.interactive:
                 self._terminal.take_back()
-            self._ended.append(Ended(ticket, NotStarted(error), started_ns, time.monotonic() - started))
+            scratch = job.scratch if isinstance(job, CallJob) else None
+            seconds = time.monotonic() - started
+            self._ended.append(Ended(ticket, NotStarted(error), started_ns, seconds, scratch=scratch))
             return
         due = math.inf if job.timeout is None else started + job.timeout
         running = self._running[ticket] = Running(
             ticket, child, worker, started_ns, started, due, job.interactive
         )
-        running.own_worker = isinstance(job, CallJob) and job.wants_own_worker
+        if isinstance(job, CallJob):
+            running.own_worker = job.wants_own_worker
+            running.job = job if job.scratch is not None else None
         running.brief = brief
         self._watch(child, running)
         if worker is not None:
@@ -241,6 +247,8 @@ class Local:
             except (BrokenPipeError, ChildProcessError):
                 pass
             self._dismiss(worker)
+        if job.scratch is not None:
+            make(job.cwd, job.scratch)  # Its log tells if there is no worker.
         worker = self._new_worker(job.log, job.variables, job.nice)
         try:
             worker.send(job)
@@ -350,6 +358,8 @@ class Local:
             if worker is not None and now >= late:
                 self._settle(worker)  # It may turn out that it has ended, or not begun.
             if running.ticket in self._running:
+                if running.hides_log and now >= running.started + SHOWN:
+                    running.show_log()
                 running.on_time(now)
 
     def _fill(self) -> None:
@@ -368,6 +378,8 @@ class Local:
                 limit = running.due
             if running.worker is not None and running.worker.behind:
                 limit = min(limit, running.started + _LATE)
+            elif running.hides_log:
+                limit = min(limit, running.started + SHOWN)
         if limit == math.inf:
             return None
         return min(max(limit - time.monotonic(), 0.0), _LONGEST) * 1000
@@ -426,10 +438,12 @@ class Local:
     def _advance(self, before: Running, worker: Worker) -> None:
         """The first of those behind a call runs now.  Its time begins."""
         del self._running[before.ticket]
+        before.hide_log()
         ticket, job = worker.next = worker.behind.popleft()
         now = time.monotonic()
         due = math.inf if job.timeout is None else now + job.timeout
         running = Running(ticket, worker.child, worker, time.time_ns(), now, due, brief=True)
+        running.job = job if job.scratch is not None else None
         self._running[ticket] = self._replies[worker.replies] = running
         self._watch(worker.child, running)
         worker.taken_back = False
@@ -459,6 +473,7 @@ class Local:
     def _free(self, running: Running) -> None:
         """Empty the slot of a job."""
         del self._running[running.ticket]
+        running.hide_log()
         worker = running.worker
         if worker is None:
             return
@@ -470,9 +485,16 @@ class Local:
 
     def _dismiss(self, worker: Worker) -> None:
         """Let an idle worker go; it ends by itself."""
+        self._clear(worker)
         self._unwatch(worker.child)
         worker.hang_up()
         self._leaving.append(Leaving(worker.child, None, time.monotonic() + GRACE))
+
+    def _clear(self, worker: Worker) -> None:
+        """Remove the directories of a worker that is gone, or is about to be: it may have been killed."""
+        scratch, worker.scratch = worker.scratch, None
+        if scratch is not None:
+            remove(worker.scratch_in, scratch)
 
     def _check(self, owner: Running | Worker) -> None:
         """Act on the end of a process, if it has ended."""
@@ -500,15 +522,15 @@ class Local:
         if owner.interactive:
             self._terminal.take_back()
         self._unwatch(owner.child)
+        leaving = Leaving(owner.child, owner.died(death), time.monotonic())
         if worker is not None:
             self._give_back(worker.behind)
+            self._clear(worker)
             worker.hang_up()
         self._reaped += 1
         if self._adoption is not None and self._reaped % _BURY_EVERY == 0:
             self._adoption.bury()
-        now = time.monotonic()
-        leaving = Leaving(owner.child, owner.died(death), now)
-        leaving.leave_rest(now)
+        leaving.leave_rest(time.monotonic())
         self._leaving.append(leaving)
 
     def _see_off(self) -> None:

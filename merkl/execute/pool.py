@@ -18,6 +18,7 @@ from merkl.execute.base import CallJob, How, NotStarted, Raised, Returned, Unpor
 from merkl.execute.call import new_file
 from merkl.execute.frames import CHUNK, CLAIM, EMITTED, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
 from merkl.execute.process import Child, spawn
+from merkl.execute.scratch import Scratch
 
 # Not ``-m``: runpy costs milliseconds, and merkl itself may be found only by the coordinator's own path.
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; sys.argv[1:] = []; from merkl.execute.worker import main; main({})"
@@ -25,13 +26,17 @@ _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; sys.argv[1:] = []; from 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a worker said of its call; times and memory as in ``Ended``.  ``worn`` if it should get no other."""
+    """What a worker said of its call; times and memory as in ``Ended``.
+
+    ``worn`` if it should get no other; ``clean`` if the call left the worker's own directories as it found them.
+    """
 
     how: How
     started_ns: int
     seconds: float
     peak_memory: int
     worn: bool
+    clean: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Worker:
     ``unsent`` is what is left of the requests, ``heard`` what came of the replies; ``silent`` once no more can come.
     ``claims`` are both ends of the pipe of claims, to be read and to be written; ``behind`` what was sent behind the call
     that runs, by ticket, in that order, and ``unclaimed`` the claims that are not in the pipe yet; ``next`` the first of these once what was before it has ended.  ``taken_back``: some
-    of that was, as the call that runs takes long.
+    of that was, as the call that runs takes long.  ``scratch`` are the directories of its own, below ``scratch_in``.
     """
 
     child: Child
@@ -63,6 +68,8 @@ class Worker:
     next: tuple[int, CallJob] | None = None
     taken_back: bool = False
     unclaimed: bytes = b""
+    scratch: Scratch | None = None
+    scratch_in: bytes = b""
 
     def send(self, job: CallJob) -> None:
         """Begin to send a job to an idle worker.
@@ -147,7 +154,7 @@ class Worker:
             return None
         if len(self.heard[0]) < REPLY.size:
             self.heard = [b"".join(self.heard)]
-        outcome, worn, started_ns, duration, peak, size = REPLY.unpack_from(self.heard[0])
+        outcome, worn, clean, started_ns, duration, peak, size = REPLY.unpack_from(self.heard[0])
         end = REPLY.size + size
         if self.heard_bytes < end:
             return None
@@ -155,7 +162,16 @@ class Worker:
         self.heard, self.heard_bytes = [whole[end:]], self.heard_bytes - end
         if outcome == EMITTED:
             return Emitted(whole[REPLY.size : end])
-        return Reply(understood(outcome, whole[REPLY.size : end]), started_ns, duration / 1e9, peak, worn)
+        how = understood(outcome, whole[REPLY.size : end])
+        return Reply(how, started_ns, duration / 1e9, peak, worn, clean)
+
+    def gave(self, job: CallJob, *, clean: bool) -> Scratch | None:
+        """Which directories became the own of a call that asked for some and has ended, or is gone; None if it left them."""
+        if job.scratch is None:
+            return None
+        used = job.scratch if self.scratch is None or self.scratch_in != job.cwd else self.scratch
+        self.scratch, self.scratch_in = (used if clean else None), job.cwd
+        return None if clean else used
 
     def hang_up(self) -> None:
         """Close the pipes, which ends an idle worker."""
@@ -171,7 +187,11 @@ class Worker:
 
 def _request(job: CallJob, claim: int) -> list[memoryview]:
     log, cwd = _absolute(job.log), _absolute(job.cwd)
-    head = REQUEST.pack(claim, len(job.payload), len(log), len(cwd)) + log + cwd
+    stage = b"" if job.scratch is None else job.scratch.stage
+    sizes = len(job.payload), len(log), len(cwd), len(stage)
+    head = REQUEST.pack(claim, *sizes) + log + cwd + stage
+    if len(job.payload) < SMALL:
+        return [memoryview(head + job.payload)]
     return [memoryview(head), memoryview(job.payload)]
 
 

@@ -15,10 +15,11 @@ from typing import Any, ClassVar, Final
 from merkl.errors import MerklError, TaskError, TaskFailed
 from merkl.execute.workplace import Staged
 from merkl.nodes import Call, Node, calling_place, current_session
+from merkl.pattern import pattern
 
 VARIABLE: Final = "MERKL_SECRET_"  # Before the name, in the environment that a command starts with.
 SHOWN: Final = b"***"
-_NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_NAME: Final = pattern("[A-Za-z_][A-Za-z0-9_]*")
 _LONG_LINE: Final = 8  # Bytes; a shorter line of a longer secret says little and occurs by chance.
 _WORD: Final = 4  # Bytes; what is shorter is not looked for in results.
 _CHUNK: Final = 1 << 20
@@ -26,7 +27,7 @@ _CHUNK: Final = 1 << 20
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _BASE64_LINE: Final = 57  # Bytes in a line where base64 is broken into lines.
-_META: Final = re.compile(rb"[^A-Za-z0-9_@%+=:,./\x80-\xff-]")  # What ``printf %q`` puts a backslash before.
+_META: Final = pattern(rb"[^A-Za-z0-9_@%+=:,./\x80-\xff-]")  # What ``printf %q`` puts a backslash before.
 
 
 class Secret:

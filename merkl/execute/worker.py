@@ -24,13 +24,16 @@ from merkl.execute.frames import (
     NOT_STARTED,
     REPLY,
     REQUEST,
+    RETURNED,
     SMALL,
     widen,
     write_all,
 )
 from merkl.execute.quitting import Quitting
+from merkl.execute.scratch import Own
 from merkl.execute.wear import Wear
 
+_LOOK_EVERY: Final = 2_000_000  # Nanoseconds between two looks at what calls have left behind.
 _PRIVATE: Final = 64  # Descriptors of ours are at least this, so that a call gets the usual low ones.
 _RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024  # Bytes per unit of ru_maxrss.
 
@@ -96,18 +99,19 @@ class _Calls:
         self._data = b""
         os.set_blocking(claims, False)
 
-    def next(self) -> tuple[bytes, bytes, bytes] | None:
-        """The log, directory and payload of the next call; None once the coordinator is gone or has closed the pipe."""
+    def next(self) -> tuple[bytes, bytes, bytes, bytes] | None:
+        """The log, directory, stage and payload of the next call; None once the coordinator is gone or has closed the pipe."""
         while True:
             head = self._read(REQUEST.size)
             if head is None:
                 return None
-            claim, payload, log, cwd = REQUEST.unpack(head)
-            rest = self._read(log + cwd + payload)
+            claim, payload, log, cwd, stage = REQUEST.unpack(head)
+            rest = self._read(log + cwd + stage + payload)
             if rest is None:
                 return None
             if not claim or self._is_ours(claim):
-                return rest[:log], rest[log : log + cwd], rest[log + cwd :]
+                at, end = log + cwd, log + cwd + stage
+                return rest[:log], rest[log:at], rest[at:end], rest[end:]
 
     def _is_ours(self, claim: int) -> bool:
         if not self._claim:
@@ -138,42 +142,67 @@ class _Calls:
 class _Worker:
     """What lasts from call to call: the streams, the umask and an interrupt that came before its call had begun."""
 
-    __slots__ = ("_interrupted", "_process", "_replies", "_stderr", "_stdout", "_umask", "_wear", "worn")
+    __slots__ = (
+        "_interrupted",
+        "_looked",
+        "_peak",
+        "_process",
+        "_replies",
+        "_scratch",
+        "_stderr",
+        "_stdout",
+        "_umask",
+        "_wear",
+        "worn",
+    )
 
     def __init__(self, replies: int) -> None:
         self._replies = replies
         self._process = os.getpid()
         self._interrupted = False
+        self._peak = 0  # Bytes, when the last call had ended.
         self._wear = Wear()
+        self._looked = 0  # When (ns).
         self.worn = False  # What was sent after the last call is for another.
+        self._scratch = Own()
         self._stdout, self._stderr = text_on(1), text_on(2)
         self._umask = os.umask(0)
         os.umask(self._umask)
 
-    def serve(self, log: bytes, cwd: bytes, payload: bytes) -> list[bytes]:
-        """Run one call and return the parts of the reply."""
+    def serve(self, log: bytes, cwd: bytes, stage: bytes, payload: bytes) -> list[bytes]:
+        """Run one call and return the parts of the reply; with a ``stage`` it has no directories yet."""
         started_ns, started = time.time_ns(), time.perf_counter_ns()
         try:
-            self._set_up(log, cwd)
+            self._set_up(log, cwd, stage)
         except OSError as error:
+            if stage:
+                self._scratch.leave(well=False)
             data = pickle.dumps((error.errno, error.strerror, error.filename))
-            self.worn = self._wear.is_too_much()
-            return [REPLY.pack(NOT_STARTED, self.worn, started_ns, 0, 0, len(data)), data]
-        before = _peak_memory()
+            self._look_at_wear(time.perf_counter_ns())
+            return [REPLY.pack(NOT_STARTED, self.worn, False, started_ns, 0, 0, len(data)), data]
+        before = self._peak or _peak_memory()
         with emitting(self._emit):
             outcome, data = perform(payload, self._enter, self._leave)
         flush()
-        peak = _peak_memory()
-        duration = time.perf_counter_ns() - started
-        peak = peak if peak > before else 0
-        self.worn = self._wear.is_too_much()
-        return [REPLY.pack(outcome, self.worn, started_ns, duration, peak, len(data)), data]
+        self._peak = _peak_memory()
+        peak = self._peak if self._peak > before else 0
+        ended = time.perf_counter_ns()
+        self._look_at_wear(ended)
+        clean = bool(stage) and self._scratch.leave(well=outcome == RETURNED)
+        return [REPLY.pack(outcome, self.worn, clean, started_ns, ended - started, peak, len(data)), data]
 
-    def _set_up(self, log: bytes, cwd: bytes) -> None:
-        fd = new_file(log)
+    def _look_at_wear(self, now: int) -> None:
+        """See what calls have left behind: after each, but not after each of those that take next to no time."""
+        if now >= self._looked + _LOOK_EVERY:
+            self._looked = now
+            self.worn = self._wear.is_too_much()
+
+    def _set_up(self, log: bytes, cwd: bytes, stage: bytes) -> None:
+        fd = self._scratch.enter(cwd, stage, log) if stage else new_file(log)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
-        os.close(fd)
+        if not stage:
+            os.close(fd)
         if os.getcwdb() != cwd:
             os.chdir(cwd)
         os.umask(self._umask)
@@ -191,7 +220,7 @@ class _Worker:
             os._exit(1)  # A child that the call forked: there must not be two of us.
         before = signal.signal(signal.SIGINT, self.note)
         try:
-            write_all(self._replies, [REPLY.pack(EMITTED, False, 0, 0, 0, len(payload)), payload])
+            write_all(self._replies, [REPLY.pack(EMITTED, False, False, 0, 0, 0, len(payload)), payload])
         finally:
             signal.signal(signal.SIGINT, before)
         if self._interrupted and callable(before):

@@ -6,7 +6,6 @@ The invariant: a name that is accepted can be typed after ``merkl build``, and c
 """
 
 import inspect
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
@@ -14,12 +13,13 @@ from merkl.errors import MerklfileError
 from merkl.merklfile.registry import here
 from merkl.merklfile.targets import Declared, Target, futures_in
 from merkl.nodes import Future, Place, calling_place, scope
+from merkl.pattern import pattern
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _MISSING: Final = object()
-_NAME: Final = re.compile(r"(?![-./])[^\s=<>\0]*[^\s=<>\0/]")
+_NAME: Final = pattern(r"(?![-./])[^\s=<>\0]*[^\s=<>\0/]")
 
 
 @overload

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final
 
-from merkl.bash.spelling import pointed
 from merkl.config import is_yaml
 from merkl.dataclass import dataclass
 from merkl.errors import MerklError, MerklfileError
@@ -48,6 +47,8 @@ class Frame:
             start, end = self.columns
             where += f":{start + 1}"
             cut = min(len(line) - len(line.lstrip()), start)
+            from merkl.bash.spelling import pointed
+
             text = pointed(line[cut:].rstrip(), start - cut, end - cut).replace("\n", "\n  ")
         return f"{where}, in {self.function}" + (f"\n  {text}" if text else "")
 
@@ -182,6 +183,8 @@ def _syntax_error(error: SyntaxError, what: str, merklfile: Merklfile) -> Merklf
         if error.end_lineno == error.lineno and error.end_offset and error.offset:
             width = max(error.end_offset - error.offset, 1)
         if len(left) > _LONG:
+            from merkl.bash.spelling import pointed
+
             source = pointed(left, column, column + width)
         else:
             source = f"{left}\n{' ' * column}{'^' * min(width, max(len(left) - column, 1))}"

@@ -6,7 +6,7 @@ The invariant: every word that is offered is accepted.
 """
 
 import enum
-import pathlib
+import sys
 import types
 import typing
 from typing import Any, Final
@@ -52,7 +52,7 @@ def _offer(hint: object) -> dict[str, Any]:
         return {"choices": ["true", "false"]}
     if issubclass(kind, enum.Enum):
         return {"choices": [str(each) for each in kind.__members__]}
-    if issubclass(kind, (FileRef, pathlib.PurePath)):
+    if issubclass(kind, FileRef) or _is_path(kind):
         return {"path": "file"}
     if kind is DirRef:
         return {"path": "dir"}
@@ -73,3 +73,9 @@ def _either(kinds: list[dict[str, Any]], optional: bool) -> dict[str, Any]:
         if choices
         else {}
     )
+
+
+def _is_path(kind: type) -> bool:
+    """Whether it is one of ``pathlib``'s, which is slow to load: if nobody has, there is none."""
+    module = sys.modules.get("pathlib")
+    return module is not None and issubclass(kind, module.PurePath)

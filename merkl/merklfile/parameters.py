@@ -16,6 +16,7 @@ from merkl.errors import MerklfileError, UsageError, did_you_mean
 from merkl.merklfile.registry import Merklfile, here
 from merkl.merklfile.sections import Params
 from merkl.nodes import PathLike, scope, session
+from merkl.pattern import pattern
 from merkl.workspace.missing import unreadable
 from merkl.workspace.paths import absolute, normalise
 
@@ -123,7 +124,7 @@ def _wrong(shown: str, kind: str, line: int | None, problem: str) -> MerklfileEr
     return MerklfileError(f"{where}: not valid {kind}: {problem}")
 
 
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT: Final = pattern(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 def _yaml_loader() -> Any:

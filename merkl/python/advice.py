@@ -7,7 +7,6 @@ exception of other code means.
 import builtins
 import dis
 import inspect
-import re
 import sys
 from collections.abc import Iterable
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from merkl.errors import did_you_mean
 from merkl.execute.base import Unportable
 from merkl.nodes import Node
+from merkl.pattern import pattern
 from merkl.python import owners
 
 _OUTPUTS: Final = "a task with several outputs gives a tuple or a dict of Futures: take one of them, or place each by itself"
@@ -22,13 +22,11 @@ _FUTURE: Final = "a Future has no value before it has run: pass it to a task, or
 _SECRET: Final = (
     "the value of a Secret is known inside the task alone: pass the Secret by itself as an argument"
 )
-_FROM: Final = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
-_NAME: Final = re.compile(r"name '(\w+)' is not defined")
-_OF_FUTURE: Final = re.compile(r"'Future'|\bFuture is not|\bnot Future\b|\bFuture found|^<Future \w")
+_FROM: Final = pattern(r"cannot import name '(\w+)' from '([\w.]+)'")
+_NAME: Final = pattern(r"name '(\w+)' is not defined")
+_OF_FUTURE: Final = pattern(r"'Future'|\bFuture is not|\bnot Future\b|\bFuture found|^<Future \w")
 _LONGEST: Final = 500  # Characters of what an exception says, which may be a whole table.
-_SEVERAL: Final = re.compile(
-    r"'>>?' not supported between instances of '(tuple|dict)'|for >>: '(tuple|dict)'"
-)
+_SEVERAL: Final = pattern(r"'>>?' not supported between instances of '(tuple|dict)'|for >>: '(tuple|dict)'")
 
 
 def in_one_line(error: BaseException) -> str:

@@ -476,18 +476,13 @@ def _batched(node: Node, run: BatchRun) -> Node:
 
 def said_of(node: Node) -> str:
     """What has to be known of a node's code: that of the batch function which runs it may be in no key."""
-    run = batch_of(node)
+    run = node.call.batch if isinstance(node.call, BatchedCall) else None
     if run is None or run.task.single is None:
         return ""
     return (
         f"{node.name} runs in batches by {run.task.name}, whose own code is in no key; "
         f"@batch({node.name}, deps=[…]) adds to it"
     )
-
-
-def batch_of(node: Node) -> BatchRun | None:
-    """The call of a batch task that a node belongs to, if any."""
-    return node.call.batch if isinstance(node.call, BatchedCall) else None
 
 
 def whole_of(run: BatchRun, nodes: Sequence[Node]) -> Node:
@@ -511,7 +506,7 @@ def whole_of(run: BatchRun, nodes: Sequence[Node]) -> Node:
     arguments = {run.task.items_name: items, **common}
     values = tuple(arguments[name] for name in run.task.parameters)
     return make_node(
-        WholeCall(run.task, values, run.code, run.task.outs, count, tuple(each)),
+        WholeCall(run.task, values, run.code, run.task.outs, count, b"", tuple(each)),
         b"".join(node.key for node in nodes),
         deps=[Dep(future) for future in deps],
         sources=list(sources.values()),

@@ -99,7 +99,8 @@ class Freezer:
     ) -> None:
         self.deps: list[Dep] = deps or []
         self.sources: list[Source] = sources or []
-        self._index: dict[Future[Any], int] = {dep.future: at for at, dep in enumerate(self.deps)}
+        # By what two Futures have in common that are equal: they tell whoever may be listening that they are hashed.
+        self._index = {(dep.future.node.key, dep.future.output): at for at, dep in enumerate(self.deps)}
         self._encoder = Encoder(self._hook, last=Reducer(self._inner))
         self._code_hook = code_hook
 
@@ -145,10 +146,10 @@ class Freezer:
 
     def dep(self, future: Future[Any]) -> int:
         """The place of a Future among the dependencies."""
-        if future not in self._index:
-            self._index[future] = len(self.deps)
+        at = self._index.setdefault((future.node.key, future.output), len(self.deps))
+        if at == len(self.deps):
             self.deps.append(Dep(future))
-        return self._index[future]
+        return at
 
     def _hook(self, value: object) -> bytes | None:
         if isinstance(value, FromDep):

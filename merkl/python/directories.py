@@ -5,7 +5,6 @@ It decides what is known of that before the task has run, and takes a directory 
 The invariant: nothing here enters a key; a name of a file does, as the name of an output.
 """
 
-import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
@@ -84,6 +83,8 @@ def taken_apart(directory: DirRef, names: Sequence[str], task: str) -> Mapping[s
         path = os.path.join(directory, name)
         if not os.path.isfile(path):
             there = [os.path.relpath(file, directory) for file in directory.files]
+            import difflib
+
             near = difflib.get_close_matches(name, there, n=3)
             shown = ", ".join(there[:6]) + (", …" if len(there) > 6 else "")
             raise TaskOutsError(

@@ -8,7 +8,6 @@ The invariant: a hint that cannot be understood, or not yet, is ``Any``, so it n
 
 import inspect
 import os
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from merkl.nodes import Future, inside_of
+from merkl.pattern import pattern
 from merkl.python import owners
 from merkl.python.items import MerklDict, MerklList
 from merkl.python.outs import Captured
@@ -27,7 +27,7 @@ _SIMILAR: Final[Mapping[Any, tuple[Any, tuple[Any, ...]]]] = {
     MerklList: (Sequence, ()),
     MerklDict: (Mapping, (str,)),
 }
-_MODULES: Final = re.compile(r"\b(typing|collections\.abc|merkl(\.\w+)+)\.")
+_MODULES: Final = pattern(r"\b(typing|collections\.abc|merkl(\.\w+)+)\.")
 _DEEPEST: Final = 12  # Levels; a recursive alias has no end.
 
 

@@ -18,7 +18,7 @@ from merkl.python.call import secrets_in
 from merkl.stamp import Stamp
 from merkl.workspace.hashing import hash_file
 from merkl.workspace.paths import absolute, normalise
-from merkl.workspace.trees import read_tree
+from merkl.workspace.trees import hash_one, read_tree
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Inside:
         name = normalise(path, self.root, self.root)
         where = absolute(name, self.root)
         if kind == "dir" or (kind == "any" and os.path.isdir(where)):
-            tree = read_tree(os.fsencode(where), lambda file, _: hash_file(file).digest, "source", shown=name)
+            tree = read_tree(os.fsencode(where), hash_one, "source", shown=name)
             return Source(name, "dir", tree.digest, False, Stamp.of(os.stat(where)))
         hashed = hash_file(where, shown=name)
         return Source(name, "file", hashed.digest, hashed.stamp.executable, hashed.stamp)

@@ -81,13 +81,23 @@ def _identity(namespace: Mapping[str, Any]) -> tuple[str | None, str]:
     return filename, name if isinstance(name, str) else "?"
 
 
+def is_foreign(filename: str) -> bool:
+    """Whether it is quickly seen of a module's file that no project owns it: most modules are merkl's or Python's own."""
+    return filename.startswith((OURSELVES, STANDARD_LIBRARY)) and _is_absolute(filename)
+
+
+def _is_absolute(filename: str) -> bool:
+    """Whether a path is as ``abspath`` would have it, as far as that is quickly seen."""
+    return filename.startswith("/") and not ("/." in filename or "//" in filename or filename.endswith("/"))
+
+
 @functools.lru_cache(maxsize=4096)
 def _place(project: Project, filename: str | None, name: str) -> str | None:
     """The label of a module of the project, or None if it is not one."""
     if filename is None or filename.startswith("<"):
         known = name == "__main__" or _within(name, project.modules)
         return name if known else None
-    path = os.path.abspath(filename)
+    path = filename if _is_absolute(filename) else os.path.abspath(filename)
     if path.startswith((OURSELVES, STANDARD_LIBRARY)):
         return None  # Most modules are of these, and to look at a path takes longer than all else here.
     real = _real_file(path)
@@ -154,15 +164,26 @@ def _linked(site: str) -> Iterator[str]:
             yield from _in_place(os.path.join(path, "direct_url.json"))
 
 
+def _path_of(url: str) -> str:
+    """The path that a URL of a file names, whatever host it says."""
+    path = url.removeprefix("file:").partition("#")[0].partition("?")[0]
+    if path.startswith("//"):
+        path = "/" + path[2:].partition("/")[2]
+    if "%" in path:
+        from urllib.parse import unquote  # Slow to load.
+
+        path = unquote(path)
+    return path
+
+
 def _in_place(record: str) -> Iterator[str]:
     """The source directory that an installer's record names, if the install is editable (PEP 610)."""
     import json
-    from urllib.parse import unquote, urlsplit
 
     try:
         with open(record, encoding="utf-8") as file:
             found = json.load(file)
         if found.get("dir_info", {}).get("editable") is True and found["url"].startswith("file:"):
-            yield unquote(urlsplit(found["url"]).path)
+            yield _path_of(found["url"])
     except (OSError, ValueError, KeyError, AttributeError):
         return

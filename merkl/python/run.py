@@ -13,11 +13,12 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode
 from merkl.errors import MerklError, SerializationError, StoreCorrupt, TaskFailed
+from merkl.execute.scratch import Scratch, in_use
 from merkl.execute.workplace import Staged
 from merkl.lending import lend_to_threads
 from merkl.nodes import Artifact, Future, using
@@ -34,21 +35,23 @@ from merkl.python.outs import Captured, Outs, split_result
 from merkl.python.project import Project
 from merkl.python.references import is_own, shared_paths, stage_reference, staging_name
 from merkl.python.spill import Spill
+from merkl.python.stores import OPEN, Contents, Values
 from merkl.python.task import PythonTask
 from merkl.python.together import bundled
 from merkl.room import FULL
+from merkl.snapshot import process
 from merkl.store.bundle import Slice, item_bytes
 from merkl.store.pickles import PickleForm
-from merkl.store.serializers import by_name, is_builtin, is_pickled, serializer_for
+from merkl.store.serializers import by_name, is_builtin, is_pickled, is_plain, serializer_for
 from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # Only with --check-deps.
     from merkl.tracing.window import Watch
 
 # What a process needs for its first call of a Python task.
-NEEDED: Final = ("merkl.python.run", "cloudpickle")
 IN_FRAME: Final = 65_536  # Bytes: a smaller result comes back in the frame, a larger one as a file.
 MOST_IN_FRAME: Final = 1 << 24  # Bytes: of many results only smaller ones come back so.
+_AT_ONCE: Final = 256  # Inputs that are read together.
 # Forms whose writers do better, or only, with a real one.
 _NEED_A_FILE: Final = frozenset({"npy", "parquet"})
 
@@ -95,6 +98,14 @@ def run_parcelled(common: bytes, given: bytes, *own: Any) -> bytes:
     return run_sent(common, arguments, *own, outs)
 
 
+def run_written(common: bytes, given: bytes, *own: Any) -> bytes:
+    """As ``run_parcelled``, of a call that a Merklfile made which was not loaded since: here, too, nothing of it is there."""
+    _, root, _, modules, texts, *_ = pickle.loads(common)
+    _see_texts(Project(os.fsdecode(root), modules), texts, 0)
+    arguments, outs = pickle.loads(given)
+    return run_sent(common, arguments, *own, outs)
+
+
 _loaded: dict[bytes, PythonTask[Any, Any]] = {}
 
 
@@ -108,6 +119,8 @@ def run_call(spec: CallSpec) -> bytes:
 
     What comes back is pickled: the staged outputs, and whether the directories of the call are empty.
     """
+    if (place := in_use()) is not None:
+        spec = _placed(spec, place)
     _see_sources(spec)
     unpacked(spec.forms)
     task = _loaded.get(spec.task)
@@ -115,7 +128,7 @@ def run_call(spec: CallSpec) -> bytes:
         task = _loaded[spec.task] = pickle.loads(spec.task)
     values = _values(spec)
     arguments = {name: filled(value, values) for name, value in spec.arguments.items()}
-    if not os.path.isdir(spec.tmp):
+    if place is None and not os.path.isdir(spec.tmp):
         os.makedirs(spec.tmp)
     before, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), os.fsdecode(spec.tmp)
     _forget_tempdir()
@@ -149,7 +162,16 @@ def run_call(spec: CallSpec) -> bytes:
             os.environ.pop("TMPDIR", None)
         else:
             os.environ["TMPDIR"] = before
-    return pickle.dumps((staged, _left_nothing(spec)), protocol=5)
+    return pickle.dumps((staged, place is None and _left_nothing(spec)), protocol=5)
+
+
+def _placed(spec: CallSpec, place: Scratch) -> CallSpec:
+    """The same in the directories that its worker lets it have."""
+    tmp = os.path.join(spec.root, place.run, b"tmp")
+    return CallSpec(
+        spec.arguments, spec.inputs, spec.kinds, place.stage, tmp, spec.outs, spec.task, spec.root, spec.stores,
+        spec.modules, spec.texts, spec.sender, spec.watch, spec.forms,
+    )  # fmt: skip
 
 
 def _left_nothing(spec: CallSpec) -> bool:
@@ -184,13 +206,25 @@ def _see_texts(project: Project, path: str, sender: int) -> None:
     if path and sender != os.getpid() and path not in _supplied:
         _supplied.add(path)
         with open(path, "rb") as file:
-            texts, modules = pickle.load(file)
-        sources.supply(texts)
-        for module in modules:
-            try:
-                importlib.import_module(module)
-            except Exception:  # noqa: BLE001 - it did not fail there; if the task needs it, it will say so.
-                continue
+            _import(file.read())
+
+
+def take_texts(project: Project, written: bytes) -> None:
+    """Import the project's modules as a worker does, from such texts as a file has that is sent to one."""
+    if not sources.installed(project):
+        sources.install(project)
+    process.has_run_code = True
+    _import(written)
+
+
+def _import(written: bytes) -> None:
+    texts, modules = pickle.loads(written)
+    sources.supply(texts)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:  # noqa: BLE001 - it did not fail there; if the task needs it, it will say so.
+            continue
 
 
 def _apply(task: PythonTask[Any, Any], arguments: Mapping[str, Any]) -> Any:
@@ -242,27 +276,33 @@ def _applied(
     return watched(spec.watch, os.fsdecode(spec.root), folder, run, task, arguments)
 
 
-class Values(Protocol):
-    """What is asked of a store here."""
-
-    def has(self, digests: Iterable[Digest]) -> set[Digest]: ...
-    def read(self, digest: Digest) -> bytes | None: ...
-    def part(self, digest: Digest, start: int, size: int, *, of: Digest) -> bytes | None: ...
-    def reader(self, digest: Digest) -> BinaryIO: ...
-
-
-_stores: dict[tuple[int, str], Values] = {}
-
-
 def _values(spec: CallSpec) -> list[Any]:
     if not spec.inputs:
         return []
     # Another store holds what the first could not take, and is there only then.
     others = [directory for directory in spec.stores[1:] if os.path.isdir(directory)]
-    return [_value(spec, index, others) for index in range(len(spec.inputs))]
+    values: list[Any] = []
+    small: Mapping[Digest, bytes] = {}
+    for index in range(len(spec.inputs)):
+        if index % _AT_ONCE == 0 and not others:
+            small = _small(spec, spec.inputs[index : index + _AT_ONCE])
+        values.append(_value(spec, index, others, small))
+    return values
 
 
-def _value(spec: CallSpec, index: int, others: Sequence[str]) -> Any:
+def _small(
+    spec: CallSpec, inputs: Sequence[bytes | Artifact | tuple[Artifact, bytes]]
+) -> Mapping[Digest, bytes]:
+    """The bytes of those values among some inputs that are short, if there are several."""
+    digests = [
+        given.digest
+        for given in inputs
+        if isinstance(given, Artifact) and not (isinstance(given, Slice) or is_index(given))
+    ]
+    return _store(spec.stores[0]).small(digests) if len(digests) > 1 else {}
+
+
+def _value(spec: CallSpec, index: int, others: Sequence[str], small: Mapping[Digest, bytes]) -> Any:
     given = spec.inputs[index]
     if isinstance(given, tuple):
         return _list_of(spec, *given, others)
@@ -272,6 +312,9 @@ def _value(spec: CallSpec, index: int, others: Sequence[str]) -> Any:
     for directory in others:
         if _store(directory).has([given.blob if isinstance(given, Slice) else given.digest]):
             return load_value(_store(directory), given)
+    if not isinstance(given, Slice) and (data := small.get(given.digest)) is not None and not is_index(given):
+        _before_reading_of(given.serializer)
+        return _loaded_from(io.BytesIO(data), given.serializer)
     return load_value(_store(spec.stores[0]), given)
 
 
@@ -290,25 +333,33 @@ def _list_of(spec: CallSpec, index: Artifact, view: bytes, others: Sequence[str]
 
 def _store(directory: str) -> Values:
     here = (os.getpid(), directory)
-    if here not in _stores:
+    if here not in OPEN:
         from merkl.store.local import LocalStore  # To import it takes long, and many calls read nothing.
 
-        _stores[here] = LocalStore(directory)
-    return _stores[here]
+        OPEN[here] = LocalStore(directory)
+    return OPEN[here]
+
+
+_before_reading: list[Callable[[], None]] = []
 
 
 @contextlib.contextmanager
-def lending(directory: str, store: Values) -> Iterator[None]:
-    """Let calls that run in this process use a store that is open already."""
-    here = (os.getpid(), directory)
-    _stores[here] = store
+def reading_with(load_project: Callable[[], None]) -> Iterator[None]:
+    """Call this before the first value is read that only the project's modules may be able to read: for a process that has
+    not loaded the Merklfile."""
+    _before_reading[:] = [load_project]
     try:
         yield
     finally:
-        _stores.pop(here, None)
+        _before_reading.clear()
 
 
-def load_value(store: Values, artifact: Artifact) -> Any:
+def _before_reading_of(serializer: str) -> None:
+    if _before_reading and not is_plain(serializer):
+        _before_reading.pop()()
+
+
+def load_value(store: Contents, artifact: Artifact) -> Any:
     """The value that an artifact is the written form of.
 
     Raises:
@@ -318,6 +369,7 @@ def load_value(store: Values, artifact: Artifact) -> Any:
         return seen(
             read_index(artifact, store.read), artifact.serializer, lambda made: load_value(store, made)
         )
+    _before_reading_of(artifact.serializer)
     if isinstance(artifact, Slice):
         return _loaded_from(io.BytesIO(item_bytes(store, artifact)), artifact.serializer)
     with store.reader(artifact.digest) as file:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from merkl.errors import MerklError, SerializationError, TaskError, TaskFailed
 from merkl.execute.base import CallJob, Ended, NotStarted, Raised, Returned, WorkerDied
 from merkl.execute.meaning import exit_meaning
+from merkl.execute.scratch import Scratch
 from merkl.execute.secrets import make_private
 from merkl.execute.workplace import Staged, Workplace
-from merkl.nodes import Artifact, Node
+from merkl.nodes import Artifact, Call, Node
 from merkl.python import sources
 from merkl.python.advice import advice, in_one_line, silent
 from merkl.python.call import FromDep
@@ -39,23 +40,56 @@ if TYPE_CHECKING:
 _LONGEST_LINE: Final = 4_000  # Characters of a line of an exception: its text may be a whole table.
 
 
-def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob:
-    """Pickle a call.
+class Row:
+    """What calls of one build have in common that are prepared right after one another: it is looked at once for each task.
+
+    Nothing of the user's may run between the first and the last of them.
+    """
+
+    __slots__ = ("_checked", "_common")
+
+    def __init__(self) -> None:
+        self._checked: tuple[PythonTask[Any, Any], Code | None] | None = None
+        self._common: bytes | None = None
+
+    def check(self, node: Node, call: PythonCall, place: Workplace) -> None:
+        """Let what will be sent be what the key of ``node`` was made from.
+
+        Raises:
+            TaskError: a global was changed between the call and now.
+        """
+        checked = self._checked
+        if checked is None or checked[0] is not call.task or checked[1] is not call.code:
+            _check_code(node, call, _project(place.root, place.modules))
+            _register_merklfiles()
+            self._checked, self._common = (call.task, call.code), None
+
+    def common(self, call: PythonCall, place: Workplace) -> bytes:
+        """What is sent with each call of the task that was checked last."""
+        if self._common is None:
+            self._common = _common(call, place)
+        return self._common
+
+
+def prepare(
+    node: Node, inputs: Sequence[Artifact], place: Workplace, row: Row | None = None, *, lodged: bool = False
+) -> CallJob:
+    """Pickle a call, which may be one of a ``row``; one that is ``lodged`` has no directories yet.
 
     Raises:
         TaskError: a global that the function uses was changed after the call.
         SerializationError: the function or an argument cannot be pickled.
     """
-    call = _call(node)
-    project = _project(place.root, place.modules)
-    _check_code(node, call, project)
-    _register_merklfiles()
-    seen = inputs_seen(node, inputs, place)
+    call, row = _call(node), row or Row()
+    row.check(node, call, place)
+    seen = inputs_seen(node, inputs, place) if inputs else ()
+    settings = call.task.settings
     try:
-        outs = call.outs if callable(call.task.settings.outs) else None
-        kinds = tuple(artifact.kind for artifact in inputs)
-        own = call.arguments, seen, kinds, place.stage, place.tmp, outs
-        payload = _packed(call.arguments, (run_sent, (_common(call, place), *own)))
+        outs = call.outs if callable(settings.outs) else None
+        kinds = tuple([artifact.kind for artifact in inputs])
+        arguments = call.arguments
+        own = arguments, seen, kinds, place.stage, place.tmp, outs
+        payload = _packed(arguments, (run_sent, (row.common(call, place), *own)))
     except MerklError as error:
         error.details.setdefault("task", f"{call.task_name}({call.subject})")
         error.details.setdefault("at", node.place)
@@ -64,16 +98,18 @@ def prepare(node: Node, inputs: Sequence[Artifact], place: Workplace) -> CallJob
         if isinstance(error, OSError) and error.errno in FULL:
             raise  # The texts found no room; nothing is wrong with the call.
         raise _unsendable(call, node, error) from error
+    log = os.path.join(place.root, place.log)
     if call.secrets:
-        make_private(os.path.join(place.root, place.log))
+        make_private(log)
     return CallJob(
         payload=payload,
-        log=os.path.join(place.root, place.log),
+        log=log,
         cwd=place.root,
-        timeout=call.task.settings.timeout,
-        interactive=call.interactive,
-        nice=call.task.settings.nice,
+        timeout=settings.timeout,
+        interactive=settings.interactive,
+        nice=settings.nice,
         variables=place.variables,
+        scratch=Scratch(place.stage, place.run) if lodged else None,
     )
 
 
@@ -173,8 +209,9 @@ def _is_plain(value: object) -> bool:
 
 
 def _call(node: Node) -> PythonCall:
-    assert isinstance(node.call, PythonCall)
-    return node.call
+    call = node.call
+    assert isinstance(call, PythonCall)
+    return call
 
 
 _pickled: "weakref.WeakKeyDictionary[PythonTask[Any, Any], tuple[Code, bytes]]" = weakref.WeakKeyDictionary()
@@ -293,7 +330,6 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
         MerklError: what it returned cannot be an output.
     """
     call = node.call
-    assert isinstance(call, PythonCall | Parcel)
     if isinstance(ended.how, Returned):
         made: tuple[list[Staged], bool] = pickle.loads(pickle.loads(ended.how.payload))
         return made
@@ -334,8 +370,8 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
             raise AssertionError(f"a call ended as {other!r}")
 
 
-def _timeout(call: PythonCall | Parcel) -> float:
-    found = call.timeout if isinstance(call, Parcel) else call.task.settings.timeout
+def _timeout(call: Call) -> float:
+    found = call.task.settings.timeout if isinstance(call, PythonCall) else getattr(call, "timeout", None)
     return 0.0 if found is None else found
 
 

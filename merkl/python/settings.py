@@ -6,7 +6,6 @@ The invariant: ``Settings`` that were made by ``settings_of`` are sound by thems
 is left to ask.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict
@@ -126,6 +125,8 @@ def settings_of(options: Mapping[str, Any], decorator: str = "@task") -> Setting
     """
     for name in options:
         if name not in TaskOptions.__annotations__:
+            import difflib
+
             near = difflib.get_close_matches(name, TaskOptions.__annotations__, n=2)
             raise TaskError(
                 f"{decorator} has no option {name!r}",

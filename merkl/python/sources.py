@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from merkl.python.project import Project
+from merkl.python.project import Project, is_foreign
 
 if TYPE_CHECKING:
     import ast
@@ -232,7 +232,9 @@ def install(project: Project) -> Callable[[], None]:
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", {})
         filename = names.get("__file__")
-        if isinstance(filename, str) and filename.endswith(".py") and project.owns_module(names):
+        if not isinstance(filename, str) or not filename.endswith(".py") or is_foreign(filename):
+            continue
+        if project.owns_module(names):
             _texts(filename)
     finder = _RecordingFinder(project)
     places = [i for i, other in enumerate(sys.meta_path) if other is PathFinder]

@@ -91,6 +91,7 @@ class PythonCall:
     code: Code | None
     outs: Outs
     label: str
+    static: bytes  # If there are sources: all else that the key is made of, but for dependencies.
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -131,6 +132,16 @@ class PythonCall:
     def needs(self) -> Needs:
         """What it takes of the machine's resources."""
         return self.task.settings.needs
+
+    @property
+    def nice(self) -> int:
+        """By how much its process is nicer than others."""
+        return self.task.settings.nice
+
+    @property
+    def cache_interrupted(self) -> bool:
+        """Whether what it returned after Ctrl-C is kept."""
+        return self.task.settings.cache_interrupted
 
     @property
     def target(self) -> str:
@@ -332,7 +343,7 @@ class PythonTask(Placeable, Generic[P, R]):
             node = plain_node(arguments, static, known.shared, inputs, known.outputs, place)
         else:
             node = make_node(
-                PythonCall(self, unpacked(arguments), known.code, outs, ""),
+                PythonCall(self, unpacked(arguments), known.code, outs, "", static if sources else b""),
                 static,
                 deps=deps or as_deps(inputs),
                 sources=sources,
@@ -514,7 +525,7 @@ class _Known:
     def __call__(self, arguments: tuple[Any, ...], /) -> PythonCall:
         """A call with these arguments, of the task's own outputs."""
         assert self._outs is not None
-        return PythonCall(self._task, unpacked(arguments), self.code, self._outs, "")
+        return PythonCall(self._task, unpacked(arguments), self.code, self._outs, "", b"")
 
     def holds(self, watch: "Watch") -> bool:
         """Whether nothing that the code was made from was changed since."""

@@ -11,7 +11,7 @@ from typing import Final
 from merkl.dataclass import dataclass
 from merkl.report.cells import columns, cut
 from merkl.report.color import Paint
-from merkl.report.words import duration, one_line
+from merkl.report.words import duration, one_line, size
 
 _ROOM_FOR_EXPECTED: Final = 48  # Columns; in fewer, labels need the space.
 _AN_ESTIMATE: Final = 1.0  # Seconds; less is not worth a word.
@@ -38,6 +38,7 @@ class Progress:
     total: int
     failed: int = 0
     left: float | None = None
+    hashing: tuple[int, int] | None = None  # Bytes done, and in all.
 
 
 def rows(progress: Progress, tasks: Sequence[Task], width: int, height: int, paint: Paint) -> list[str]:
@@ -56,6 +57,9 @@ def _head(progress: Progress, running: int, width: int, paint: Paint) -> str:
     parts = [(f"{running} running", "")] if running else []
     if progress.failed:
         parts.append((f"{progress.failed} failed", "bad"))
+    if progress.hashing is not None:
+        done, of = progress.hashing
+        parts.append((f"hashing {size(done)} of {size(of)}", ""))
     if progress.left is not None and progress.left >= _AN_ESTIMATE:
         parts.append((f"about {duration(round(progress.left))} left", "quiet"))
     text, used, gap = paint(place, "strong"), columns(place), " "

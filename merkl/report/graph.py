@@ -19,7 +19,7 @@ from merkl.engine.judge import Judge
 from merkl.engine.select import Selection
 from merkl.engine.step import Cached, CutOff, Waits
 from merkl.nodes import Node, walk
-from merkl.python.batch import batch_of
+from merkl.python.calls import batch_of
 from merkl.report.words import one_line, size
 
 Format: TypeAlias = Literal["text", "json", "dot", "mermaid"]

@@ -13,6 +13,8 @@ task's call for people and stays the same when its key changes; ``task`` is the 
 ===============  =============================================================================================
 ``start``        ``version`` 1, ``merkl`` (its version), ``build``, ``total``, ``to_run`` (tasks that will or may run),
                  ``targets`` (names)
+``hashing``      ``bytes of``: so many of so many bytes have been hashed; once a second, while that holds up all else, before
+                 ``start``
 ``grown``        ``total``: more tasks have turned out to be needed, as of a list whose length was not known
 ``running``      ``task label key attempt why log``
 ``ran``          ``task label key seconds exit_code``

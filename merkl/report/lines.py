@@ -158,7 +158,8 @@ class Lines:
         self._ended += 1
         if not self._shown.verbose and isinstance(event, events.Cached | events.CutOff | events.Skipped):
             return  # There may be ten thousand of them, and nothing was printed.
-        after = self._tell_rest(event.node.key, event.log if isinstance(event, events.Ran) else None)
+        log = event.log if isinstance(event, events.Ran | events.Failed) else None
+        after = self._tell_rest(event.node.key, log, well=isinstance(event, events.Ran))
         together = event.together if isinstance(event, events.Ran | events.Failed) else None
         if together is not None and not together.label:
             return
@@ -186,12 +187,12 @@ class Lines:
                 shown = f"  {duration(took)}" if took else ""
                 self._fail(f"{place} {self._err_paint('failed', 'bad')} {label}{shown}", event.error)
 
-    def _tell_rest(self, key: Key, log: str | None) -> Sequence[str]:
-        """Tell what a task printed that has ended, and return what comes after its ending; None as ``log``: it failed."""
+    def _tell_rest(self, key: Key, log: str | None, *, well: bool = False) -> Sequence[str]:
+        """Tell what a task printed that has ended, and return what comes after its ending; ``log`` is where that is now."""
         task = self._running.pop(key, None)
         if task is None:
             return ()
-        before, after = self._printed.ended(task, task.log if log is None else log, well=log is not None)
+        before, after = self._printed.ended(task, log or ("" if well else task.log), well=well)
         self._write_all(before)
         return after
 

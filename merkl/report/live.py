@@ -6,13 +6,14 @@ The invariant: whoever else writes to the terminal, a task that has it, a shell 
 block there and a visible cursor.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TextIO, cast
 
-from merkl import events
+from merkl import events, gauge
 from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.events import Event, Reporter
@@ -50,6 +51,9 @@ class Live:
         self._drawn_at = time.monotonic()
         self._paused = self._closed = False
         self._paused_at = 0.0
+        self._watch = contextlib.ExitStack()  # Over what the build hashes.
+        self._hashing: tuple[int, int] | None = None  # Bytes done, and in all, while it does.
+        self._hashed_before = 0
         self._streams.begin()
 
     # ---- the reporter ------------------------------------------------------------------------------------------------
@@ -59,6 +63,7 @@ class Live:
         self._note(event)
         self._lines.report(event)
         if isinstance(event, events.BuildDone):
+            self._watch.close()
             self._screen.end()
         elif isinstance(event, events.Failed) or self._blocks_for_long(event):
             self._draw()
@@ -91,6 +96,7 @@ class Live:
         """Leave the terminal as it was found."""
         if not self._closed:
             self._closed = True
+            self._watch.close()
             self._lines.close()
             self._screen.close()
             self._streams.end()
@@ -100,6 +106,8 @@ class Live:
     def _note(self, event: Event) -> None:
         match event:
             case events.BuildStarted():
+                self._watch.close()
+                self._watch.enter_context(gauge.watched(self._hashed))
                 self._total, self._ended = event.total, event.known
                 self._left = TimeLeft(event.expected, event.slots)
                 self._expected = {node.key: seconds for node, seconds in event.expected.items()}
@@ -131,6 +139,16 @@ class Live:
             expected = self._last_of.get(event.node.name, _LONG_S)
         return expected >= _LONG_S
 
+    def _hashed(self, came: int, expected: int) -> None:
+        """Draw if it is time: while the building thread hashes no tick comes."""
+        before = self._hashed_before
+        if came < expected:
+            self._hashing = came - before, expected - before
+        else:
+            self._hashing, self._hashed_before = None, came
+        if time.monotonic() - self._drawn_at >= FRAME_S:
+            self._draw()
+
     # ---- drawing -----------------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
@@ -140,7 +158,8 @@ class Live:
         width, height = self._screen.size()
         elapsed = {key: now - running.began for key, running in self._running.items()}
         left = self._left.seconds(elapsed)
-        progress = Progress(self._ended, max(self._total, self._ended), self._failed, left)
+        total = max(self._total, self._ended)
+        progress = Progress(self._ended, total, self._failed, left, self._hashing)
         tasks = [
             Task(running.label, elapsed[key], self._expected.get(key), running.since)
             for key, running in self._running.items()

@@ -21,6 +21,7 @@ from merkl.report.words import duration, harmless, one_line, plural, size, typed
 
 FRAME_S: Final = 0.1  # Seconds between two frames.
 _BAR: Final = 20  # Columns.
+_PATIENCE_S: Final = 0.5  # Seconds that hashing takes before it is shown.
 _AN_ESTIMATE: Final = 2.0  # Seconds that must have passed before the rest is estimated.
 
 
@@ -49,24 +50,26 @@ class Bar:
             self._came += size
             self._draw()
 
+    def hashed(self, came: int, expected: int) -> None:
+        """So many bytes of files that are here have been hashed; that is shown until something comes."""
+        with self._lock:
+            if not self._came and time.monotonic() - self._began >= _PATIENCE_S:
+                self._draw_row("hashing", came, expected)
+
     def close(self) -> None:
         """Take the bar away."""
         with self._lock:
             self._screen.close()
 
     def _draw(self) -> None:
+        self._draw_row(self._verb, self._came, self._expected)
+
+    def _draw_row(self, verb: str, came: int, expected: int) -> None:
         now = time.monotonic()
         if now - self._drawn_at >= FRAME_S:
             self._drawn_at = now
-            row = bar_row(
-                self._verb,
-                self._came,
-                self._expected,
-                now - self._began,
-                self._screen.size()[0] - 1,
-                self._paint,
-            )
-            self._screen.draw([row])
+            width = self._screen.size()[0] - 1
+            self._screen.draw([bar_row(verb, came, expected, now - self._began, width, self._paint)])
 
 
 def bar_row(verb: str, came: int, expected: int, seconds: float, width: int, paint: Paint) -> str:

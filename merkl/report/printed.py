@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
-from merkl.bash.task import BashCall
+from merkl.bash.calls import is_bash_call
 from merkl.digest import Key
 from merkl.events import Started
 from merkl.execute.secrets import secrets_of
@@ -142,8 +142,8 @@ class _Tails:
     def rest(self, task: Started, log: str) -> Sequence[str]:
         """What was not read of a task that has ended and, if it never was looked at, printed to ``log``, if to any."""
         tail = self._open.pop(task.node.key, None)
-        if tail is None and log:
-            tail = self._tail(task, log)
+        if log and (tail is None or (log != task.log and not tail.has_begun)):
+            tail = self._tail(task, log)  # It had directories that others had before it.
         if tail is None:
             return ()
         try:
@@ -153,7 +153,7 @@ class _Tails:
 
     def _tail(self, task: Started, log: str) -> Tail:
         call = task.node.call
-        is_result = task.used or (isinstance(call, BashCall) and bool(call.task.options.stdout))
+        is_result = task.used or (is_bash_call(call) and bool(call.task.options.stdout))
         return Tail(os.path.join(self._root, log), secrets_of(call, os.environb), stdout=not is_result)
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ from merkl.execute.secrets import secrets_of
 from merkl.report.tail import Tail
 from merkl.store.builds import live_builds
 
+# Made once, where ``json.dumps`` looks each time whether it will do.
+_as_json: Final = json.JSONEncoder().encode
 _SUFFIX: Final = "-tasks"
 MOMENT: Final = 0.05  # Seconds: what is expected to end sooner is listed only once it has not.
 
@@ -49,6 +51,7 @@ class Listed(Forwarding):
         self._brief: set[str] = set()  # Tasks whose last call ended within a moment.
         # Calls of these: when (monotonic) they started, and logs.
         self._fresh: dict[str, tuple[float, str]] = {}
+        self._unwritten: list[bytes] = []  # Lines, until the next tick.
 
     def report(self, event: Event) -> None:
         """Write down a start or an end."""
@@ -66,6 +69,8 @@ class Listed(Forwarding):
                     copy.finish()
                 together = None if isinstance(event, events.Interrupted) else event.together
                 self._ended(event.label if together is None else together.label)
+                if event.node.name not in self._brief:
+                    self._write()
                 if isinstance(event, events.Ran):
                     (self._brief.add if event.seconds < MOMENT else self._brief.discard)(event.node.name)
                 if copy is not None:
@@ -78,9 +83,10 @@ class Listed(Forwarding):
             self._fresh[label] = time.monotonic(), log
         else:
             self._append({"label": label, "log": log})
+            self._write()
 
     def _ended(self, label: str) -> None:
-        if label and self._fresh.pop(label, None) is None and self._fd >= 0:
+        if label and self._fresh.pop(label, None) is None:
             self._append({"label": label})
 
     def _write_fresh(self, until: float) -> None:
@@ -96,6 +102,7 @@ class Listed(Forwarding):
         """Write down those that have turned out to run for a moment, and bring the copies up to date."""
         if self._fresh:
             self._write_fresh(time.monotonic() - MOMENT)
+        self._write()
         for copy in self._copies.values():
             copy.update()
         super().tick()
@@ -128,11 +135,18 @@ class Listed(Forwarding):
         return os.path.join(run, copy)
 
     def _append(self, item: dict[str, str]) -> None:
+        self._unwritten.append(_as_json(item).encode())
+
+    def _write(self) -> None:
+        """Write down what is not yet, all at once."""
+        if not self._unwritten:
+            return
+        lines, self._unwritten = b"\n".join([*self._unwritten, b""]), []
         try:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 self._fd = os.open(self._path, flags, 0o666)
-            os.write(self._fd, json.dumps(item).encode() + b"\n")
+            os.write(self._fd, lines)
         except OSError:
             pass
 

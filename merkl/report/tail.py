@@ -31,6 +31,11 @@ class Tail:
         self._paths = {"log": log, "stdout": os.path.join(os.path.dirname(log), "stdout")}
         self._files: dict[str, _Growing] = {}
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a file was there when it was looked for."""
+        return bool(self._files)
+
     def new_text(self) -> Iterator[str]:
         """What was printed since the last call: whole lines, in pieces of bounded size."""
         for name in self._told:

@@ -11,13 +11,14 @@ import shlex
 from typing import Final
 
 from merkl.events import BuildDone
+from merkl.pattern import pattern
 
-_UNSAFE: Final = re.compile(
+_UNSAFE: Final = pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # Controls, but for tab and newline.
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # Directions and separators.
     "\ud800-\udfff]"  # Bytes that are no text.
 )
-_COLORS: Final = re.compile(r"\x1b\[[0-9;:]*[mK]")
+_COLORS: Final = pattern(r"\x1b\[[0-9;:]*[mK]")
 
 
 def harmless(text: str) -> str:

@@ -10,24 +10,36 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from _operator import attrgetter  # What ``operator`` takes it from, without a file to read.
 
-FORMAT = 3
+TYPE_CHECKING = False  # ``typing`` would take longer to import than all that is done here.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+FORMAT = 4
 DIRECTORY = "snapshots"  # In a project's ``.merkl``.
 STATE = ".merkl"
 DAY_S = 86_400  # A store notes once a day what is in use; an answer given for longer would let it go.
 ANSWERED = ("build", "list")  # Commands.
 UNSURE = -1  # In place of a stamp: what is there has to be looked at once more.
 _MOST = 1_000  # After more changes than that everything is found out anew.
-_FEW = 10  # Paths that a second process tells of: so many fit into a pipe.
-_SPLIT = 6_000  # With more files than that, a second process looks at half of them.
+_SPLIT = 4_000  # With more files than that, other processes look at some of them.
+_PROCESSES = 4  # At most.
+_SHARES = 1_000  # What is looked at is handed out in so many shares; their numbers, by two bytes each, fit into any pipe.
 
 Stamp = tuple[int, ...] | int
 Looked = tuple[str, Stamp]
+Group = tuple[bytes, bytes, bytes, int]
+"""Files with full stamps: what their paths begin with, up to the last slash; their names; their stamps; how many there are.
+
+Names have a zero byte between them.  The stamps are a list as ``marshal`` writes it, to be compared without being read.
+"""
+Laid = tuple[list[Group], list[Looked]]
+"""Files as a snapshot has them: those in groups, and one by one those whose stamp is no full one."""
 
 
-def request_of(arguments: Sequence[str], version: str) -> tuple[Any, ...]:
+def request_of(arguments: "Sequence[str]", version: str) -> "tuple[Any, ...]":
     """Everything but files and variables that the meaning of a command line depends on."""
     options = tuple(map(str, sys.warnoptions)), tuple(map(str, sys._xoptions.items()))
     return (
@@ -36,7 +48,7 @@ def request_of(arguments: Sequence[str], version: str) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def name_of(request: tuple[Any, ...]) -> str:
+def name_of(request: "tuple[Any, ...]") -> str:
     """The file name of a request's snapshot."""
     return checksum(marshal.dumps(request, 2)).hex()
 
@@ -56,11 +68,13 @@ def _terminals() -> tuple[bool, ...]:
     return tuple(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
+_full = attrgetter("st_mode", "st_ino", "st_dev", "st_size", "st_mtime_ns", "st_ctime_ns")
+
+
 def full_stamp(found: os.stat_result) -> Stamp:
     """What a file's stat must still be for its bytes to be the same: of a directory, the names in it."""
-    return (
-        found.st_mode, found.st_ino, found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns,
-    )  # fmt: skip
+    stamp: Stamp = _full(found)
+    return stamp
 
 
 def kind_stamp(found: os.stat_result) -> Stamp:
@@ -69,21 +83,23 @@ def kind_stamp(found: os.stat_result) -> Stamp:
 
 
 class Changed:
-    """A snapshot of which only some files are not as they were: ``paths``, as they stand there.
+    """A snapshot of which only some files are not as they were: ``paths`` and, looked at without following them, ``links``.
 
-    ``kept`` is all that is in it.  ``graph`` is the checksum of what was built, which is kept beside it.
+    They are as they stand there.  ``kept`` is all that is in it.  ``graph`` is the checksum of what was built, which is kept
+    beside it.
     """
 
-    __slots__ = ("graph", "kept", "paths", "root")
+    __slots__ = ("graph", "kept", "links", "paths", "root")
 
-    def __init__(self, root: str, kept: tuple[Any, ...], paths: list[str]) -> None:
+    def __init__(self, root: str, kept: "tuple[Any, ...]", paths: list[str], links: list[str]) -> None:
         self.root = root
         self.kept = kept
         self.paths = paths
+        self.links = links
         self.graph: bytes = kept[-1]
 
 
-def answer(arguments: Sequence[str], version: str) -> "int | Changed | None":
+def answer(arguments: "Sequence[str]", version: str) -> "int | Changed | None":
     """The exit code of ``merkl ARGUMENTS…``, which has been answered; or None if it must be found out.
 
     Or what has changed, if that is not much and may be all that has to be looked at.
@@ -95,7 +111,7 @@ def answer(arguments: Sequence[str], version: str) -> "int | Changed | None":
         found = _compared(arguments, version)
     except Exception:  # noqa: BLE001  # Whatever it is, the long way tells it better.
         return None
-    if found is None or found.paths:
+    if found is None or found.paths or found.links:
         return found
     before, after = found.kept[4:6]
     return _say(f"{before}{time.monotonic() - began:.1f}s{after}" if after else before)
@@ -111,7 +127,7 @@ def _say(text: str) -> int | None:
     return 0
 
 
-def _compared(arguments: Sequence[str], version: str) -> Changed | None:
+def _compared(arguments: "Sequence[str]", version: str) -> Changed | None:
     request = request_of(arguments, version)
     start = os.getcwd()
     root, data = _find(os.path.join(start, directory_of(arguments)), name_of(request))
@@ -125,17 +141,11 @@ def _compared(arguments: Sequence[str], version: str) -> Changed | None:
         or not _same_environment(variables, everything)
     ):
         return None
-    os.chdir(root)
-    try:
-        changed = _changed(files, _MOST if graph else 0)
-        if changed is None or not all(map(_same_link, links)):
-            return None
-        return Changed(root, kept, changed)
-    finally:
-        os.chdir(start)
+    changed = _changed(root, files, links, _MOST if graph else 0)
+    return None if changed is None else Changed(root, kept, *changed)
 
 
-def directory_of(arguments: Sequence[str]) -> str:
+def directory_of(arguments: "Sequence[str]") -> str:
     """What ``-C`` says, where it is the first word; a project found in another way is not answered for."""
     return arguments[1] if len(arguments) > 1 and arguments[0] in ("-C", "--directory") else ""
 
@@ -158,7 +168,7 @@ def sum_of(value: bytes | None) -> bytes | None:
     return None if value is None else checksum(value)
 
 
-def sum_of_all(environment: Mapping[bytes, bytes]) -> bytes:
+def sum_of_all(environment: "Mapping[bytes, bytes]") -> bytes:
     """What is kept of all variables."""
     return checksum(marshal.dumps(sorted(environment.items()), 2))
 
@@ -172,52 +182,133 @@ def _same_environment(variables: dict[bytes, bytes | None], everything: bytes | 
     return all(sum_of(found.get(name)) == value for name, value in variables.items())
 
 
-def _changed(files: list[Looked], most: int) -> list[str] | None:
-    """The files that are not as they were; None if there are more than ``most``."""
-    if len(files) < _SPLIT or (os.cpu_count() or 1) < 2:
-        return _changed_of(files, most)
-    half = len(files) // 2
+def _changed(root: str, files: Laid, links: Laid, most: int) -> tuple[list[str], list[str]] | None:
+    """The files and the links that are not as they were; None if there are more than ``most``."""
+    groups: list[tuple[bool, Group]] = [(True, group) for group in files[0]]
+    groups += [(False, group) for group in links[0]]
+    start = os.getcwd()
+    changed: list[tuple[bool, str]] = []
+    helpers: list[tuple[int, int]] = []
+    wanted = _wanted(sum([group[3] for _, group in groups]))
+    shares = _Shares(groups, wanted > 0)
+    try:
+        for _ in range(wanted):
+            helpers.append(_helper(root, shares, most))
+        os.chdir(root)
+        changed += [(True, path) for path, stamp in files[1] if _is_other(os.stat, path, stamp)]
+        changed += [(False, path) for path, stamp in links[1] if _is_other(os.lstat, path, stamp)]
+        _compare(root, shares, changed, most)
+        shares.close()
+        for reading, _ in helpers:
+            with open(reading, "rb", closefd=False) as file:
+                changed += marshal.load(file)
+    finally:
+        os.chdir(start)
+        shares.close()
+        for reading, child in helpers:  # Nobody else is to come across them.
+            os.close(reading)
+            os.waitpid(child, 0)
+    if len(changed) > most:
+        return None
+    return [path for followed, path in changed if followed], [
+        path for followed, path in changed if not followed
+    ]
+
+
+class _Shares:
+    """What nobody has begun to look at, for one process or for several; of each group, whether links are followed."""
+
+    def __init__(self, groups: list[tuple[bool, Group]], several: bool) -> None:
+        self._groups = groups
+        self._size = len(groups) // _SHARES + 1
+        self._left = range(0 if several else -(-len(groups) // self._size))
+        self._pipe: int | None = None
+        if several:
+            count = -(-len(groups) // self._size)
+            self._pipe, writing = os.pipe()
+            os.write(writing, b"".join([number.to_bytes(2) for number in range(count)]))
+            os.close(writing)
+
+    def take(self) -> list[tuple[bool, Group]]:
+        """One of them; nothing if there is none."""
+        if self._pipe is not None:
+            data = os.read(self._pipe, 2)
+            number = int.from_bytes(data) if data else -1
+        elif self._left:
+            number, self._left = self._left[0], self._left[1:]
+        else:
+            number = -1
+        return [] if number < 0 else self._groups[number * self._size : (number + 1) * self._size]
+
+    def close(self) -> None:
+        """Let nobody take another."""
+        self._left = range(0)
+        if self._pipe is not None:
+            os.read(self._pipe, 2 * _SHARES)
+            os.close(self._pipe)
+            self._pipe = None
+
+
+def _wanted(total: int) -> int:
+    """How many processes are to help with so many files."""
+    import _thread
+
+    if _thread._count():
+        return 0  # A thread is not in the child, but what it holds is.
+    return max(0, min(total // _SPLIT, _PROCESSES - 1, _processors() - 1))
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _helper(root: str, shares: _Shares, most: int) -> tuple[int, int]:
+    """Where a process that helps tells what it found, and its id."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.write(writing, marshal.dumps(_changed_of(files[half:], most and _FEW)))
+            changed: list[tuple[bool, str]] = []
+            _compare(root, shares, changed, most)
+            with open(writing, "wb") as file:
+                marshal.dump(changed, file)
         finally:
             os._exit(0)
+    os.close(writing)
+    return reading, child
+
+
+def _compare(root: str, shares: _Shares, changed: list[tuple[bool, str]], most: int) -> None:
+    """Add what is not as it was to ``changed``, until that is more than ``most``."""
+    top = os.fsencode(root)
+    while len(changed) <= most and (share := shares.take()):
+        for followed, (before, names, stamps, _) in share:
+            look = os.stat if followed else os.lstat
+            found = _differing(look, os.path.join(top, before), names.split(b"\0"), stamps)
+            changed += [(followed, os.fsdecode(before + name)) for name in found]
+
+
+def _differing(
+    look: "Callable[[bytes], os.stat_result]", directory: bytes, names: list[bytes], stamps: bytes
+) -> list[bytes]:
+    """Those of the files in a directory whose stamps are other ones."""
     try:
-        os.close(writing)
-        mine = _changed_of(files[:half], most)
-        others = marshal.loads(os.read(reading, 1 << 16))
-    finally:  # Nobody else is to come across it.
-        os.close(reading)
-        os.waitpid(child, 0)
-    if others is None and most:
-        others = _changed_of(files[half:], most)
-    return None if mine is None or others is None or len(mine) + len(others) > most else mine + others
-
-
-def _changed_of(files: list[Looked], most: int) -> list[str] | None:
-    look = os.stat
-    changed: list[str] = []
-    for path, stamp in files:
-        try:
-            found = look(path)
-        except OSError as error:
-            if error.errno == stamp:
-                continue
-        else:
-            if full_stamp(found) == stamp or kind_stamp(found) == stamp:
-                continue
-        if len(changed) == most:
-            return None
-        changed.append(path)
-    return changed
-
-
-def _same_link(looked: Looked) -> bool:
-    path, stamp = looked
+        os.chdir(directory)
+    except OSError:
+        return names
     try:
-        found = os.lstat(path)
+        if marshal.dumps(list(map(_full, map(look, names))), 2) == stamps:
+            return []
+    except OSError:
+        pass  # One of them is gone.
+    return [
+        name for name, stamp in zip(names, marshal.loads(stamps), strict=True) if _is_other(look, name, stamp)
+    ]
+
+
+def _is_other(look: "Callable[[Any], os.stat_result]", path: str | bytes, stamp: Stamp) -> bool:
+    try:
+        found = look(path)
     except OSError as error:
-        return error.errno == stamp
-    return stamp in (full_stamp(found), kind_stamp(found))
+        return error.errno != stamp
+    return stamp not in (full_stamp(found), kind_stamp(found))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from merkl.pattern import pattern
 from merkl.snapshot.answer import STATE, Stamp, full_stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB, by_user, is_import
 from merkl.snapshot.files import WRITING, from_machine, original_stat, stat, told, whole_path, written
@@ -85,6 +86,8 @@ def _listing(recording: Recording, event: str, args: tuple[Any, ...]) -> None:
     except OSError as error:
         found = error.errno or 0
     recording.look(where, found, recording.files)
+    if not recording.for_source:
+        recording.listed_by_others.add(where)
     closely = event == "os.scandir" and not sys._getframe(2).f_code.co_filename.startswith((*STDLIB, OURS))
     recording.listed[where] = recording.listed.get(where, False) or closely
 
@@ -106,13 +109,15 @@ def _change(recording: Recording, event: str, args: tuple[Any, ...]) -> None:
         written(recording, where, "was changed")
 
 
+_QUOTED: Final = pattern(rb"%([0-9A-Fa-f]{2})")  # ``urllib.parse`` is slow to load.
+
+
 def _see_database(recording: Recording, path: Any) -> None:
     """A store answers from its database; one that is as it was says what it said."""
     text = os.fsdecode(path)
     if text.startswith("file:"):
-        from urllib.parse import unquote
-
-        text = unquote(text[len("file:") :].partition("?")[0])
+        quoted = os.fsencode(text[len("file:") :].partition("?")[0])
+        text = os.fsdecode(_QUOTED.sub(lambda found: bytes.fromhex(found[1].decode()), quoted))
     where = whole_path(text, None)
     if where is None or os.path.basename(os.path.dirname(where)) == STATE:
         return  # The index is memory, and decides nothing.

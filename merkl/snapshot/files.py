@@ -7,14 +7,18 @@ import _thread
 import contextlib
 import os
 import posix
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from merkl.snapshot.answer import full_stamp, kind_stamp
-from merkl.snapshot.asker import IN_SITES, asks_for_times, by_user, is_import
+from merkl.snapshot.asker import IN_SITES, OURS, STDLIB, asks_for_times, by_user, is_import
 from merkl.snapshot.recording import MACHINE, Packed, Recording, active, packed
 
 WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# Where the import system looks hundreds of times, and what of it does so.
+_LIBRARIES: Final = (STDLIB[0], *IN_SITES, OURS)
+_IMPORTER: Final = "<frozen importlib._bootstrap_external>"
 original_stat: Final = posix.stat
 _lstat: Final = posix.lstat
 _access: Final = posix.access
@@ -71,6 +75,8 @@ def from_machine(recording: Recording, where: str) -> None:
 
 def stat(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
     """As ``os.stat``."""
+    if type(path) is str and path.startswith(_LIBRARIES) and sys._getframe(1).f_code.co_filename == _IMPORTER:
+        return original_stat(path)  # What is imported from there is known in another way.
     try:
         found = original_stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
     except OSError as error:

@@ -11,13 +11,14 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from merkl.snapshot.answer import (
     ANSWERED,
     DIRECTORY,
     STATE,
+    Changed,
     Looked,
     Stamp,
     checksum,
@@ -28,6 +29,7 @@ from merkl.snapshot.answer import (
     sum_of_all,
 )
 from merkl.snapshot.asker import SITES
+from merkl.snapshot.layout import laid_out, with_stamps, with_trees
 from merkl.snapshot.recording import Packed, Recording, own, unpacked
 
 TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
@@ -36,9 +38,10 @@ _WRITE_NS: Final = 10  # For each byte: a write stamps the file when it begins.
 _STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
 _MOST: Final = 64  # Snapshots kept in a project.
 
-KeepGraph = Callable[[set[str], dict[str, bytes]], bytes]
-"""Given the inputs of which nothing but the bytes was asked for, and the directories of which nothing but the names was, with
-what these are: the checksum of the graph that was kept, or nothing."""
+KeepGraph = Callable[[set[str], dict[str, bytes], set[str]], bytes]
+"""Given the inputs of which nothing but the bytes was asked for, the directories of which nothing but the names was, with
+what these are, and the directories of which somebody else asked for anything: the checksum of the graph that was kept, or
+nothing."""
 
 
 def keep(
@@ -83,12 +86,40 @@ def keep(
     before = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
     everything = sum_of_all(recording.environment) if recording.all_variables else None
     mere = {_path(path, root) for path in recording.by_source - recording.by_others}
-    graph = keep_graph(mere, {_path(path, root): names for path, names in listings.items()})
-    write(root, (request, time.time(), before, everything, *summary, files, links, graph))
+    others = (
+        {os.path.dirname(path) for path in recording.by_others} | recording.listed_by_others | recording.timed
+    )
+    graph = keep_graph(
+        mere,
+        {_path(path, root): names for path, names in listings.items()},
+        {_path(path, root) for path in others},
+    )
+    _write(
+        root, (request, time.time(), before, everything, *summary, laid_out(files), laid_out(links), graph)
+    )
     return ""
 
 
-def write(root: str, kept: tuple[Any, ...]) -> None:
+def rewrite(
+    changed: Changed,
+    stamps: Mapping[str, Stamp],
+    trees: Mapping[str, tuple[list[Looked], list[Looked]]],
+    summary: tuple[str, str],
+    graph: bytes,
+) -> None:
+    """Write down a snapshot once more, with other ``stamps`` of some of its files.
+
+    ``trees`` are directories with all that is to stand there of them: files, and the same without following links.
+    """
+    request, made, variables, everything, _, _, files, links, _ = changed.kept
+    files = with_stamps(files, stamps)
+    if trees:
+        files = with_trees(files, {path: tree[0] for path, tree in trees.items()})
+        links = with_trees(links, {path: tree[1] for path, tree in trees.items()})
+    _write(changed.root, (request, made, variables, everything, *summary, files, links, graph))
+
+
+def _write(root: str, kept: tuple[Any, ...]) -> None:
     """Write down a snapshot: the request first, the checksum of the graph last."""
     data = marshal.dumps(kept, 4)
     write_file(os.path.join(root, STATE, DIRECTORY), name_of(kept[0]), checksum(data) + data)

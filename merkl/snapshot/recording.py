@@ -53,6 +53,7 @@ class Recording:
         )
         self.by_source: set[str] = set()  # What was looked at so.
         self.by_others: set[str] = set()  # What was looked at in another way, perhaps besides.
+        self.listed_by_others: set[str] = set()  # Directories, likewise.
         self.timed: set[str] = set()  # Directories whose times somebody may have seen.
         self.changed: set[str] = set()  # What merkl itself wrote, renamed or removed.
         self.variables: set[bytes] = set(UNASKED)

@@ -8,16 +8,17 @@ as long as it names the same record, which the database itself sees to, and byte
 fits them.  Whatever is not plain, whole and made here, or takes a write to note its use, is left to a longer look.
 """
 
-import re
 import sqlite3
 import struct
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
+from merkl.pattern import pattern
 from merkl.store.base import Record
 from merkl.store.rows import SELECT, seal_of
 from merkl.store.schema import number_of
@@ -29,13 +30,17 @@ _ALL: Final = (
     "FROM answer LEFT JOIN blob ON blob.id = answer.blob"
 )
 _INSERT: Final = "INSERT OR REPLACE INTO answer (number, seal, form, used_at, blob) VALUES (?, ?, ?, ?, ?)"
+_INSERT_BY_DIGEST: Final = (
+    "INSERT OR REPLACE INTO answer (number, seal, form, used_at, blob) "
+    "SELECT ?, ?, ?, ?, id FROM blob WHERE digest = ?"
+)
 
 _DIGEST_AT: Final = 1 + len('[{"name":"","kind":"value","digest":"')
 _LONG: Final = (
     f"SELECT name.record, blob.bytes, {SELECT} FROM name JOIN record ON record.seal = name.record "
     f"LEFT JOIN blob ON blob.digest = merkl_unhex(substr(record.outputs, {_DIGEST_AT}, 64)) WHERE name.key = ?"
 )
-_ONE_VALUE: Final = re.compile(
+_ONE_VALUE: Final = pattern(
     rb'\[\{"name":"","kind":"value","digest":"([0-9a-f]{64})","size":([0-9]+),"executable":false,'
     rb'"serializer":"([a-z0-9.-]+)","filename":""\}\]'
 )
@@ -116,12 +121,35 @@ def _fits(key: bytes, seal: Any, form: Any, data: Any) -> bool:
         return False
 
 
+def _one_value(record: Record) -> Artifact | None:
+    """The one output of a record whose key can have a short answer; None if it cannot."""
+    if len(record.outputs) != 1 or record.origin is not None:
+        return None  # Or it is from elsewhere: whether it still counts is asked each time.
+    [(name, made)] = record.outputs.items()
+    return None if name or made.kind != "value" or made.executable or made.filename else made
+
+
+def keep_answers(
+    connection: sqlite3.Connection, named: Iterable[Record], blobs: Mapping[Digest, bytes], now: int
+) -> None:
+    """As ``keep_answer`` of each, under its own key; ``blobs`` have just been stored."""
+    rows = []
+    for record in named:
+        made = _one_value(record)
+        data = None if made is None else blobs.get(made.digest)
+        if made is None or data is None:
+            keep_answer(connection, record.key, record, now)
+            continue
+        form = made.serializer.encode()
+        seal = blake3(record.key + form + data).digest()
+        rows.append((number_of(record.key), seal, form, now, bytes(made.digest)))
+    connection.executemany(_INSERT_BY_DIGEST, rows)
+
+
 def keep_answer(connection: sqlite3.Connection, key: Key, record: Record, now: int) -> None:
     """Let what a key names have a short answer, if it can; its record was used ``now``."""
-    if len(record.outputs) != 1 or record.origin is not None:
-        return  # Or it is from elsewhere: whether it still counts is asked each time.
-    [(name, made)] = record.outputs.items()
-    if name or made.kind != "value" or made.executable or made.filename:
+    made = _one_value(record)
+    if made is None:
         return
     row = connection.execute("SELECT id, bytes FROM blob WHERE digest = ?", (bytes(made.digest),)).fetchone()
     if row is None or type(row[1]) is not bytes or blake3(row[1]).digest() != made.digest:

@@ -66,6 +66,23 @@ class Blobs:
         self.database.read(query)
         return {digest for digest in asked if digest in small or os.path.exists(self.path(digest))}
 
+    def small(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        """The bytes of those that lie in the database, in one query; what is damaged is left out, for who asks for it alone."""
+        asked = {bytes(digest): digest for digest in digests}
+
+        def query(connection: sqlite3.Connection) -> dict[Digest, bytes]:
+            found: dict[Digest, bytes] = {}
+            names = list(asked)
+            for start in range(0, len(names), _CHUNK):
+                chunk = names[start : start + _CHUNK]
+                select = f"SELECT digest, bytes FROM blob WHERE digest IN ({','.join('?' * len(chunk))})"
+                for name, data in connection.execute(select, chunk):
+                    if type(data) is bytes and name in asked and Digest.of(data) == name:
+                        found[asked[name]] = data
+            return found
+
+        return self.database.read(query)
+
     def rows_of(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those that have a row: a file without one is what a killed gc forgot, or one whose database was lost."""
         asked = list(digests)

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any, Final, TypeVar
 from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.journal import BESIDE, keep_journal
+from merkl.pattern import pattern
 from merkl.store import walindex
 from merkl.store.faults import Damaged, database_error, is_busy, read_only, store_error
 from merkl.store.schema import bring_up_to_date, create_tables, number_of
@@ -30,7 +30,7 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 BUSY_S: Final = 120.0  # Transactions take milliseconds; this long only behind a suspended process.
-_NAME: Final = re.compile(r"store-(\d+)\.db(\..*)?")
+_NAME: Final = pattern(r"store-(\d+)\.db(\..*)?")
 _OPENING: Final = "opening.lock"
 
 
@@ -70,6 +70,9 @@ class Database:
         self._handles: list[_Handle] = []
         self._path = ""  # The current file; another one after damage.
         self.read_only = False
+        # Made here, and not written to yet.  The first transaction begins its log, which need not be synced for that: there
+        # is nothing behind its header that could be taken for a part of it.
+        self._fresh = False
         _databases.add(self)
         # A store that is dropped, or the end of the process.
         weakref.finalize(self, _close_all, self._handles)
@@ -131,8 +134,10 @@ class Database:
         def transaction(connection: sqlite3.Connection) -> T:
             if self.read_only:
                 raise read_only(self._directory)
-            if durable:
-                connection.execute("PRAGMA synchronous = FULL")
+            fresh, self._fresh = self._fresh, False
+            care = "FULL" if durable else "OFF" if fresh and _is_wal(connection) else ""
+            if care:
+                connection.execute(f"PRAGMA synchronous = {care}")
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 result = operation(connection)
@@ -141,7 +146,7 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if durable:
+                if care:
                     connection.execute("PRAGMA synchronous = NORMAL")
 
         return self._run(transaction)
@@ -276,7 +281,9 @@ class Database:
             try:
                 with contextlib.closing(_connect(draft, "mode=rwc")) as connection:
                     create_tables(connection, self._directory)
+                _sync(draft)
                 os.rename(draft, path)
+                self._fresh = True
             except BaseException:
                 for end in ("", *BESIDE):
                     _unlink(draft + end)
@@ -352,6 +359,11 @@ def _connect(path: str, how: str) -> sqlite3.Connection:
     return connection
 
 
+def _is_wal(connection: sqlite3.Connection) -> bool:
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return bool(mode == b"wal")
+
+
 def _unhex(text: object) -> bytes | None:
     try:
         return bytes.fromhex(text.decode() if isinstance(text, bytes) else str(text))
@@ -369,6 +381,15 @@ def _checked(path: str, how: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _sync(path: str) -> None:
+    """See that what was written outlives a loss of power.  The file is open nowhere: else its locks would go."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _unlink(path: str) -> None:

@@ -13,7 +13,7 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from blake3 import blake3
@@ -43,6 +43,15 @@ def store_small(connection: sqlite3.Connection, digest: Digest, data: bytes, now
     confirm = "UPDATE blob SET used_at = ? WHERE digest = ? AND bytes = ?"
     if not connection.execute(confirm, (now, name, data)).rowcount:
         connection.execute(_UPSERT, row)
+
+
+def store_many(connection: sqlite3.Connection, blobs: Mapping[Digest, bytes], now: int) -> None:
+    """As ``store_small`` of each, and faster where none of them is here."""
+    rows = [(bytes(digest), len(data), now, data) for digest, data in blobs.items()]
+    if not rows or connection.executemany(_NEW, rows).rowcount == len(rows):
+        return
+    for digest, data in blobs.items():
+        store_small(connection, digest, data, now)
 
 
 class Intake:

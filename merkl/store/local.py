@@ -31,7 +31,7 @@ from merkl.store.blobs import Blobs
 from merkl.store.database import Database
 from merkl.store.faults import store_error
 from merkl.store.fileobjects import FileObjects
-from merkl.store.intake import Intake, store_small
+from merkl.store.intake import Intake, store_many
 from merkl.store.leftovers import sweep_incoming
 from merkl.store.locks import RunLock as RunLock
 from merkl.store.locks import RunLocks
@@ -120,12 +120,8 @@ class LocalStore(FileObjects):
         now = int(time.time())
 
         def transaction(connection: sqlite3.Connection) -> list[Record]:
-            for digest, data in blobs.items():
-                store_small(connection, digest, data, now)
-            return [
-                records.file_record(connection, record, under_key, now, self.blobs.read_file, self._counts)[0]
-                for record, under_key in results
-            ]
+            store_many(connection, blobs, now)
+            return records.file_records(connection, results, blobs, now, self.blobs.read_file, self._counts)
 
         return self.database.write(transaction)
 
@@ -224,6 +220,10 @@ class LocalStore(FileObjects):
     def read(self, digest: Digest) -> bytes | None:
         """All bytes at once, as ``fetch``."""
         return self.blobs.read(digest)
+
+    def small(self, digests: Iterable[Digest]) -> Mapping[Digest, bytes]:
+        """The bytes of those that are short and undamaged, at once; others may be here too."""
+        return self.blobs.small(digests)
 
     def size(self, digest: Digest) -> int | None:
         """How many bytes a blob has, or None if it is not here."""

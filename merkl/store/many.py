@@ -5,7 +5,6 @@ It decides which bytes each value adds.  It knows no store, and holds one value 
 The invariant: the same values in the same order give the same bytes, everywhere.
 """
 
-import csv
 import io
 import json
 import os
@@ -80,6 +79,8 @@ def _rows(values: Iterable[Any], file: BinaryIO) -> None:
             continue
         is_row = isinstance(value, Mapping) or not isinstance(value, list | tuple) or not _holds_rows(value)
         with io.StringIO(newline="") as text:
+            import csv
+
             writer = csv.writer(text, lineterminator="\n")
             for row in (value,) if is_row else value:
                 if isinstance(row, Mapping):

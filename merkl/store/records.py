@@ -10,12 +10,12 @@ first name of a key, unless blobs of it are lost.  A row that does not fit its s
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
-from merkl.store.answers import DAY_S, keep_answer
+from merkl.store.answers import DAY_S, keep_answer, keep_answers
 from merkl.store.base import Record
 from merkl.store.rows import INSERT, SELECT, Row, record_of, row_of
 from merkl.store.schema import number_of
@@ -115,6 +115,30 @@ def file_record(
     if under_key:
         add_name(connection, record.key, kept, seal, now, large, counts)
     return kept, seal
+
+
+def file_records(
+    connection: sqlite3.Connection,
+    results: Sequence[tuple[Record, bool]],
+    blobs: Mapping[Digest, bytes],
+    now: int,
+    large: ReadLarge,
+    counts: Counts,
+) -> list[Record]:
+    """As ``file_record`` of each, and faster where none of them is here; ``blobs`` have just been stored."""
+    rows = [row_of(record, now) for record, _ in results]
+    if len(rows) > 1 and connection.executemany(INSERT, rows).rowcount == len(rows):
+        named = [
+            (record, row[0]) for (record, under_key), row in zip(results, rows, strict=True) if under_key
+        ]
+        names = [(bytes(record.key), seal, number_of(record.key)) for record, seal in named]
+        if not names or connection.executemany(_NAME, names).rowcount == len(names):
+            keep_answers(connection, [record for record, _ in named], blobs, now)
+            return [record for record, _ in results]
+    # Some are here, or some of these were until now: who asks for those again finds them as they are.
+    return [
+        file_record(connection, record, under_key, now, large, counts)[0] for record, under_key in results
+    ]
 
 
 def _stays(connection: sqlite3.Connection, known: Record, record: Record, large: ReadLarge) -> bool:

@@ -93,7 +93,7 @@ def row_of(record: Record, now: int) -> Row:
         float(record.seconds) if math.isfinite(record.seconds) else 0.0,
         None if record.log is None else bytes(record.log),
         _outputs_text(record.outputs).encode(),
-        _text_of([digest.hex() for digest in record.inputs]),
+        _digests_text(record.inputs),
         None if discovered is None else discovered.encode(),
         _text_of(record.arguments),
         _text_of(record.dependencies),
@@ -134,11 +134,17 @@ def _discovered_text(discovered: Discovered) -> str:
     return json.dumps({"files": files}, sort_keys=True, separators=(",", ":"))
 
 
+def _digests_text(digests: Sequence[Digest]) -> bytes:
+    return b'["%s"]' % '","'.join([digest.hex() for digest in digests]).encode() if digests else b"[]"
+
+
 def _text_of(value: object) -> bytes:
-    if isinstance(value, _LazyMapping | _LazySequence):
-        return value.text  # A record that came from a store goes into another as it is.
-    if not value and isinstance(value, dict | list | tuple):
-        return b"{}" if isinstance(value, dict) else b"[]"
+    # To ask for ``Mapping`` and its like takes longer than all else here.
+    kind = type(value)
+    if kind is _LazyMapping or kind is _LazySequence:
+        return value.text  # type: ignore[attr-defined, no-any-return]  # From a store into another: as it is.
+    if not value and (kind is dict or kind is list or kind is tuple):
+        return b"{}" if kind is dict else b"[]"
     return to_json(value).encode()
 
 

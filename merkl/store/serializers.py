@@ -195,6 +195,11 @@ def is_pickled(label: str) -> bool:
     return label == "pickle" or label.startswith(_PICKLED) or WITH_PICKLE in label
 
 
+def is_plain(label: str) -> bool:
+    """Whether a value in that form can be read without any code of the user's."""
+    return label in _BUILTIN and not is_pickled(label)
+
+
 def is_own_extension(label: str, extension: str) -> bool:
     """Whether files with that extension hold what a serializer of the project's own writes, as it is."""
     found = _learned.get(label)

@@ -35,14 +35,25 @@ def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tu
     hasher = blake3(max_threads=blake3.AUTO if size > _CHUNK else 1)
     holes = has_holes(fd)
     offset = 0
+    came = _told(size) if size > _CHUNK else None
     while count := os.preadv(fd, [buffer], offset):
         hasher.update(buffer[:count])
+        if came is not None:
+            came(count)
         if sink is not None:
             sink(buffer[:count])
         if holes:
             let_go(fd, offset, count)
         offset += count
     return Digest(hasher.digest()), offset
+
+
+def _told(size: int) -> Callable[[int], None]:
+    """Say that so many bytes are going to be hashed; what is to be told of each piece."""
+    from merkl import gauge
+
+    gauge.expect(size)
+    return gauge.came
 
 
 def pieces_of(reader: BinaryIO | None) -> Iterator[bytes]:

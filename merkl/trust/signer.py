@@ -5,18 +5,18 @@ It decides how a public key is written.  It knows no signatures and no trust.
 The invariant: one key has one text, and one namespace one name of an object.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from merkl.dataclass import dataclass
+from merkl.pattern import pattern
 from merkl.remotes import is_namespace
 
 KIND: Final = "ed25519"
 SECRET_VARIABLE: Final = "MERKL_SIGNING_KEY"  # What no task needs, and none is given.
 _BETWEEN: Final = ", "
 _OF_PARTS: Final = {"files": False, "code": True}
-_TEXT: Final = re.compile(f"{KIND}:([0-9a-f]{{64}})")
+_TEXT: Final = pattern(f"{KIND}:([0-9a-f]{{64}})")
 
 
 class Signer(bytes):

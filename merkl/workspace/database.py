@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from merkl.errors import SchemaTooNew
@@ -57,6 +57,8 @@ _PRECIOUS: Final = {  # What cannot be learnt again from the files.
 # A text that is none is met in a column, or in what SQLite says of a schema that is none.
 _FAULTS: Final = (sqlite3.Error, OverflowError, UnicodeDecodeError)
 
+_MOST_KEPT: Final = 16_384  # Rows.
+
 Row = Sequence[Any]
 
 
@@ -80,6 +82,13 @@ class Database:
         """Remember to execute ``sql``, which must be idempotent, with ``row``."""
         with self._lock:
             self._queue.append((sql, row))
+
+    def write_all(self, sql: str, rows: Iterable[Row]) -> None:
+        """As ``write``, with each of some rows; once there are many they are committed, and need no memory any more."""
+        with self._lock:
+            self._queue += [(sql, row) for row in rows]
+            if len(self._queue) >= _MOST_KEPT:
+                self.flush()
 
     def rows(self, sql: str, row: Row = ()) -> list[Any]:
         """What a query answers, with all that was written before."""
@@ -129,6 +138,8 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
         if durable:
+            # The file itself may never have been synced, if it is new.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             connection.execute("PRAGMA synchronous = NORMAL")
 
     def _open(self) -> sqlite3.Connection:
@@ -195,6 +206,8 @@ def _prepared(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         version = _version(connection, path)
         if version == 0:
+            # Nothing is lost with an empty one: it is synced with what is to last.
+            connection.execute("PRAGMA synchronous = OFF")
             begin_journal(connection, directory)
         if version < VERSION:
             connection.execute("BEGIN IMMEDIATE")
@@ -209,6 +222,7 @@ def _prepared(path: str) -> sqlite3.Connection:
                 _make(connection, _SINCE_3)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
+            connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         connection.close()
         raise

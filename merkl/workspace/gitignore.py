@@ -8,7 +8,6 @@ The invariant: only whole lines are added, at the end, or taken away, and every 
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -16,13 +15,14 @@ from typing import Final
 
 from merkl.errors import WorkspaceError
 from merkl.filesystem import alone
+from merkl.pattern import pattern
 from merkl.workspace.ignore import GITIGNORE
 from merkl.workspace.paths import absolute
 from merkl.workspace.place import put_file
 from merkl.workspace.reach import DIRECTORY
 
 _SPECIAL: Final = b"\\*?["
-_WHOLE_LINES: Final = re.compile(rb"[^\n]*\n|[^\n]+")  # A carriage return alone ends none.
+_WHOLE_LINES: Final = pattern(rb"[^\n]*\n|[^\n]+")  # A carriage return alone ends none.
 _UNSPELLABLE: Final = b"[[:cntrl:]]"  # A line cannot hold its own end.
 
 

@@ -11,7 +11,7 @@ import marshal
 import operator
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from blake3 import blake3
@@ -26,6 +26,8 @@ _SIZE: Final = operator.itemgetter(0)
 _FORMAT: Final = 2  # Of marshal: in later ones equal lists may be written differently.
 _SETTLED_NS: Final = 4_000_000_000  # Whole-second stamps, and a file system with a clock of its own.
 _WRITE_NS: Final = 10  # As long as writing a byte may take.
+_NAMES: Final = 1000  # Of one directory that are looked at together.
+_SHARES: Final = 256
 
 Stamps = Sequence[tuple[int, ...]]
 
@@ -44,24 +46,74 @@ def glance_at_tree(where: str, clock_ns: int) -> Glance:
     Raises:
         OSError: some of it cannot be listed.
     """
+    parts = _parts(where)
+    count = min(len(parts), _SHARES)
+
+    def look(n: int) -> bytes:
+        looks = [
+            _look(where, *part, clock_ns)
+            for part in parts[n * len(parts) // count : (n + 1) * len(parts) // count]
+        ]
+        return bytes([all(settled for settled, _ in looks)]) + b"".join(digest for _, digest in looks)
+
+    found = {0: look(0)} if count == 1 else dict(_shared(count, look))
+    hasher = blake3(b"".join(found[n][1:] for n in range(count)))
+    return Glance(hasher.digest(), all(each[0] for each in found.values()))
+
+
+def _shared(count: int, look: Callable[[int], bytes]) -> Iterable[tuple[int, bytes]]:
+    from merkl.workspace.forks import shared  # Few have so many.
+
+    return shared(count, look)
+
+
+def _parts(where: str) -> list[tuple[str, list[str] | None]]:
+    """What a look at a directory can be divided into: some names of one directory, or all of one and what is in it.
+
+    It depends on nothing but the names.
+    """
+    parts: list[tuple[str, list[str] | None]] = []
+    listed = [""]
+    while listed and len(parts) + len(listed) < _SHARES // 4:
+        above, listed = listed, []
+        for inside in above:
+            names, directories = _names(os.path.join(where, inside) if inside else where)
+            parts += [(inside, names[at : at + _NAMES]) for at in range(0, len(names) or 1, _NAMES)]
+            listed += [os.path.join(inside, name) for name in directories]
+    return parts + [(inside, None) for inside in listed]
+
+
+def _names(directory: str) -> tuple[list[str], list[str]]:
+    """The names in a directory, and those of them that are directories; sorted."""
+    with os.scandir(directory) as entries:
+        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    return [name for name, _ in found], [name for name, is_dir in found if is_dir]
+
+
+def _look(where: str, inside: str, names: list[str] | None, clock_ns: int) -> tuple[bool, bytes]:
+    """A part of a look at the directory ``where``: whether all was settled, and the digest."""
     hasher = blake3()
     settled = True
-    todo = [""]
+    todo = [inside]
     while todo:
         inside = todo.pop()
-        names, stamps = _listed(os.path.join(where, inside) if inside else where)
+        try:
+            found, stamps = _listed(os.path.join(where, inside) if inside else where, names)
+        except FileNotFoundError:  # It was listed a moment ago: no two such looks are the same.
+            return False, os.urandom(32)
         settled = settled and _settled(stamps, clock_ns)
-        _add(hasher, inside, names, stamps)
-        modes = ((name, stamp[4]) for name, stamp in zip(names, stamps, strict=True))
-        todo += [os.path.join(inside, name) for name, mode in modes if stat.S_ISDIR(mode)]
-    return Glance(hasher.digest(), settled)
+        _add(hasher, inside, found, stamps)
+        if names is None:
+            modes = ((name, stamp[4]) for name, stamp in zip(found, stamps, strict=True))
+            todo += [os.path.join(inside, name) for name, mode in modes if stat.S_ISDIR(mode)]
+    return settled, hasher.digest()
 
 
-def _listed(directory: str) -> tuple[list[str], Stamps]:
-    """The names in a directory, sorted, and their stamps."""
+def _listed(directory: str, names: list[str] | None) -> tuple[list[str], Stamps]:
+    """Some names in a directory, or all, sorted, and their stamps."""
     fd = os.open(directory, _OPEN)
     try:
-        names = sorted(os.listdir(fd))
+        names = sorted(os.listdir(fd)) if names is None else names
         # Relative to the descriptor the kernel walks no path.
         return names, [_STAMP(os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in names]
     finally:

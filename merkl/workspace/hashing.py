@@ -9,7 +9,7 @@ size is the number of bytes read.  Files are read, never mapped: a mapped file t
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import xxhash
@@ -65,6 +65,47 @@ def read_file(
     return Hashed(Digest(digest), fast, stamp), data
 
 
+SMALL: Final = _WHOLE  # Bytes; what is larger is hashed by several threads.
+
+Small = tuple[bytes, bytes, bytes]
+"""Of a small file: the bytes of its digest and of its fast hash, and what is in it, if that was asked for."""
+
+
+def hash_small(
+    files: Iterable[tuple[str | bytes, os.stat_result]], seed: int, *, keep: bool = False
+) -> list[Small | None]:
+    """Read small files whose stats were just asked for; None for one that is not, or cannot be read as, what its stat says.
+
+    That one is to be read with ``hash_file``, which knows what to say of it.
+    """
+    done: list[Small | None] = []
+    for path, found in files:
+        try:
+            fd = os.open(path, _OPEN)
+            try:
+                data = os.read(fd, found.st_size + 1)
+                same = len(data) == found.st_size and _same(found, os.fstat(fd))
+            finally:
+                os.close(fd)
+        except OSError:
+            same = False
+        if same:
+            fast = xxhash.xxh3_128_digest(data, seed=seed)
+            done.append((blake3(data).digest(), fast, data if keep else b""))
+        else:
+            done.append(None)
+    return done
+
+
+def is_small(found: os.stat_result) -> bool:
+    """Whether a stat is of an ordinary file that is read at once."""
+    return (
+        stat.S_ISREG(found.st_mode)
+        and 0 <= found.st_size <= SMALL
+        and (found.st_blocks > 0 or found.st_dev not in _kernel_devices())
+    )
+
+
 def fast_hash(
     path: str | bytes, seed: int, shown: str = "", found: os.stat_result | None = None
 ) -> tuple[bytes, Stamp]:
@@ -115,8 +156,12 @@ def _stream(fd: int, size: int, update: Callable[[memoryview], object]) -> int:
     buffer = memoryview(bytearray(_CHUNK))
     holes = has_holes(fd)
     count = 0
+    from merkl import gauge  # For large files only.
+
+    gauge.expect(size)
     while count <= size and (got := os.readv(fd, [buffer])):
         update(buffer[:got])
+        gauge.came(got)
         if holes:
             let_go(fd, count, got)
         count += got

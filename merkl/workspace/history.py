@@ -6,13 +6,12 @@ The invariant: it answers for all of them or raises; what git cannot tell is nev
 """
 
 import os
-import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Final
 
 from merkl.dataclass import dataclass
 from merkl.errors import UsageError, WorkspaceError
+from merkl.pattern import pattern
 from merkl.workspace.sidecar import LARGEST, SUFFIX
 
 # What git may need again in the middle of a merge, a rebase, or after a reset.
@@ -24,7 +23,7 @@ _HEADS: Final = (
     "REVERT_HEAD",
     "REBASE_HEAD",
 )
-_ENTRY: Final = re.compile(rb"([0-7]+) ([^\0]+)\0")
+_ENTRY: Final = pattern(rb"([0-7]+) ([^\0]+)\0")
 _END: Final = os.fsencode(SUFFIX)
 _TREE: Final = b"40000"  # The mode of a directory.
 _AT_ONCE: Final = 50  # Objects asked for before an answer is read: so few that they fit into a pipe.
@@ -182,6 +181,8 @@ def _taken(answers: IO[bytes], size: int, most: int | None) -> bytes:
 
 
 def _program() -> str:
+    import shutil
+
     git = shutil.which("git")
     if git is None:
         raise _silent("there is no git on PATH")

@@ -11,8 +11,8 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal
 
 import xxhash
 from blake3 import blake3
@@ -26,18 +26,24 @@ from merkl.snapshot import recorder
 from merkl.stamp import Absent, Stamp, read_stamp
 from merkl.tree import Tree
 from merkl.workspace.glances import glance_at_tree
-from merkl.workspace.hashing import Hashed, fast_hash, hash_file, read_file
+from merkl.workspace.hashing import Hashed, fast_hash, hash_file, hash_small, is_small, read_file
 from merkl.workspace.ignore import MERKLIGNORE, rules_above
 from merkl.workspace.ledger import Ledger
 from merkl.workspace.missing import of_a_process, unreadable, what_is, wrong_kind
 from merkl.workspace.paths import absolute
 from merkl.workspace.trees import Reading, read_tree
 
+if TYPE_CHECKING:
+    from merkl.workspace.expected import Expected
+    from merkl.workspace.hashing import Small
+
 _STAMP: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
 _LIMIT: Final = 1 << 63
 _ENTRY: Final = struct.Struct(f"<{_STAMP.size}s?16s32s8s")  # stamp, settled, fast, digest, check
+_DIGEST: Final = slice(_ENTRY.size - 40, _ENTRY.size - 8)
 _UNKNOWN_FAST: Final = bytes(16)
 _FEW: Final = 16  # So many files are looked up one by one before the whole table is read.
+_MANY: Final = 256  # Of fewer files that must be read, each is read when it is asked for.
 _CLOCK_FRESH_NS: Final = 5_000_000  # The clock is not asked again sooner.
 # A write call stamps the file when it begins; per byte, this is as long as it may then take.
 _WRITE_NS: Final = 10
@@ -83,6 +89,7 @@ class FileIndex(Ledger):
         self._named: dict[str, Source] = {}  # Settled; many calls may name one file.
         self._fresh: set[bytes] = set()  # Read by this process, so that ``rehash`` reads them once.
         self._directories: dict[str, tuple[Digest, bytes]] = {}
+        self._expected: Expected | None = None  # Once there are many.
         self._seed_value: int | None = None
 
     def source(self, path: str | bytes, kind: Literal["file", "dir", "any"] = "any") -> Source:
@@ -192,21 +199,108 @@ class FileIndex(Ledger):
 
     def known(self, path: bytes, found: os.stat_result) -> Digest | None:
         """The digest of the file whose stat is ``found``, if it need not be read for that."""
-        value = self._value(path)
-        if value is None or not value.startswith(_packed(Stamp.of(found))):
-            return None
-        if self._rehash and path not in self._fresh:
-            return None
-        known = self._intact(path, value)
-        return known.digest if known is not None and known.settled else None
+        return self._believed(path, _packed(found))
 
-    def digest(self, path: bytes, where: bytes, found: os.stat_result) -> Digest:
-        """The digest of the file at ``where``, remembered as that of ``path``; ``found`` is its stat.
+    def digest(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Digest, int]:
+        """The digest of the file at ``where``, remembered as that of ``path``, and its size; ``found`` is its stat.
 
         Raises:
             InputMissing: as for ``source``.
         """
-        return self._digest(path, where, found)[1]
+        stamp, digest = self._digest(path, where, found)
+        return digest, stamp.size
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Some normalised paths, sorted by bytes, are perhaps going to be asked for, in this order."""
+        if len(paths) < _MANY:
+            return
+        if self._expected is None:
+            from merkl.workspace.expected import Expected
+
+            self._expected = Expected()
+        self._expected.add(paths)
+
+    def _go_on(self, path: bytes) -> None:
+        """Read what is expected after a file that had to be read."""
+        if self._expected is not None and (paths := self._expected.after(os.fsdecode(path))):
+            with recorder.unheard():  # Nobody has asked yet.
+                self._read_expected(paths)
+
+    def _read_expected(self, paths: Sequence[str]) -> None:
+        """As ``ahead``; what is there is looked at by whoever reads it."""
+        from merkl import gauge
+        from merkl.workspace.many import each_of
+
+        clock, seed = self.clock_ns(), self._seed()
+        self._all()  # Who reads must not ask the database.
+
+        def read(path: str) -> tuple[bytes, bytes] | None:
+            name, where = os.fsencode(path), absolute(path, self.root)
+            try:
+                found = os.stat(where)
+            except OSError:
+                return None
+            stamp = _packed(found)
+            if not is_small(found) or not self._must_read(name, stamp):
+                return None
+            (small,) = hash_small([(where, found)], seed)
+            if small is None:
+                return None
+            settled = self._settled_by(Stamp.of(found), found.st_dev, clock)
+            return name, _entry(name, stamp, settled, small[1], small[0], seed)
+
+        for entries in each_of(paths, read):
+            gauge.came(sum(_size_of(value) for _, value in entries))
+            self._remember_all(entries)
+
+    def ahead(self, files: Iterable[tuple[bytes, str | bytes, os.stat_result]]) -> None:
+        """Read those of many files that must be read, with other processes; each by its name, where it is, and its stat.
+
+        What is asked of them next is then known.  Large files are left to be read when they are asked for.
+        """
+        for _ in self.read_many([each for each in files if is_small(each[2])], keep=False):
+            pass
+
+    def read_many(
+        self, files: Sequence[tuple[bytes, str | bytes, os.stat_result]], *, keep: bool = True
+    ) -> Iterator[list[tuple[int, Digest, bytes]]]:
+        """As ``ahead``, for small files; of those that were read the number, the digest and the bytes, some at a time.
+
+        Of few none is read.
+        """
+        todo: list[tuple[int, bytes]] = []
+        for n, (path, _, found) in enumerate(files):
+            stamp = _packed(found)
+            if self._must_read(path, stamp):
+                todo.append((n, stamp))
+        if len(todo) < _MANY:
+            return
+        from merkl.workspace.many import hash_many
+
+        if max(files[n][2].st_ctime_ns for n, _ in todo) > self._clock[0] - _ELSEWHERE_NS:
+            self.clock_ns()  # Read before the bytes are.
+        clock, seed = self._clock[0], self._seed()
+
+        def note(at: int, small: "Small") -> tuple[bytes, bytes]:
+            n, stamp = todo[at]
+            path, _, found = files[n]
+            settled = self._settled_by(Stamp.of(found), found.st_dev, clock)
+            return _entry(path, stamp, settled, small[1], small[0], seed), small[2]
+
+        for start, notes in hash_many([files[n][1:] for n, _ in todo], seed, note, keep=keep):
+            read = [(todo[at][0], *each) for at, each in enumerate(notes, start) if each is not None]
+            self._remember_all([(files[n][0], value) for n, value, _ in read])
+            yield [(n, _new(Digest, value[_DIGEST]), data) for n, value, data in read]
+
+    def _remember_all(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        (self._single if self._memory is None else self._memory).update(entries)
+        self._database.write_all(_SET_STAMP, entries)
+        if self._rehash:
+            self._fresh.update(path for path, _ in entries)
+        self.hashed += len(entries)
+
+    def _must_read(self, path: bytes, stamp: bytes) -> bool:
+        return self._believed(path, stamp) is None
 
     def read(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Digest, bytes]:
         """The digest of the small file at ``where``, read once more, and its bytes; ``found`` is its stat.
@@ -277,6 +371,7 @@ class FileIndex(Ledger):
             return self._hash(path, where, found)
         if settled:
             self._remember(path, packed, True, fast, known.digest)
+        self._go_on(path)
         return stamp, known.digest
 
     def _hash(self, path: bytes, where: str | bytes, found: os.stat_result) -> tuple[Stamp, Digest]:
@@ -285,12 +380,14 @@ class FileIndex(Ledger):
         hashed = hash_file(where, self._seed(), os.fsdecode(path), found)
         settled = self._settled_by(hashed.stamp, found.st_dev, clock[0])
         self._learn(path, hashed, settled)
+        self._go_on(path)
         return hashed.stamp, hashed.digest
 
     def _learn(self, path: bytes, hashed: Hashed, settled: bool) -> None:
         self.hashed += 1
         self._remember(path, _packed(hashed.stamp), settled, hashed.fast, hashed.digest)
-        self._fresh.add(path)
+        if self._rehash:
+            self._fresh.add(path)
 
     def _settled(self, stamp: Stamp, device: int) -> bool:
         # The last time we know of will do if it is late enough: asking costs more than a small file.
@@ -310,15 +407,37 @@ class FileIndex(Ledger):
         """A directory, and a digest of the stamps of all files it takes in."""
         stamps = blake3()
 
-        def take(where: bytes, found: os.stat_result) -> Digest:
-            name = where[len(self._prefix) :] if where.startswith(self._prefix) else where
+        def name_of(where: bytes) -> bytes:
+            return where[len(self._prefix) :] if where.startswith(self._prefix) else where
+
+        def take(where: bytes, found: os.stat_result) -> tuple[Digest, int]:
+            name, packed = name_of(where), _packed(found)
+            known = self._believed(name, packed)
+            if known is not None:
+                stamps.update(packed)
+                return known, found.st_size
             stamp, digest = self._digest(name, where, found)
             stamps.update(_packed(stamp))
-            return digest
+            return digest, stamp.size
+
+        def ahead(files: Sequence[tuple[bytes, os.stat_result]]) -> None:
+            self.ahead([(name_of(where), where, found) for where, found in files])
 
         rules = rules_above(self.root, path, (MERKLIGNORE,)) if reading == "source" else None
-        tree = read_tree(os.fsencode(absolute(path, self.root)), take, reading, rules, path)
+        tree = read_tree(os.fsencode(absolute(path, self.root)), take, reading, rules, path, ahead)
         return tree, stamps.digest()
+
+    def _believed(self, path: bytes, stamp: bytes) -> Digest | None:
+        """What ``_digest`` finds without reading, as quickly as it can be said."""
+        value = self._value(path)
+        if value is None or not value.startswith(stamp) or value[_STAMP.size] != 1:
+            return None
+        if self._rehash and path not in self._fresh:
+            return None
+        seed = self._seed_value if self._seed_value is not None else self._seed()
+        if xxhash.xxh3_64_digest(path + value[:-8], seed=seed) != value[-8:]:
+            return None
+        return _new(Digest, value[_DIGEST])
 
     def _intact(self, path: bytes, value: bytes) -> _Known | None:
         """What was remembered, unless a page of the database has been damaged without SQLite's noticing."""
@@ -333,21 +452,25 @@ class FileIndex(Ledger):
         value = self._value(path)
         return value is not None and value[_STAMP.size] == 1
 
+    def _all(self) -> dict[bytes, bytes]:
+        """All that is remembered, by path: from now on nothing is looked up."""
+        if self._memory is None:
+            self._memory = dict(self._database.rows("SELECT path, value FROM stamp"))
+        return self._memory
+
     def _value(self, path: bytes) -> bytes | None:
         if self._memory is not None:
             return self._memory.get(path)
         if path in self._single:
             return self._single[path]
         if len(self._single) >= _FEW:
-            self._memory = dict(self._database.rows("SELECT path, value FROM stamp"))
-            return self._memory.get(path)
+            return self._all().get(path)
         rows = self._database.rows("SELECT value FROM stamp WHERE path = ?", (path,))
         self._single[path] = rows[0][0] if rows else None
         return self._single[path]
 
     def _remember(self, path: bytes, stamp: bytes, settled: bool, fast: bytes, digest: Digest) -> None:
-        body = _ENTRY.pack(stamp, settled, fast, digest, b"")[:-8]
-        value = body + xxhash.xxh3_64_digest(path + body, seed=self._seed())
+        value = _entry(path, stamp, settled, fast, digest, self._seed())
         if self._memory is not None:
             self._memory[path] = value
         else:
@@ -379,6 +502,17 @@ _FUTURE: Final = Note(
 _SET_STAMP: Final = "INSERT OR REPLACE INTO stamp VALUES (?, ?)"
 
 
+def _entry(path: bytes, stamp: bytes, settled: bool, fast: bytes, digest: bytes, seed: int) -> bytes:
+    """What is remembered of a file."""
+    body = _ENTRY.pack(stamp, settled, fast, digest, b"")[:-8]
+    return body + xxhash.xxh3_64_digest(path + body, seed=seed)
+
+
+def _size_of(value: bytes) -> int:
+    """The size of a file that is remembered."""
+    return int.from_bytes(value[:8], "little")
+
+
 def _is_that(found: os.stat_result, stamp: Stamp) -> bool:
     """Whether a stat says what ``stamp`` says."""
     return (
@@ -390,9 +524,13 @@ def _is_that(found: os.stat_result, stamp: Stamp) -> bool:
     )
 
 
-def _packed(stamp: Stamp) -> bytes:
+def _packed(stamp: Stamp | os.stat_result) -> bytes:
+    if isinstance(stamp, Stamp):
+        size, mtime, ctime, inode, mode = stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, stamp.mode
+    else:
+        size, mtime, ctime = stamp.st_size, stamp.st_mtime_ns, stamp.st_ctime_ns
+        inode, mode = stamp.st_ino, stamp.st_mode
     try:
-        return _STAMP.pack(stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, stamp.mode)
+        return _STAMP.pack(size, mtime, ctime, inode, mode)
     except struct.error:  # Some file systems take years that 64 bits of nanoseconds do not.
-        mtime, ctime = (ns % _LIMIT for ns in (stamp.mtime_ns, stamp.ctime_ns))
-        return _STAMP.pack(stamp.size, mtime, ctime, stamp.inode, stamp.mode)
+        return _STAMP.pack(size, mtime % _LIMIT, ctime % _LIMIT, inode, mode)

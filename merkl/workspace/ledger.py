@@ -301,13 +301,17 @@ class Ledger:
             self._database.write(_SET_STEP, row)
 
 
+_quoted: Final = json.encoder.encode_basestring_ascii  # What ``json.dumps`` makes of a text.
+
+
 def _written_parts(parts: Sequence[Part], texts: dict[int, str]) -> str:
     """Parts as JSON; ``texts`` are those of parts by identity."""
     each: list[str] = []
     for part in parts:
         text = texts.get(id(part))
         if text is None:
-            text = texts[id(part)] = json.dumps([part.group, part.name, part.text, part.digest])
+            members = map(_quoted, (part.group, part.name, part.text, part.digest))
+            text = texts[id(part)] = f"[{', '.join(members)}]"
         each.append(text)
     return f"[{', '.join(each)}]"
 

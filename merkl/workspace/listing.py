@@ -21,10 +21,11 @@ from typing import Final
 
 from merkl.dataclass import dataclass
 from merkl.errors import UsageError
+from merkl.pattern import pattern
 from merkl.workspace.ignore import GITIGNORE, MERKLIGNORE, Rules, rules_above
 from merkl.workspace.paths import absolute, normalise, reserved, temporary
 
-_MAGIC: Final = re.compile(r"[*?\[{]")
+_MAGIC: Final = pattern(r"[*?\[{]")
 _MOST_ALTERNATIVES: Final = 1000
 
 

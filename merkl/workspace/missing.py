@@ -10,9 +10,10 @@ import stat
 from typing import Final
 
 from merkl.errors import InputMissing, did_you_mean
+from merkl.pattern import pattern
 
 _MOST_NAMES: Final = 10_000  # Of a directory that are compared with a misspelt one.
-_PER_PROCESS: Final = re.compile(
+_PER_PROCESS: Final = pattern(
     r"/dev/(stdin|stdout|stderr|fd/.*)|/proc/(self|thread-self|[0-9]+)/.*", re.DOTALL
 )
 _KINDS: Final = {

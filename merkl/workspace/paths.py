@@ -14,13 +14,14 @@ from typing import Final
 
 from merkl.errors import PlacementError, UsageError
 from merkl.nodes import PathLike
+from merkl.pattern import pattern
 
 NAME_MAX: Final = 255  # bytes
 PATH_MAX: Final = 4095  # bytes
 
 _RESERVED: Final = frozenset({".git", "git~1", ".hg", ".svn", ".bzr", ".jj", ".merkl"})
 _CONFIGURES: Final = frozenset({"merklfile.py", "merklfile.yaml", "merkl.yaml"})
-_TEMPORARY: Final = re.compile(rb"\..*\.merkl-tmp-([0-9a-f]{8})(?:[0-9a-f]{8})?", re.DOTALL)
+_TEMPORARY: Final = pattern(rb"\..*\.merkl-tmp-([0-9a-f]{8})(?:[0-9a-f]{8})?", re.DOTALL)
 # Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there.
 _IGNORED: Final = dict.fromkeys(
     [*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF]

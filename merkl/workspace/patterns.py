@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from merkl.dataclass import dataclass
+from merkl.pattern import pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _without_trailing_spaces(line: str) -> str:
 
 
 _ONE: Final = "[^/]"
-_WILD: Final = re.compile(r"[*?\[\\]")
+_WILD: Final = pattern(r"[*?\[\\]")
 
 
 def _translated(text: str) -> str:

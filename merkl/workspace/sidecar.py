@@ -15,13 +15,13 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.errors import PlacementError, SidecarConflict, SidecarError
 from merkl.nodes import Kind
+from merkl.pattern import pattern
 from merkl.workspace.paths import NAME_MAX, absolute, placeable
 from merkl.workspace.place import put_file
 
@@ -146,27 +146,29 @@ def render_sidecar(sidecar: Sidecar) -> bytes:
     return "".join(line + "\n" for line in lines).encode("ascii")
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST: Final = -62_135_596_800  # 0001-01-01, in seconds
 _LATEST: Final = 253_402_300_799  # 9999-12-31
-_ISO: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", re.ASCII)
+_ISO: Final = pattern(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", re.ASCII)
 
 
 def _iso(ns: int) -> str:
     """A time in UTC with all its digits; one outside the years 1 to 9999 becomes the nearest inside."""
+    from datetime import datetime, timedelta  # Slow to load.
+
     seconds, rest = divmod(ns, 1_000_000_000)
     if not _EARLIEST <= seconds <= _LATEST:
         seconds, rest = min(max(seconds, _EARLIEST), _LATEST), 0
-    when = _EPOCH + timedelta(seconds=seconds)
-    return f"{when.replace(tzinfo=None).isoformat(timespec='seconds')}.{rest:09d}Z"
+    when = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    return f"{when.isoformat(timespec='seconds')}.{rest:09d}Z"
 
 
 def _from_iso(text: str) -> int:
     found = _ISO.fullmatch(text)
     if found is None:
         raise ValueError("a time such as 2026-01-31T12:00:00.000000000Z was expected")
-    when = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
-    since = when - _EPOCH
+    from datetime import datetime
+
+    since = datetime.fromisoformat(found[1]) - datetime(1970, 1, 1)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + int(found[2])
 
 

@@ -8,7 +8,7 @@ The invariant: what ``read_tree`` accepts for saving, ``restore_tree`` makes aga
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
 from merkl.dataclass import dataclass
@@ -17,6 +17,7 @@ from merkl.errors import InputMissing, MerklError, PlacementError, TaskFailed
 from merkl.tree import Tree, TreeEntry, leads_to
 from merkl.workspace import folding
 from merkl.workspace.copying import Content, copy_into, make_executable
+from merkl.workspace.hashing import hash_file
 from merkl.workspace.ignore import MERKLIGNORE, Rules
 from merkl.workspace.missing import unreadable, what_is, wrong_kind
 from merkl.workspace.paths import reserved, temporary
@@ -27,23 +28,35 @@ version control or to merkl is left out, as is what ``.merklignore`` names.  ``s
 be restored is an error.  ``edit``: as the user's own; the same, but links may lead anywhere.  ``track``: as
 data that others will pull; the same as ``save``.  ``look``: to see whether it is still what was placed; nothing is left out or followed."""
 
-Take: TypeAlias = Callable[[bytes, os.stat_result], Digest]
-"""Gets the path of a regular file (or of a link to one) and its stat; returns the digest of its bytes."""
+Take: TypeAlias = Callable[[bytes, os.stat_result], tuple[Digest, int]]
+"""Gets the path of a regular file (or of a link to one) and its stat; returns the digest of its bytes, and how many they are,
+which is another number than its stat has if it was changed meanwhile."""
 
+Ahead: TypeAlias = Callable[[Sequence[tuple[bytes, os.stat_result]]], object]
+"""Gets files of a directory that are going to be taken, by paths and stats."""
+
+_AT_ONCE: Final = 16384  # Files that are taken together: more stats would need more memory than all else.
 DEEPEST: Final = 200  # Directories within each other; nobody means more, and links can make it endless.
 
 
-def read_tree(path: bytes, take: Take, reading: Reading, rules: Rules | None = None, shown: str = "") -> Tree:
+def read_tree(
+    path: bytes,
+    take: Take,
+    reading: Reading,
+    rules: Rules | None = None,
+    shown: str = "",
+    ahead: Ahead | None = None,
+) -> Tree:
     """Read the directory at ``path``.  Errors call it ``shown``.
 
-    ``rules`` are those in force above it, by paths that begin with ``shown``.
+    ``rules`` are those in force above it, by paths that begin with ``shown``.  ``ahead`` is told before the first is taken.
 
     Raises:
         InputMissing: a source holds something that cannot be read, or is no file, directory or link.
         TaskFailed: what is to be saved (or looked at) holds something that cannot be kept.
     """
     shown = shown or os.fsdecode(path)
-    reader = _Reader(take, reading, {})
+    reader = _Reader(take, ahead, reading, {})
     try:
         return reader.tree(path, shown, rules or Rules((MERKLIGNORE,) if reading == "source" else ()))
     except OSError as error:
@@ -54,6 +67,12 @@ def read_tree(path: bytes, take: Take, reading: Reading, rules: Rules | None = N
         raise TaskFailed(f"{name} cannot be read: {error.strerror}") from None
 
 
+def hash_one(path: bytes, _: os.stat_result) -> tuple[Digest, int]:
+    """A ``Take`` that remembers nothing."""
+    hashed = hash_file(path)
+    return hashed.digest, hashed.stamp.size
+
+
 def read_output_tree(path: bytes, take: Callable[[bytes], Digest], shown: str = "") -> Tree:
     """Read a directory that a task has made; ``take`` gets the path of each file and may move it away.
 
@@ -61,7 +80,7 @@ def read_output_tree(path: bytes, take: Callable[[bytes], Digest], shown: str = 
         TaskFailed: it holds something that could not be restored.
     """
     _open_up(path)
-    return read_tree(path, lambda file, _: take(file), "save", shown=shown)
+    return read_tree(path, lambda file, found: (take(file), found.st_size), "save", shown=shown)
 
 
 def _open_up(directory: bytes) -> None:
@@ -87,11 +106,13 @@ class _Reader:
     """``outside`` remembers the digest of each directory outside that a link led to, None while it is being read."""
 
     take: Take
+    ahead: Ahead | None
     reading: Reading
     outside: dict[tuple[int, int], Digest | None]
 
     def tree(self, path: bytes, shown: str, rules: Rules) -> Tree:
         entries: dict[bytes, TreeEntry] = {}
+        files: list[tuple[bytes, os.stat_result]] = []
         links: list[bytes] = []
         todo: list[tuple[bytes, int, Rules]] = [(b"", 0, rules)]
         while todo:
@@ -102,14 +123,24 @@ class _Reader:
                 )
             names, inside = self.names(path, directory, shown, rules)
             for name in names:
-                entry = self.entry(path, shown, directory + b"/" + name if directory else name)
-                if inside.files and inside.ignored_by(_under(shown, entry.path), entry.kind == "dir"):
+                inner = directory + b"/" + name if directory else name
+                found = os.lstat(path + b"/" + inner)
+                entry = None if stat.S_ISREG(found.st_mode) else self.entry(path, shown, inner, found)
+                is_dir = entry is not None and entry.kind == "dir"
+                if inside.files and inside.ignored_by(_under(shown, inner), is_dir):
                     continue
-                entries[entry.path] = entry
-                if entry.kind == "dir":
-                    todo.append((entry.path, depth + 1, inside))
-                elif entry.kind == "link":
-                    links.append(entry.path)
+                if entry is None:
+                    files.append((inner, found))
+                    continue
+                entries[inner] = entry
+                if is_dir:
+                    todo.append((inner, depth + 1, inside))
+                else:
+                    links.append(inner)
+            if len(files) >= _AT_ONCE:
+                self.files(path, entries, files)
+                files = []
+        self.files(path, entries, files)
         for link in sorted(links):
             entries[link] = self.link(path, shown, entries, entries[link])
         return Tree(tuple(entries[name] for name in sorted(entries)))
@@ -132,17 +163,23 @@ class _Reader:
                 rules = rules.entering(_under(shown, directory), (MERKLIGNORE,), os.fsdecode(where))
         return names, rules
 
-    def entry(self, path: bytes, shown: str, name: bytes) -> TreeEntry:
-        where = path + b"/" + name
-        found = os.lstat(where)
-        if stat.S_ISREG(found.st_mode):
-            executable = bool(found.st_mode & 0o100)
-            return TreeEntry(name, "file", self.take(where, found), found.st_size, executable)
+    def entry(self, path: bytes, shown: str, name: bytes, found: os.stat_result) -> TreeEntry:
+        """What is there and is no file."""
         if stat.S_ISDIR(found.st_mode):
             return TreeEntry(name, "dir")
         if stat.S_ISLNK(found.st_mode):
-            return TreeEntry(name, "link", link=os.readlink(where))
+            return TreeEntry(name, "link", link=os.readlink(path + b"/" + name))
         raise self.refused(shown, name, f"is {what_is(found.st_mode)}", "remove it at the end of the task")
+
+    def files(
+        self, path: bytes, entries: dict[bytes, TreeEntry], files: Sequence[tuple[bytes, os.stat_result]]
+    ) -> None:
+        """Take files that were found, together, since other processes may help with many."""
+        if self.ahead is not None:
+            self.ahead([(path + b"/" + name, found) for name, found in files])
+        for name, found in files:
+            digest, size = self.take(path + b"/" + name, found)
+            entries[name] = TreeEntry(name, "file", digest, size, bool(found.st_mode & 0o100))
 
     def link(self, path: bytes, shown: str, entries: dict[bytes, TreeEntry], entry: TreeEntry) -> TreeEntry:
         """Judge a link once all entries are known; a source's gets the digest of what lies outside."""
@@ -168,7 +205,8 @@ class _Reader:
         if not stat.S_ISREG(found.st_mode):
             raise wrong_kind(_under(shown, entry.path), found.st_mode)
         executable = bool(found.st_mode & 0o100)
-        return TreeEntry(entry.path, "link", self.take(where, found), executable=executable, link=entry.link)
+        digest, _ = self.take(where, found)
+        return TreeEntry(entry.path, "link", digest, executable=executable, link=entry.link)
 
     def directory_outside(self, where: bytes, found: os.stat_result) -> Digest | None:
         identity = found.st_dev, found.st_ino

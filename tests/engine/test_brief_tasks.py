@@ -1,5 +1,6 @@
 """Brief Python tasks, some of which are sent ahead to a worker that is busy with others: nothing else changes by that."""
 
+import json
 import subprocess
 import sys
 
@@ -26,10 +27,9 @@ def end(steps):
 def all():
     end([step(n, TRACE) for n in range(COUNT)]) > "end.json"
 """
-COUNT = 160
-# What may still end once a build knows of a failure: in each worker one that runs and eight behind it, and
-# what had ended already and was about to be stored together.
-MOST_AFTER = 2 * (1 + 8) + 32
+COUNT = 320
+# What may still end once a build knows of a failure, or has ended meanwhile: in each worker one that runs and those behind it.
+MOST_AFTER = 2 * (1 + 64)
 
 
 @pytest.fixture
@@ -97,3 +97,76 @@ def test_brief_calls_that_turn_out_to_be_alike_run_once_and_nobody_is_said_to_wa
     events = inside.events("-j2")
     assert inside.read("end.json").strip() == str(sum(n // 8 for n in range(40)))
     assert "waiting" not in {event["event"] for event in events}
+
+
+AT_WORK = """
+import os, pathlib, tempfile
+
+@task
+def step(n):
+    tmp = pathlib.Path(os.environ["TMPDIR"])
+    found = os.listdir(tmp)
+    if n % 10 == 7:
+        print(f"step {n}")
+    if n % 10 == 8:
+        (tmp / "left").write_text(str(n))
+    if n in BAD:
+        print(f"bad {n}")
+        raise ValueError(n)
+    with tempfile.TemporaryFile() as file:
+        file.write(b"x")
+    made = [tmp.parent.name, found]
+    return made
+
+@task
+def end(steps):
+    return steps
+
+@target(default=True)
+def all():
+    end([step(n) for n in range(COUNT)]) > "end.json"
+"""
+
+
+def left_behind(inside):
+    return sorted(
+        path.name for folder in ("run", "stage") for path in (inside.path / ".merkl" / folder).iterdir()
+    )
+
+
+def test_brief_calls_find_their_directories_empty_and_each_has_its_own_log(inside):
+    inside.merklfile(AT_WORK.replace("COUNT", str(COUNT)).replace("BAD", "()"))
+    inside.events("-j2")
+    assert [found for _, found in json.loads(inside.read("end.json"))] == [[]] * COUNT
+    said = inside.merkl("log", "all").stdout
+    assert [line.strip() for line in said.splitlines() if line.strip().startswith("step ")] == [
+        f"step {n}" for n in range(7, COUNT, 10)
+    ]
+    assert left_behind(inside) == []
+
+
+def test_brief_calls_that_leave_nothing_need_few_directories(inside):
+    inside.merklfile(AT_WORK.replace("COUNT", str(COUNT)).replace("BAD", "()").replace("n % 10", "n % 1000"))
+    inside.events("-j2")
+    assert len({place for place, _ in json.loads(inside.read("end.json"))}) < COUNT // 2
+
+
+def test_what_a_brief_call_left_that_failed_is_there_to_be_looked_at(inside):
+    inside.merklfile(AT_WORK.replace("COUNT", str(COUNT)).replace("BAD", "(308,)"))
+    failed = [event for event in inside.events("-j2", "-k", code=1) if event["event"] == "failed"]
+    assert [event["label"] for event in failed] == ["step n=308"]
+    log = inside.path / failed[0]["log"]
+    assert log.read_text() == "bad 308\n"
+    assert (log.parent / "tmp" / "left").read_text() == "308"
+    inside.merklfile(AT_WORK.replace("COUNT", str(COUNT)).replace("BAD", "()"))
+    inside.events("-j2")
+    assert set(left_behind(inside)) == {log.parent.name}
+
+
+def test_beside_brief_calls_that_fail_each_other_one_is_told_of_once(inside):
+    bad = range(20, COUNT, 3)
+    inside.merklfile(AT_WORK.replace("COUNT", str(COUNT)).replace("BAD", repr(bad)))
+    events = inside.events("-j2", "-k", code=1)
+    told = {kind: [each["label"] for each in events if each["event"] == kind] for kind in ("ran", "failed")}
+    assert sorted(told["failed"]) == sorted(f"step n={n}" for n in bad)
+    assert sorted(told["ran"]) == sorted(f"step n={n}" for n in range(COUNT) if n not in bad)

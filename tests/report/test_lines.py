@@ -261,6 +261,21 @@ def test_a_value_that_goes_to_stdout_is_shown_once_though_the_log_gets_a_copy(tm
     assert told.text == "train prints:\nto stderr\nthe value\n[1/1] train  2.5s\n"
 
 
+@pytest.mark.parametrize("well", [True, False])
+def test_what_was_printed_to_a_log_that_is_elsewhere_in_the_end_is_shown(tmp_path, node, well):
+    told = Told(tmp_path, Shown(output="live")).tell(events.Started(node, "train", "asked/log", 1, ""))
+    told.lines.tick()
+    (tmp_path / "got").mkdir()
+    (tmp_path / "got" / "log").write_bytes(b"one\n")
+
+    if well:
+        told.tell(events.Ran(node, "train", 0.1, "got/log"))
+    else:
+        told.tell(events.Failed(node, "train", TaskFailed("bad"), 0.1, "got/log"))
+
+    assert "train | one\n" in told.text
+
+
 def test_nothing_is_shown_live_if_only_failures_are_wanted(tmp_path, node, at_once):
     told = Told(tmp_path, Shown("quiet")).tell(started(tmp_path, node))
     (tmp_path / "train" / "log").write_bytes(b"one\n")

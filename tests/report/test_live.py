@@ -9,12 +9,14 @@ import time
 
 import pytest
 
-from merkl import events
+from merkl import events, gauge
 from merkl.errors import TaskFailed
-from merkl.report import live
+from merkl.report import hashed, live, moving
 from merkl.report.color import PLAIN, can_redraw
+from merkl.report.hashed import HashingBar
 from merkl.report.lines import Lines, Shown
 from merkl.report.live import Live
+from merkl.snapshot import recorder
 
 MARK = b"\x00all read\x00"
 
@@ -216,6 +218,88 @@ def test_a_terminal_that_was_closed_does_not_end_the_build(node):
         due(display)
         display.report(events.BuildDone(1, 0, 0, 0, 0, 1.0, 0.0))
         display.close()
+
+
+def test_while_the_building_thread_hashes_the_head_says_how_much(terminal, shown, node):
+    """No tick comes then."""
+    shown.report(events.BuildStarted("0", 1, 1, [], 1, {}))
+    shown.report(started(node))
+    terminal.read()
+    gauge.expect(4_000_000)
+    shown._drawn_at -= live.FRAME_S
+    gauge.came(1_000_000)
+
+    assert "[0/1] 1 running, hashing 1.0 MB of 4.0 MB" in terminal.read()
+
+    gauge.came(3_000_000)
+    due(shown)
+    assert "hashing" not in terminal.read()
+    shown.report(events.BuildDone(1, 0, 0, 0, 0, 1.0, 0.0))
+    shown._drawn_at -= live.FRAME_S
+    gauge.expect(5)
+    gauge.came(1)
+    assert "hashing" not in terminal.read()  # It looks on no more.
+
+
+def patient(monkeypatch, seconds):
+    monkeypatch.setattr(hashed, "_PATIENCE_S", seconds)
+    monkeypatch.setattr(hashed, "FRAME_S", 0.0)
+
+
+def test_hashing_before_a_build_is_a_bar_that_leaves_nothing(terminal, monkeypatch):
+    patient(monkeypatch, 0.0)
+    monkeypatch.setattr(sys, "stdout", terminal.stream)
+    bar = HashingBar(terminal.stream, sys.stderr, PLAIN)
+
+    bar.told(1_000_000, 4_000_000)
+    print("a Merklfile prints")
+    bar.told(2_000_000, 4_000_000)
+    text = terminal.read()
+    bar.close()
+
+    assert "25%  hashing 1.0 MB of 4.0 MB" in text
+    assert CLEAR + "a Merklfile prints\r\n" in text
+    assert sys.stdout is terminal.stream
+    assert terminal.read().endswith("\x1b[?25h")
+
+
+def test_what_is_hashed_at_once_is_not_shown(terminal, monkeypatch):
+    patient(monkeypatch, 60.0)
+    bar = HashingBar(terminal.stream, sys.stderr, PLAIN)
+    bar.told(1, 2)
+    bar.told(2, 2)
+    bar.close()
+
+    assert terminal.read() == ""
+
+
+def test_what_a_merklfile_prints_above_a_bar_leaves_no_snapshot(terminal, monkeypatch):
+    """It would be missing from the answer."""
+    patient(monkeypatch, 0.0)
+    monkeypatch.setattr(sys, "stdout", terminal.stream)
+    recording = recorder.start(())
+    try:
+        bar = HashingBar(terminal.stream, sys.stderr, PLAIN)
+        bar.told(1, 2)
+        assert not recording.spoiled
+        print("x")
+        bar.close()
+    finally:
+        recorder.stop()
+    assert "printed" in recording.spoiled
+
+
+def test_a_pull_that_hashes_what_is_there_says_so(terminal, monkeypatch):
+    monkeypatch.setattr(moving, "_PATIENCE_S", 0.0)
+    bar = moving.Bar(terminal.stream, "pulling", PLAIN)
+    bar.hashed(1_000_000, 2_000_000)
+    assert "hashing 1.0 MB of 2.0 MB" in terminal.read()
+    bar._drawn_at = 0.0
+    bar.expect(100)
+    bar.came(100)
+    bar.hashed(2_000_000, 2_000_000)
+    bar.close()
+    assert "hashing" not in terminal.read()
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,14 @@ MERKLFILE = """
     import sys
 
     upper = bash_task("tr a-z A-Z < {{file_arg('text', '.txt')}} > {{out_file_arg('out', '.txt')}}")
+    spread = bash_task("mkdir {{out_dir_arg('out')}}/in; cp {{file_arg('text')}} {{out_dir_arg('out')}}/in/it")
     say = bash_task("echo {{arg('words')}} > {{out_file_arg('out', '.txt')}}")
 
     @target(default=True)
     def all():
         made, other = upper("a.txt"), upper("b.txt")
         made > "out/made.txt"
+        spread("b.txt") > "out/tree"
         say(f"{{{does}}}") > "out/said.txt"
 """
 
@@ -69,6 +71,7 @@ _FULL = pytest.mark.full
         "__import__('signal').signal(15, __import__('signal').SIG_IGN) and 1",
         "__import__('threading').Thread(target=len, args=('',)).start()",
         "os.path.exists('out/made.txt')",
+        "os.path.exists('out/tree/in/it')",
         pytest.param("repr([made])", marks=_FULL),
         pytest.param("made in [other]", marks=_FULL),
         pytest.param("made.metadata", marks=_FULL),

@@ -35,7 +35,7 @@ sys.argv = ["merkl", *sys.argv[1:]]
 from merkl.__main__ import main
 code = main()
 sys.stdout.flush()
-how = "found out" if "merkl.cli.main" in sys.modules else "in part" if "merkl.cli.changed" in sys.modules else "answered"
+how = "found out" if "merkl.cli.opening" in sys.modules else "in part" if "merkl.cli.changed" in sys.modules else "answered"
 print(how, file=sys.stderr)
 raise SystemExit(code)
 """

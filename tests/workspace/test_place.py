@@ -272,7 +272,7 @@ def test_what_may_take_the_place_of_what(root, there, wanted, replace, fast, mon
         assert (
             read_tree(
                 os.fsencode(root / "out"),
-                lambda path, _: Digest.of(Path(os.fsdecode(path)).read_bytes()),
+                lambda path, found: (Digest.of(Path(os.fsdecode(path)).read_bytes()), found.st_size),
                 "look",
             )
             == TREE
