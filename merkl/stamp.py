@@ -12,6 +12,9 @@ from merkl.dataclass import dataclass
 
 SETTLED_NS: Final = 20_000_000  # Coarser than any kernel's tick.
 SETTLED_COARSE_NS: Final = 2_000_000_000  # Where stamps have whole seconds (FAT, old NFS).
+_SLOW_WRITE_NS: Final = 100  # For each byte, where the writer must wait for a processor or for the disk.
+_WRITE_NS: Final = 10  # For each byte of a long write, besides what it waits.
+_WAIT_NS: Final = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,11 @@ class Stamp:
         # ctime, because a user can set mtime.
         coarse = self.ctime_ns % 1_000_000_000 == 0
         return at_ns - self.ctime_ns > (SETTLED_COARSE_NS if coarse else SETTLED_NS)
+
+
+def longest_write_ns(size: int) -> int:
+    """For how long one write call of so many bytes may go on changing a file, which it stamps when it begins."""
+    return min(size * _SLOW_WRITE_NS, size * _WRITE_NS + _WAIT_NS)
 
 
 def read_stamp(path: str | bytes, *, follow: bool = True) -> Stamp | Absent:

@@ -110,6 +110,8 @@ class Looking:
         return True
 
     def _look_at_directory(self, path: str, number: int) -> None:
+        if number < 0:
+            raise NotKept(f"what is in {path} was asked for")
         self.see_tree(path)
         try:
             source = self._project.index.source(path, "dir")

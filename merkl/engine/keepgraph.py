@@ -14,7 +14,8 @@ from typing import Any, Final
 from merkl.bash.task import BashCall, BashTask
 from merkl.digest import Key
 from merkl.engine.judge import Judge
-from merkl.engine.kept import DISCOVERS, OPEN, STEP, Kept, found_by, said_of
+from merkl.engine.kept import DISCOVERS, OPEN, STEP, Kept
+from merkl.engine.keptnodes import found_by, said_of
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.recorded import arguments_of
@@ -195,7 +196,8 @@ class _Calls:
             "tasks": self._writing.tasks, "calls": Texts.write(self._writing.calls), "modules": self._writing.modules(),
             "path": [each for each in sys.path if isinstance(each, str)],
         }, 4)  # fmt: skip
-        write_file(os.path.join(self._project.root, STATE, CALLS), name, data, _GRAPHS)
+        # Of what functions refer to, a value may be a secret.
+        write_file(os.path.join(self._project.root, STATE, CALLS), name, data, _GRAPHS, private=True)
         return checksum(data)
 
 
@@ -219,9 +221,9 @@ class _Numbered:
         return number
 
     def directories(self, others: Collection[str]) -> dict[str, int]:
-        """The numbers of those that are directories, unless one of the ``others`` is in it."""
+        """The numbers of those that are directories; -1 where one of the ``others`` is in it."""
         looked = {at for path in others for at in _at_and_above(path)} if self._directories else set()
-        return {path: number for path, number in self._directories.items() if path not in looked}
+        return {path: -1 if path in looked else number for path, number in self._directories.items()}
 
     def among(self, paths: Iterable[str], found: Container[str]) -> dict[str, int]:
         """The numbers of those of the paths that are sources, and -1 for those that are only ``found``."""

@@ -1,6 +1,6 @@
 """A graph that was built, as it is kept between builds: what a change of an input leads to, without running the Merklfile.
 
-It decides how nodes are written down and made again.  Bash tasks are whole; what Python tasks need in order to run is beside
+It decides how nodes are made again of what is written down of them.  Bash tasks are whole; what Python tasks need in order to run is beside
 it, since most changes need none of that; of other nodes there is only what those need that read them.  It knows no files.
 
 The invariant: a node is made again for other inputs only if with those it had it gets the key it had.
@@ -12,10 +12,10 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from merkl.bash.slots import FromDep, FromSource, Plain, Slot, Slots
 from merkl.bash.task import BashCall, BashTask
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
+from merkl.engine.keptnodes import Said, slots_of
 from merkl.engine.placement import Placement
 from merkl.engine.rows import Numbers, Texts
 from merkl.engine.select import Labels
@@ -23,7 +23,6 @@ from merkl.nodes import Call, Dep, Future, Node, Output, Place, Shared, Source
 from merkl.python.calls import is_written_call
 from merkl.resources import USUAL, Needs
 from merkl.stamp import Stamp
-from merkl.store.base import Record
 from merkl.workspace.sidecar import SUFFIX
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 STEP: Final = 1  # It has a step when there is nothing to do.
 DISCOVERS: Final = 2  # It finds inputs while it runs.
 OPEN: Final = 4  # It has no record under its key.
-
-
-Found = tuple[tuple[str, bytes | None], ...]
 
 
 class NotKept(Exception):
@@ -57,94 +53,6 @@ class Elsewhere:
     def parts(self) -> list[Any]:
         """Nobody asks."""
         return []
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What is written down of a node, beside its key and the numbers of what it reads.
-
-    ``task`` is the number of a bash task, or -1, ``python`` that of a Python call, or -1; ``deps`` has of each dependency the output and the file name;
-    ``placements`` what is asked of ``Placement`` after the Future, by output; ``seconds`` is what its run took, ``found`` what it
-    found, with digests, or None where nothing may be.
-    """
-
-    label: str
-    task: int
-    python: int
-    slots: tuple[Any, ...]
-    subject: str
-    tools: tuple[tuple[str, str], ...]
-    static: bytes
-    deps: tuple[tuple[str, str], ...]
-    outputs: tuple[tuple[Any, ...], ...]
-    place: tuple[str, int]
-    serial: int
-    cache: bool
-    discovers: bool
-    open: bool
-    placements: tuple[tuple[Any, ...], ...]
-    seconds: float
-    found: Found
-
-    @property
-    def name(self) -> str:
-        """The task's name, which a label begins with."""
-        return self.label.partition(" ")[0]
-
-
-def said_of(
-    node: Node,
-    label: str,
-    task: int,
-    python: int,
-    placements: Iterable[Placement],
-    seconds: float,
-    found: Found,
-) -> bytes:
-    """What is to be written down of a node, the numbers as in ``Said``.
-
-    Raises:
-        ValueError: a plain argument has no form that can be read back.
-    """
-    call = node.call if task >= 0 else None
-    own: tuple[Any, ...] = ((), "", ())
-    if isinstance(call, BashCall):
-        own = _written(call.slots), call.subject, call.tools
-    placed = [
-        (p.future.output, p.path, p.sidecar, p.target, (p.place.file, p.place.line), p.serial) for p in placements
-    ]  # fmt: skip
-    return marshal.dumps((
-        label, task, python, *own, node.static, tuple((dep.future.output, dep.name) for dep in node.deps),
-        tuple((o.name, o.kind, o.filename, o.form, o.holds) for o in node.outputs), (node.place.file, node.place.line),
-        node.serial, node.cache, node.discovers, node.open, tuple(placed), seconds, found,
-    ))  # fmt: skip
-
-
-def found_by(record: Record | None) -> Found:
-    """What a run found, with digests."""
-    found = record.discovered.files if record is not None and record.discovered is not None else {}
-    return tuple((str.__str__(path), digest and bytes(digest)) for path, digest in found.items())
-
-
-def _written(slots: Slots) -> tuple[Any, ...]:
-    return tuple(
-        (name, tuple(map(_one_written, slot)) if isinstance(slot, tuple) else _one_written(slot), isinstance(slot, tuple))
-        for name, slot in slots.items()
-    )  # fmt: skip
-
-
-def _one_written(slot: Slot) -> tuple[str, object]:
-    return ("plain", slot.value) if isinstance(slot, Plain) else (type(slot).__name__, slot.index)
-
-
-_READ: Final[Mapping[str, Any]] = {"plain": Plain, "FromSource": FromSource, "FromDep": FromDep}
-
-
-def _slots(written: tuple[Any, ...]) -> Slots:
-    return {
-        name: tuple(_READ[form](value) for form, value in slot) if several else _READ[slot[0]](slot[1])
-        for name, slot, several in written
-    }
 
 
 class KeptNode(Node):
@@ -337,7 +245,7 @@ class Kept:
             task = self._tasks[said.task] = pickle.loads(
                 self.head["tasks"][said.task]
             )  # Written beside the index.
-        return BashCall(task, _slots(said.slots), said.subject, said.tools)
+        return BashCall(task, slots_of(said.slots), said.subject, said.tools)
 
 
 def _at_or_above(path: str, paths: Mapping[str, int]) -> str:

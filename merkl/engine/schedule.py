@@ -113,7 +113,8 @@ class Schedule:
         self._stopping: Node | None = None
         self.signals = 0  # How many times the user asked to stop; set by a signal handler.
         self._obeyed = 0
-        self._hearing = 1  # Tasks that may hear of a Ctrl-C: not those that turn out not to have begun.
+        # Tasks that may hear of a Ctrl-C: not the brief ones, nor those that turn out not to have begun.
+        self._hearing = 1
         self._impatient_at = math.inf  # When (monotonic) to say that interrupted tasks still run.
         self.inline = False  # A call runs in this process, so a signal's handler may do what it likes.
         self.between: Callable[[], None] | None = None  # To be done next; set by a signal handler.
@@ -736,7 +737,11 @@ class Schedule:
             self._recall()
             self.executor.interrupt()
             self._obeyed = 1
-            self._hearing = len(self.running)
+            # One that ends within a moment does so whether it heard of it or not.
+            self._hearing = sum(
+                ticket < 0 or not self._ahead.is_brief(attempt.node)
+                for ticket, attempt in self.running.items()
+            )
             self._impatient_at = time.monotonic() + PATIENCE
             if not self.running:
                 self._end_interrupted()

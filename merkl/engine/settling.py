@@ -15,7 +15,8 @@ from merkl.digest import Digest
 from merkl.engine.changes import Looking
 from merkl.engine.judge import Judge
 from merkl.engine.keepgraph import source_data, write_graph
-from merkl.engine.kept import STEP, Found, Kept, said_of
+from merkl.engine.kept import STEP, Kept
+from merkl.engine.keptnodes import Found, said_of
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.replacing import value_name

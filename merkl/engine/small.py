@@ -19,13 +19,15 @@ from merkl import events
 from merkl.engine.build import build
 from merkl.engine.changes import Looking
 from merkl.engine.judge import Judge
-from merkl.engine.kept import DISCOVERS, STEP, Found, Kept, KeptLabels, NotKept, found_by
+from merkl.engine.kept import DISCOVERS, STEP, Kept, KeptLabels, NotKept
+from merkl.engine.keptnodes import Found, found_by
 from merkl.engine.part import Part
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.select import Selection
 from merkl.engine.settling import Settling
 from merkl.engine.step import State
+from merkl.errors import MerklError
 from merkl.events import BuildDone, Event, Forwarding, Reporter
 from merkl.nodes import Node, Source
 from merkl.python.calls import is_written_call
@@ -94,17 +96,24 @@ class SmallBuild:
         if beside.said:
             self.settling.lasting = False
         else:
-            self.settling.built(
-                self._nodes, self._sources, self._placements, judge, lambda number: self._found(number, judge),
-                failed=bool(done.failed or done.skipped or done.interrupted),
-            )  # fmt: skip
+            self._settle(judge, failed=bool(done.failed or done.skipped or done.interrupted))
         return done
+
+    def _settle(self, judge: Judge, *, failed: bool) -> None:
+        settling = self.settling
+        try:
+            settling.built(
+                self._nodes, self._sources, self._placements, judge, lambda number: self._found(number, judge),
+                failed=failed,
+            )  # fmt: skip
+        except (MerklError, OSError, ValueError):  # All is built; the next build finds out what there is.
+            settling.outdated, settling.lasting = True, False
 
     @contextlib.contextmanager
     def _values_readable(self) -> Iterator[None]:
         """Build inside, where values may have to be read, or written, that only the project's modules know how to."""
         project = self.project
-        calls = self.kept.python_calls() if any(map(_has_values, self._nodes.values())) else None
+        calls = self.kept.python_calls() if any(map(_concerns_python, self._nodes.values())) else None
         if calls is None:
             yield
             return
@@ -177,8 +186,10 @@ class SmallBuild:
         return self.kept.said(number).found if step is None or step.record is None else found_by(step.record)
 
 
-def _has_values(node: Node) -> bool:
-    """Whether a node has to do with values: its own, or those of others."""
+def _concerns_python(node: Node) -> bool:
+    """Whether a node calls a function, or has to do with values: its own, or those of others."""
+    if is_written_call(node.call):
+        return True
     outputs = (*node.outputs, *(dep.future.node.output(dep.future.output) for dep in node.deps))
     return any(output.kind == "value" for output in outputs)
 

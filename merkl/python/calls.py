@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 NEEDED: Final = ("merkl.python.run", "cloudpickle")  # Modules that a worker loads before its first call.
 
 
+_known: Final[dict[tuple[type, str], bool]] = {}
+
+
 def _is(value: object, module: str, name: str) -> bool:
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, getattr(loaded, name))
+    kind = type(value)
+    known = _known.get((kind, name))
+    if known is None:
+        # A class that is there before another cannot be made from it, so the answer stays.
+        loaded = sys.modules.get(module)
+        known = _known[kind, name] = loaded is not None and issubclass(kind, getattr(loaded, name))
+    return known
 
 
 def is_python_call(call: object) -> "TypeGuard[PythonCall]":

@@ -31,10 +31,10 @@ from merkl.snapshot.answer import (
 from merkl.snapshot.asker import SITES
 from merkl.snapshot.layout import laid_out, with_stamps, with_trees
 from merkl.snapshot.recording import Packed, Recording, own, unpacked
+from merkl.stamp import longest_write_ns
 
 TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
-_WRITE_NS: Final = 10  # For each byte: a write stamps the file when it begins.
 _STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
 _MOST: Final = 64  # Snapshots kept in a project.
 
@@ -224,16 +224,19 @@ def settled(stamp: Stamp, since: int, device: int) -> bool:
         return True
     _, _, where, size, _, changed = stamp
     coarse = where != device or changed % 1_000_000_000 == 0  # Or the clock has whole seconds.
-    return changed < since - size * _WRITE_NS - (_ELSEWHERE_NS if coarse else 0)
+    return changed < since - longest_write_ns(size) - (_ELSEWHERE_NS if coarse else 0)
 
 
-def write_file(directory: str, name: str, data: bytes, most: int = _MOST) -> None:
-    """Write a file whole or not at all, and remove the oldest of its directory if there are more than so many."""
+def write_file(directory: str, name: str, data: bytes, most: int = _MOST, *, private: bool = False) -> None:
+    """Write a file whole or not at all, and remove the oldest of its directory if there are more than so many.
+
+    Nobody else can read one that is ``private``.
+    """
     temporary = os.path.join(directory, f"{name}.{os.getpid()}.new")
     try:
         os.makedirs(directory, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "wb", opener=_open_private if private else None) as file:
                 file.write(data)
             os.replace(temporary, os.path.join(directory, name))
         except OSError:
@@ -242,6 +245,10 @@ def write_file(directory: str, name: str, data: bytes, most: int = _MOST) -> Non
         _prune(directory, most)
     except OSError:
         return  # It is there to save time; a full disk is told by what needs the disk.
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _prune(directory: str, most: int) -> None:

@@ -98,9 +98,8 @@ def _shared(numbers: range, work: Work) -> Iterator[tuple[int, bytes]]:
     crew = _Crew(numbers, work)
     try:
         with recorder.unheard():  # Nobody's code asks for the machine, or starts a process.
-            others = min(hands(), _MOST, len(numbers)) - 1
-            if others > 0 and may_fork():
-                crew.begin(others)
+            if may_fork():
+                crew.begin(min(hands(), _MOST, len(numbers)) - 1)
         yield from crew.results()
     finally:
         crew.end()

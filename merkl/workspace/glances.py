@@ -17,6 +17,7 @@ from typing import Any, Final
 from blake3 import blake3
 
 from merkl.dataclass import dataclass
+from merkl.stamp import longest_write_ns
 from merkl.workspace.database import Database
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -25,7 +26,6 @@ _CTIME: Final = operator.itemgetter(2)
 _SIZE: Final = operator.itemgetter(0)
 _FORMAT: Final = 2  # Of marshal: in later ones equal lists may be written differently.
 _SETTLED_NS: Final = 4_000_000_000  # Whole-second stamps, and a file system with a clock of its own.
-_WRITE_NS: Final = 10  # As long as writing a byte may take.
 _NAMES: Final = 1000  # Of one directory that are looked at together.
 _SHARES: Final = 256
 
@@ -158,7 +158,7 @@ def _settled(stamps: Stamps, clock_ns: int) -> bool:
         return True
     largest = min(max(map(_SIZE, stamps)), 1 << 31)
     latest = max(map(_CTIME, stamps))
-    return bool(clock_ns - latest > _SETTLED_NS + largest * _WRITE_NS)
+    return bool(clock_ns - latest > _SETTLED_NS + longest_write_ns(largest))
 
 
 class Glances:

@@ -23,7 +23,7 @@ from merkl.errors import InputMissing, TaskFailed
 from merkl.events import Note
 from merkl.nodes import Artifact, Source
 from merkl.snapshot import recorder
-from merkl.stamp import Absent, Stamp, read_stamp
+from merkl.stamp import Absent, Stamp, longest_write_ns, read_stamp
 from merkl.tree import Tree
 from merkl.workspace.glances import glance_at_tree
 from merkl.workspace.hashing import Hashed, fast_hash, hash_file, hash_small, is_small, read_file
@@ -45,9 +45,7 @@ _UNKNOWN_FAST: Final = bytes(16)
 _FEW: Final = 16  # So many files are looked up one by one before the whole table is read.
 _MANY: Final = 256  # Of fewer files that must be read, each is read when it is asked for.
 _CLOCK_FRESH_NS: Final = 5_000_000  # The clock is not asked again sooner.
-# A write call stamps the file when it begins; per byte, this is as long as it may then take.
-_WRITE_NS: Final = 10
-_LONGEST_WRITE: Final = 1 << 31  # bytes
+_LONGEST_WRITE: Final = 1 << 31  # Bytes of one write call.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
 _AHEAD_NS: Final = 60_000_000_000  # Clocks of two machines differ by less; more means that one was set back.
 
@@ -401,7 +399,7 @@ class FileIndex(Ledger):
 
     def _settled_by(self, stamp: Stamp, device: int, clock: int) -> bool:
         elsewhere = 0 if device == self._device else _ELSEWHERE_NS
-        return stamp.settled(clock - elsewhere - min(stamp.size, _LONGEST_WRITE) * _WRITE_NS)
+        return stamp.settled(clock - elsewhere - longest_write_ns(min(stamp.size, _LONGEST_WRITE)))
 
     def _read_tree(self, path: str, reading: Reading) -> tuple[Tree, bytes]:
         """A directory, and a digest of the stamps of all files it takes in."""

@@ -1,8 +1,10 @@
 """Brief Python tasks, some of which are sent ahead to a worker that is busy with others: nothing else changes by that."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -170,3 +172,22 @@ def test_beside_brief_calls_that_fail_each_other_one_is_told_of_once(inside):
     told = {kind: [each["label"] for each in events if each["event"] == kind] for kind in ("ran", "failed")}
     assert sorted(told["failed"]) == sorted(f"step n={n}" for n in bad)
     assert sorted(told["ran"]) == sorted(f"step n={n}" for n in range(COUNT) if n not in bad)
+
+
+def test_ctrl_c_ends_a_build_of_brief_calls(project):
+    trace = project.path.parent / "trace"
+    text = TASKS.replace("TRACE", repr(str(trace))).replace("COUNT", "4_000")
+    project.merklfile(text)
+    build = project.popen("build", "-j2", "-q")
+    wait_until(lambda: trace.exists() and len(trace.read_bytes()) > 200)
+    build.send_signal(signal.SIGINT)
+    assert build.wait(60) == 130
+    assert left_behind(project) == []
+    assert len(trace.read_text().split()) < 4_000
+
+
+def wait_until(done):
+    limit = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < limit
+        time.sleep(0.005)

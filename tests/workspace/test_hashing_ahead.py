@@ -13,9 +13,10 @@ from merkl.digest import Digest
 from merkl.errors import InputMissing
 from merkl.nodes import Artifact
 from merkl.stamp import Absent
-from merkl.workspace import forks
+from merkl.workspace import forks, glances
 from merkl.workspace import index as index_module
 from merkl.workspace.expected import Expected
+from merkl.workspace.glances import glance_at_tree
 from merkl.workspace.index import FileIndex
 
 COUNT = 1200
@@ -223,3 +224,67 @@ def test_few_files_ask_for_no_help(tmp_path, monkeypatch):
     index = FileIndex(str(tmp_path), str(tmp_path))
     assert len(index.tree(".", "look").entries) >= 100
     index.close()
+
+
+def test_a_glance_is_the_same_whoever_looks(root):
+    """Also at one directory with many files, and at many directories with few."""
+    for n in range(100):
+        (root / "data" / "many" / str(n)).mkdir(parents=True)
+        (root / "data" / "many" / str(n) / "file").touch()
+    script = f"""
+        from merkl.workspace import forks, glances
+        from merkl.workspace.glances import glance_at_tree
+        forks._FIRST_S = forks._WORTH_S = -1.0
+        forks.hands = lambda: 3
+        print(glance_at_tree({str(root / "data")!r}, {10**20}).digest.hex())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    here = glance_at_tree(str(root / "data"), 10**20)
+    assert (done.stdout.strip(), here.settled) == (here.digest.hex(), True)
+
+    seen = {here.digest}
+    for change in (
+        lambda: (root / NAMES[3]).write_text("x"),
+        lambda: (root / "data" / "many" / "7" / "file").touch(),
+        lambda: (root / "data" / "many" / "8" / "new").touch(),
+        lambda: (root / "data" / "empty").mkdir(),
+        lambda: (root / NAMES[9]).unlink(),
+        lambda: (root / NAMES[10]).chmod(0o755),
+    ):
+        time.sleep(0.006)
+        change()
+        seen.add(glance_at_tree(str(root / "data"), 10**20).digest)
+    assert len(seen) == 7
+
+
+def test_a_glance_at_what_goes_meanwhile_is_like_no_other(root, monkeypatch):
+    real = glances._listed
+
+    def listed(directory, names):
+        (root / NAMES[5]).unlink(missing_ok=True)
+        return real(directory, names)
+
+    monkeypatch.setattr(glances, "_listed", listed)
+    one = glance_at_tree(str(root / "data"), 10**20)
+    assert not one.settled
+
+
+def test_what_files_gave_to_a_merklfile_is_read_ahead(inside, alone):
+    for n in range(COUNT):
+        inside.write(f"in/{n:04}.txt", f"{n}\n")
+    inside.merklfile(
+        """
+        count = bash_task("cat {argfile('each')} > {out_file_arg('o', '.txt')}")
+
+        @target(default=True)
+        def all():
+            count(files("in/*.txt")) > "out.txt"
+        """
+    )
+    time.sleep(0.06)
+
+    inside.merkl("build", "-n")
+
+    assert 16 <= sum("/in/" in path for path in alone) < 200

@@ -1,5 +1,6 @@
 """What is remembered of files, and that no change is missed."""
 
+import dataclasses
 import os
 import random
 import sqlite3
@@ -123,6 +124,14 @@ def test_a_large_file_may_still_be_being_written_long_after_its_stamp(root, open
         index = opened()
         stamp = Stamp.of(os.fstat(file.fileno()))
         assert not index._settled(stamp, os.fstat(file.fileno()).st_dev)
+
+
+def test_one_write_call_that_waits_for_a_busy_machine_is_not_taken_for_settled(root, opened):
+    index = opened()
+    began = index.clock_ns() - 300_000_000  # So long after its stamp such a call may still be copying bytes.
+    stamp = Stamp(6 << 20, began, began, 1, stat.S_IFREG | 0o644)
+    assert not index._settled(stamp, index._device)
+    assert index._settled(dataclasses.replace(stamp, size=100), index._device)
 
 
 def test_a_file_rewritten_all_the_time_is_known_by_its_last_bytes_in_the_end(root, opened):
