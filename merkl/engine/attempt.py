@@ -76,6 +76,7 @@ class Attempt:
     shared: bool = False  # Others of its batch use its workplace after it.
     silent: bool = False  # Its log is empty, and there is nothing else of ours beside its temporary files.
     left_nothing: bool = False  # No outputs, and no temporary files.
+    left_nobody: bool = False  # No thread or process of a Python call that could still write there.
     lodged: bool = False  # Its directories are those of its worker, or not made yet.
 
 
@@ -354,7 +355,8 @@ class Attempts:
         try:
             from merkl.python.send import collect as collect_call
 
-            staged, attempt.left_nothing = collect_call(attempt.node, ended, attempt.place)
+            made = collect_call(attempt.node, ended, attempt.place)
+            staged, attempt.left_nothing, attempt.left_nobody = made
             self._refuse_secrets(attempt, staged, secrets)
         except MerklError as error:
             hide_in_error(error, secrets)
@@ -445,8 +447,12 @@ class Attempts:
 
     def discard(self, attempt: Attempt) -> None:
         """Remove what an attempt left; directories that it left empty serve another."""
-        if not attempt.shared and not attempt.lodged:
-            stage, run = attempt.place.stage, attempt.place.run
+        if attempt.shared or attempt.lodged:
+            return
+        stage, run = attempt.place.stage, attempt.place.run
+        if _is_call(attempt.node) and not attempt.left_nobody:
+            self._directories.remove(stage, run)
+        else:
             self._directories.give_back(stage, run, silent=attempt.silent, empty=attempt.left_nothing)
 
     def close(self) -> None:

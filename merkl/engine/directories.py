@@ -60,8 +60,12 @@ class Directories:
                 raise OSError
             self._spare.append((stage, run))
         except OSError:
-            for folder in (run, stage):
-                remove_tree(os.fsdecode(self._below + folder))
+            self.remove(stage, run)
+
+    def remove(self, stage: bytes, run: bytes) -> None:
+        """Remove the directories of an attempt that has ended, with what is in them."""
+        for folder in (run, stage):
+            remove_tree(os.fsdecode(self._below + folder))
 
     def _left(self, folder: bytes) -> list[bytes]:
         return os.listdir(self._below + folder)
@@ -75,6 +79,5 @@ class Directories:
                     (os.rmdir if name == b"tmp" else os.unlink)(self._below + run + b"/" + name)
                 os.rmdir(self._below + run)
             except OSError:  # Something outlived its task.
-                for folder in (stage, run):
-                    remove_tree(os.fsdecode(self._below + folder))
+                self.remove(stage, run)
         self._spare.clear()

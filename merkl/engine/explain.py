@@ -76,10 +76,15 @@ def all_parts(node: Node, labels: Mapping[Any, str]) -> list[Part]:
     for index, dep in enumerate(node.deps):
         made = dep.future.node
         output = f".{dep.future.output}" if dep.future.output else ""
-        parts.append(
-            Part("input", f"{index} {labels.get(made.key, made.name)}{output}", dep.name, made.key.hex())
-        )
+        parts.append(Part("input", f"{index} {_label_of(made, labels)}{output}", dep.name, made.key.hex()))
     return parts
+
+
+def _label_of(node: Node, labels: Mapping[Any, str]) -> str:
+    try:
+        return labels[node.key]  # Not get(), which would ask for none that are made when they are asked for.
+    except KeyError:
+        return node.name
 
 
 def as_json(parts: Sequence[Part]) -> list[list[str]]:

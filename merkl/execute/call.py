@@ -113,17 +113,20 @@ def text_on(fd: int) -> TextIO:
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def flush() -> None:
-    """Write out what Python and the C library hold back for stdout and stderr."""
-    for stream in (sys.stdout, sys.stderr):
+def flush(*others: TextIO) -> bool:
+    """Write out what Python and the C library hold back for stdout and stderr, and what ``others`` do; whether it could be."""
+    written = True
+    for stream in {sys.stdout, sys.stderr, *others}:
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):
+        except (AttributeError, ValueError):
             pass  # None, replaced by something else, or closed.
-    _flush_c()
+        except OSError:
+            written = False
+    return _flush_c() and written
 
 
-def _flush_c() -> None:
+def _flush_c() -> bool:
     global _fflush
     if _fflush is None:
         try:
@@ -132,11 +135,12 @@ def _flush_c() -> None:
             _fflush = ctypes.CDLL(None).fflush
         except (ImportError, OSError, AttributeError):
             _fflush = _nothing
-    _fflush(None)
+    return _fflush(None) == 0
 
 
-def _nothing(_: None) -> None:
+def _nothing(_: None) -> int:
     """For a libc that cannot be reached."""
+    return 0
 
 
 _fflush: Callable[[None], Any] | None = None

@@ -44,8 +44,9 @@ from merkl.execute.process import (
     start_command,
 )
 from merkl.execute.running import GRACE, SHOWN, Running
-from merkl.execute.scratch import make, remove
+from merkl.execute.scratch import make
 from merkl.execute.sharing import Common, Sharer
+from merkl.store.removal import remove_tree
 
 if TYPE_CHECKING:  # Only with more than one slot.
     from merkl.execute.jobserver import Tokens
@@ -493,8 +494,8 @@ class Local:
     def _clear(self, worker: Worker) -> None:
         """Remove the directories of a worker that is gone, or is about to be: it may have been killed."""
         scratch, worker.scratch = worker.scratch, None
-        if scratch is not None:
-            remove(worker.scratch_in, scratch)
+        for folder in scratch or ():  # A call may have put something beside what it was given.
+            remove_tree(os.path.join(worker.scratch_in, folder))
 
     def _check(self, owner: Running | Worker) -> None:
         """Act on the end of a process, if it has ended."""

@@ -2,17 +2,17 @@
 
 It decides when those of a call that has ended serve the next.  It knows neither the calls nor what they make.
 
-The invariant: a call begins with empty directories and an empty log.  One that leaves anything in them, raises, or leaves a
-child or a thread that could still write there, keeps them, under the name under which it had them.
+The invariant: a call begins with empty directories and an empty log.  One that leaves anything in them, raises, or may have
+left somebody who could still write there, keeps them, under the name under which it had them.
 """
 
-import _thread
 import contextlib
 import fcntl
 import os
 from typing import Final, NamedTuple
 
 from merkl.execute.call import new_file
+from merkl.execute.company import Company, company, left_nobody
 
 _LOG: Final = b"/log"
 _TMP: Final = b"/tmp"
@@ -32,13 +32,13 @@ class Scratch(NamedTuple):  # No dataclass: to import that takes a new worker as
 class Own:
     """Those of one worker, whose current directory is that of its calls."""
 
-    __slots__ = ("_changed", "_cwd", "_log", "_mode", "_place", "_tells", "_threads")
+    __slots__ = ("_changed", "_cwd", "_log", "_met", "_mode", "_place", "_tells")
 
     def __init__(self) -> None:
         self._place: Scratch | None = None
         self._cwd = b""
         self._log = -1
-        self._threads = 0
+        self._met: Company | None = None  # Whom the call has found.
         self._changed: dict[bytes, int] = {}  # By directory, when it is said to have changed last.
         self._mode = 0
         self._tells = False  # Whether that is another time as soon as something is made in one.
@@ -54,7 +54,7 @@ class Own:
             self._remove()
             run = log.removeprefix(cwd).removesuffix(_LOG).lstrip(b"/")
             place = self._make(cwd, Scratch(stage, run))
-        self._threads = _thread._count()
+        self._met = company()
         _in_use[:] = [place]
         return self._log
 
@@ -73,7 +73,7 @@ class Own:
     def leave(self, *, well: bool) -> bool:
         """Hear that the call has ended, and all that it printed is written; whether it left nothing."""
         _in_use.clear()
-        if well and self._is_empty() and _thread._count() <= self._threads and not _has_children():
+        if well and self._is_empty() and self._met is not None and left_nobody(self._met):
             return True
         self._forget()
         return False
@@ -96,7 +96,7 @@ class Own:
     def _forget(self) -> None:
         if self._log >= 0:
             os.close(self._log)
-        self._log, self._place, self._changed = -1, None, {}
+        self._log, self._place, self._met, self._changed = -1, None, None, {}
 
     def _remove(self) -> None:
         place = self._place
@@ -154,13 +154,3 @@ def _set_back(folder: bytes) -> int:
     except OSError:
         return -1
     return os.stat(folder).st_mtime_ns
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    except AttributeError:  # Python on macOS, before 3.13.
-        return True
-    return True

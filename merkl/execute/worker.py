@@ -183,13 +183,23 @@ class _Worker:
         before = self._peak or _peak_memory()
         with emitting(self._emit):
             outcome, data = perform(payload, self._enter, self._leave)
-        flush()
+        if not flush(self._stdout, self._stderr):
+            self._drop_printed()
         self._peak = _peak_memory()
         peak = self._peak if self._peak > before else 0
         ended = time.perf_counter_ns()
         self._look_at_wear(ended)
         clean = bool(stage) and self._scratch.leave(well=outcome == RETURNED)
         return [REPLY.pack(outcome, self.worn, clean, started_ns, ended - started, peak, len(data)), data]
+
+    def _drop_printed(self) -> None:
+        """What cannot be written, such as to a full disk, is not to get into the next log."""
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for fd in (1, 2):
+            os.dup2(null, fd)
+        if null > 2:
+            os.close(null)
+        flush(self._stdout, self._stderr)
 
     def _look_at_wear(self, now: int) -> None:
         """See what calls have left behind: after each, but not after each of those that take next to no time."""
@@ -199,6 +209,8 @@ class _Worker:
 
     def _set_up(self, log: bytes, cwd: bytes, stage: bytes) -> None:
         fd = self._scratch.enter(cwd, stage, log) if stage else new_file(log)
+        if not stage and fd <= 2:  # The call before has closed one of these.
+            fd = _move(fd)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         if not stage:

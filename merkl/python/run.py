@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode
 from merkl.errors import MerklError, SerializationError, StoreCorrupt, TaskFailed
+from merkl.execute.company import company, left_nobody
 from merkl.execute.scratch import Scratch, in_use
 from merkl.execute.workplace import Staged
 from merkl.lending import lend_to_threads
@@ -117,10 +118,14 @@ def forget_tasks() -> None:
 def run_call(spec: CallSpec) -> bytes:
     """Run the function on its values and stage what it returned; the worker's side.
 
-    What comes back is pickled: the staged outputs, and whether the directories of the call are empty.
+    What comes back is pickled: the staged outputs, whether the directories of the call are empty, and whether it left nobody
+    who could still write there.
     """
-    if (place := in_use()) is not None:
+    place, met = in_use(), None
+    if place is not None:
         spec = _placed(spec, place)
+    else:
+        met = company()
     _see_sources(spec)
     unpacked(spec.forms)
     task = _loaded.get(spec.task)
@@ -162,7 +167,8 @@ def run_call(spec: CallSpec) -> bytes:
             os.environ.pop("TMPDIR", None)
         else:
             os.environ["TMPDIR"] = before
-    return pickle.dumps((staged, place is None and _left_nothing(spec)), protocol=5)
+    alone = met is not None and left_nobody(met)
+    return pickle.dumps((staged, alone and _left_nothing(spec), alone), protocol=5)
 
 
 def _placed(spec: CallSpec, place: Scratch) -> CallSpec:

@@ -322,8 +322,8 @@ def _imported(place: Workplace) -> list[str]:
 # ---- afterwards ----------------------------------------------------------------------------------------------------
 
 
-def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], bool]:
-    """The outputs of a call that has ended, and whether it left nothing in its directories.
+def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], bool, bool]:
+    """The outputs of a call that has ended, and whether it left nothing in its directories, and nobody who could write there.
 
     Raises:
         TaskFailed: it raised, was stopped, or its worker died.
@@ -331,7 +331,7 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
     """
     call = node.call
     if isinstance(ended.how, Returned):
-        made: tuple[list[Staged], bool] = pickle.loads(pickle.loads(ended.how.payload))
+        made: tuple[list[Staged], bool, bool] = pickle.loads(pickle.loads(ended.how.payload))
         return made
     label = f"{call.task_name}({call.subject})"
     match ended.how:

@@ -153,6 +153,39 @@ def test_brief_calls_that_leave_nothing_need_few_directories(inside):
     assert len({place for place, _ in json.loads(inside.read("end.json"))}) < COUNT // 2
 
 
+LEFT_RUNNING = """
+import os, subprocess, time
+
+@task
+def step(n):
+    found = os.listdir(os.environ["TMPDIR"])
+    if n % 4 == 1:
+        late = f"(sleep 0.03; echo late {n}; echo x > late) &"
+        subprocess.run(["sh", "-c", late], check=True, cwd=os.environ["TMPDIR"])
+    else:
+        time.sleep(0.002)
+    return found
+
+@task
+def end(steps):
+    return steps
+
+@target(default=True)
+def all():
+    end([step(n) for n in range(COUNT)]) > "end.json"
+"""
+
+
+@pytest.mark.parametrize("jobs", ["-j1", "-j2"])
+def test_what_a_call_left_running_writes_where_no_other_call_is(inside, jobs):
+    inside.merklfile(LEFT_RUNNING.replace("COUNT", "120"))
+    inside.events(jobs)
+    assert json.loads(inside.read("end.json")) == [[]] * 120
+    logs = inside.merkl("log", "all").stdout.split("== step n=")[1:]
+    assert all(said == f"late {n}" for n, _, said in (log.strip().partition("\n") for log in logs))
+    assert left_behind(inside) == []
+
+
 def test_what_a_brief_call_left_that_failed_is_there_to_be_looked_at(inside):
     inside.merklfile(AT_WORK.replace("COUNT", str(COUNT)).replace("BAD", "(308,)"))
     failed = [event for event in inside.events("-j2", "-k", code=1) if event["event"] == "failed"]

@@ -48,6 +48,26 @@ def _thread(_tmp):
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 
 
+def _orphan(_tmp):
+    subprocess.run(["sh", "-c", "sleep 60 &"], check=True)
+
+
+def _brief_thread(_tmp):
+    threading.Thread(target=time.sleep, args=(0.2,), daemon=True).start()
+
+
+def _one_thread_for_another(tmp):
+    before = threading.active_count()
+    assert before > 1
+    _thread(tmp)
+    while threading.active_count() > before:
+        time.sleep(0.005)
+
+
+def _beside(tmp):
+    (tmp.parent / "beside").write_text("x")
+
+
 def _raise(_tmp):
     raise ValueError("bad")
 
@@ -60,6 +80,10 @@ _DEEDS = {
     "mode": lambda tmp: tmp.chmod(0),
     "child": lambda _tmp: subprocess.Popen(["sleep", "60"]),
     "thread": _thread,
+    "orphan": _orphan,
+    "brief_thread": _brief_thread,
+    "one_thread_for_another": _one_thread_for_another,
+    "beside": _beside,
     "raise": _raise,
     "tempfile": _use_and_remove,
     "stay": _stay,
@@ -113,7 +137,7 @@ def test_calls_that_leave_nothing_share_directories_that_go_with_the_worker(benc
     assert not list((bench.root / "stage").iterdir())
 
 
-@pytest.mark.parametrize("deed", ["print", "file", "stage", "unpack", "mode", "child", "thread"])
+@pytest.mark.parametrize("deed", ["print", "file", "stage", "unpack", "mode", "child", "thread", "orphan"])
 def test_what_leaves_something_keeps_its_directories_and_the_next_gets_others(bench, lone, deed):
     first, second, third = run(bench, lone, "", deed, "")
     assert first.scratch is None
@@ -122,6 +146,19 @@ def test_what_leaves_something_keeps_its_directories_and_the_next_gets_others(be
     assert value(third)[0] == "run/000002"
     assert value(third)[1] == []
     assert (bench.root / "run" / "000000" / "log").read_text() == ("said\n" if deed == "print" else "")
+
+
+def test_a_thread_that_ends_does_not_hide_one_that_begins(bench, lone):
+    first, second, third = run(bench, lone, "brief_thread", "one_thread_for_another", "")
+    assert first.scratch == Scratch(b"stage/000000", b"run/000000")
+    assert second.scratch == Scratch(b"stage/000001", b"run/000001")
+    assert value(third)[0] == "run/000002"
+
+
+def test_what_calls_put_beside_their_directories_goes_with_the_worker(bench, lone):
+    assert [each.scratch for each in run(bench, lone, "", "beside", "")] == [None] * 3
+    lone.expect(0)
+    assert folders(bench) == []
 
 
 def test_one_that_raises_keeps_them(bench, lone):

@@ -296,6 +296,50 @@ def test_a_handler_that_a_call_installed_is_gone_in_the_next(bench):
 # ---- what a worker is like ----
 
 
+def close_what_is_printed_to():
+    sys.stdout.close()
+    os.close(1)
+    os.close(2)
+
+
+def test_a_call_that_closes_what_it_prints_to_takes_it_from_no_other(bench):
+    first = bench.call(close_what_is_printed_to, timeout=60)
+    jobs = [bench.call(os.system, f"echo {n}", timeout=60) for n in range(3)]
+    with Local(1, inline=False) as executor:
+        assert value(finish(executor, first)[0]) is None
+        for n, job in enumerate(jobs):
+            assert value(finish(executor, job)[0]) == 0
+            assert log_of(job) == f"{n}\n"
+
+
+def print_and_close():
+    sys.stdout.write("held back")
+    os.close(1)
+
+
+def print_and_replace():
+    sys.stdout.write("held back")
+    sys.stdout = open(os.devnull, "w")
+
+
+def print_in_c_and_close():
+    import ctypes
+
+    ctypes.CDLL(None).printf(b"held back")
+    os.close(1)
+
+
+@pytest.mark.parametrize("end", [print_and_close, print_and_replace, print_in_c_and_close])
+def test_what_a_call_printed_and_held_back_is_in_no_other_log(bench, end, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # Nothing would be held back.
+    first, second = bench.call(end, timeout=60), bench.call(print, "said", timeout=60)
+    with Local(1, inline=False) as executor:
+        finish(executor, first)
+        finish(executor, second)
+    assert log_of(first) == ("held back" if end is print_and_replace else "")
+    assert log_of(second) == "said\n"
+
+
 def test_workers_are_started_when_needed_and_reused(bench):
     with Local(4) as executor:
         assert {value(finish(executor, bench.call(os.getpid))[0]) for _ in range(5)}.__len__() == 1
