@@ -141,6 +141,8 @@ def _compared(arguments: "Sequence[str]", version: str) -> Changed | None:
         or not _same_environment(variables, everything)
     ):
         return None
+    if os.listdir(f"{root}/{STATE}/builds"):
+        return None  # One was killed, and what it left is to be removed; or one is going on.
     changed = _changed(root, files, links, _MOST if graph else 0)
     return None if changed is None else Changed(root, kept, *changed)
 

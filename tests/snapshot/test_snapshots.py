@@ -666,3 +666,17 @@ def test_the_keys_of_python_tasks_do_not_depend_on_whether_a_build_is_recorded(a
         cwd=asked.path, env=asked.env, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "1 cached" in done.stdout, "a process that records nothing finds the same key"
+
+
+def test_what_a_killed_build_left_is_removed_though_there_is_nothing_to_do(asked: Asked) -> None:
+    merklfile(asked, PLAIN)
+    assert asked.settle()
+    state = asked.path / ".merkl"
+    (state / "builds/0badcafe").touch()
+    for folder in ("stage", "run"):
+        (state / folder / "0badcafe-000001").mkdir()
+
+    assert not asked.answered()
+
+    assert [list((state / folder).iterdir()) for folder in ("builds", "stage", "run")] == [[], [], []]
+    assert asked.settle()

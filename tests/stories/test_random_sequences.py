@@ -279,7 +279,8 @@ class Files(RuleBasedStateMachine):
         if side == "--abort":
             self.git("merge", "--abort", code=None)  # A conflict of a stash is no merge to abort.
         else:
-            self.git("checkout", "-q", side, ".", code=None)
+            # After a stash that conflicts there is no merge, and this throws away what was edited since.
+            self.user_gives_up(lambda: self.git("checkout", "-q", side, ".", code=None))
             self.git("add", "--all")
             self.git("commit", "-qm", "merged", code=None)
 
