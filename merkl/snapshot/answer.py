@@ -141,10 +141,17 @@ def _compared(arguments: "Sequence[str]", version: str) -> Changed | None:
         or not _same_environment(variables, everything)
     ):
         return None
-    if os.listdir(f"{root}/{STATE}/builds"):
-        return None  # One was killed, and what it left is to be removed; or one is going on.
+    if _build_begun(root):
+        return None  # It was killed, and what it left is to be removed; or it is going on.
     changed = _changed(root, files, links, _MOST if graph else 0)
     return None if changed is None else Changed(root, kept, *changed)
+
+
+def _build_begun(root: str) -> bool:
+    try:
+        return bool(os.listdir(f"{root}/{STATE}/builds"))
+    except FileNotFoundError:
+        return False  # Nothing was ever built here, only listed.
 
 
 def directory_of(arguments: "Sequence[str]") -> str:

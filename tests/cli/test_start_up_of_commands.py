@@ -225,7 +225,7 @@ def test_a_small_change_imports_neither_python_tasks_nor_what_compiles_templates
 @pytest.mark.parametrize("somebody", [True, False])
 def test_what_somebody_wants_done_at_the_end_is_done(tmp_path, somebody):
     """Else Python's end is spared, and what was said is there all the same."""
-    text = "import atexit, os\natexit.register(os.write, 1, b'bye')\n" if somebody else ""
+    text = "import atexit, os\natexit.register(os.write, 1, b'bye\\n')\n" if somebody else ""
     (tmp_path / "sitecustomize.py").write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "merkl", "--version"],
