@@ -180,7 +180,9 @@ def test_a_test_without_its_program_is_skipped_or_fails_if_all_are_required(
     shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
     (tmp_path / "tests/test_suite.py").write_text(SUITE)
 
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    # A place of its own for its files: in the usual one it would first remove those of the runs before us.
+    place = f"--basetemp={tmp_path / 'files'}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", place]
     result = subprocess.run(
         command, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True
     )

@@ -95,8 +95,8 @@ def test_whoever_wants_no_more_leaves_nobody_behind():
         def work(n):
             time.sleep(0 if os.getpid() == us else 60)
             return b""
-        for n, _ in shared(40, work):
-            if n == 5:
+        for done, _ in enumerate(shared(40, work)):
+            if done == 5:
                 break
         print(alone())
     """) == ["True"]
