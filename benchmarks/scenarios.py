@@ -51,9 +51,6 @@ def leaf(setting: Setting) -> Iterator[Step]:
         readers = min(PER_GROUP, size)
 
         def run(graph: Graph = graph, readers: int = readers) -> Iterator[Result]:
-            for settled in setting.contest(graph, lambda _: lambda: None, lambda _: 0):
-                settled.once()  # What a build kept for the next one has been looked at.
-                settled.once()
             contenders = setting.contest(graph, _edits, lambda _: readers)
             title = f"One leaf of {graph.count:,} targets changed, {readers} commands"
             yield setting.measured(f"leaf-{graph.count}", title, contenders, "ninja", "make")

@@ -16,9 +16,9 @@ def main() -> int:
     if sys.argv[1:] == ["--version"] and sys.stdout is not None:
         try:
             sys.stdout.write(f"merkl {_version()}\n")
-            return _ended(0)
-        except OSError:
-            pass  # The command line says what is to be said of that.
+        except OSError as error:
+            return _unwritten(error)
+        return _ended(0)
     if sys.argv[1:2] == ["--complete"]:  # Asked by a shell's script, which shows no errors.
         from merkl.cli.shells import main as complete
 
@@ -35,6 +35,8 @@ def main() -> int:
         code = answer(arguments, _version())
     except KeyboardInterrupt:
         return _interrupted()
+    except OSError as error:
+        return _unwritten(error)
     if isinstance(code, int):
         return _ended(code)
     from merkl.snapshot import process
@@ -86,15 +88,23 @@ def _ended(code: int) -> int:
     import os
     import sys
 
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError as error:
+        return _unwritten(error)
+    except ValueError:  # It was closed, of which Python says what is to be said.
+        return code
     if sys._getframe(2).f_code.co_filename == sys.argv[0] and not atexit._ncallbacks():
-        try:
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
-            os._exit(code)
-        except (OSError, ValueError):
-            pass  # Python says what is to be said of that.
+        os._exit(code)
     return code
+
+
+def _unwritten(error: OSError) -> int:
+    from merkl.cli.edge import unwritten
+
+    return unwritten(error)
 
 
 def _wait_for_threads(code: int) -> None:

@@ -8,10 +8,9 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.errors import ConfigError, did_you_mean
 from merkl.remotes import RemoteConfig as RemoteConfig
 from merkl.remotes import remote_from

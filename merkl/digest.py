@@ -9,7 +9,6 @@ containers are written in the order of their members' encodings.  A test pins th
 
 import enum
 import functools
-import math
 import os
 import struct
 import sys
@@ -19,6 +18,7 @@ from typing import Any, Final
 from blake3 import blake3
 
 from merkl.errors import UnhashableArgument
+from merkl.hashers import large_hasher
 
 KEY_DOMAIN: Final = b"merkl key 1\0"  # Bump to abandon every cached result at once.
 CONTENT_DOMAIN: Final = b"merkl content key 1\0"
@@ -386,7 +386,7 @@ def array_digest(*arrays: Any) -> Digest:
     """The digest of the elements of arrays, one after the other in C order, with one bit pattern for all NaNs,
     wherever they lie in memory."""
     large = any(array.nbytes > _AT_ONCE for array in arrays)
-    hasher = blake3(max_threads=blake3.AUTO) if large else blake3()
+    hasher = large_hasher() if large else blake3()
     for array in arrays:
         for part in _contiguous(sys.modules["numpy"], array):
             hasher.update(part)
@@ -418,8 +418,11 @@ def _contiguous(numpy: Any, array: Any) -> Iterator[Any]:
         yield some.view(numpy.uint8)
 
 
+_NAN: Final = float("nan")  # One for all that are none.
+
+
 def _float(value: float) -> bytes:
-    return struct.pack(">d", math.nan if math.isnan(value) else value)
+    return struct.pack(">d", value if value == value else _NAN)
 
 
 @functools.lru_cache(maxsize=2048)

@@ -10,11 +10,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any, Final
 
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, field_names
 from merkl.errors import ConfigError, did_you_mean
 from merkl.remotes import ELSEWHERE, RemoteConfig, is_secret
 from merkl.sizes import size_of
@@ -99,7 +98,7 @@ class ExecutorConfig:
         return self.address or self.cluster
 
 
-_SETTINGS: Final = tuple(each.name for each in fields(ExecutorConfig) if each.name != "name")
+_SETTINGS: Final = tuple(name for name in field_names(ExecutorConfig) if name != "name")
 
 
 def executors_from(given: object, root: str, file: str) -> dict[str, ExecutorConfig]:
@@ -338,7 +337,7 @@ def _patterns(given: object, what: str) -> tuple[str, ...]:
 
 def _tls(given: object, root: str, what: str) -> TlsFiles:
     hint = "security: {ca: ca.pem, cert: client.pem, key: client.key}"
-    names = tuple(each.name for each in fields(TlsFiles))
+    names = field_names(TlsFiles)
     if not isinstance(given, Mapping):
         raise ConfigError(f"{what}: security is a mapping of files, not {type(given).__name__}", hint=hint)
     for name in given:

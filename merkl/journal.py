@@ -5,10 +5,10 @@ It decides that from where the database lies.  It knows no tables.
 The invariant: on a network file system nothing is kept in shared memory, which two machines do not share.
 """
 
-import sqlite3
 from typing import Final
 
 from merkl.filesystem import file_system_of
+from merkl.sqlite import sqlite3
 
 BESIDE: Final = ("-wal", "-shm", "-journal")  # What SQLite may keep beside a database, and finds by its name.
 

@@ -10,28 +10,28 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextvars import Context, ContextVar, copy_context
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_lent: list[Context] = []
+LENT: Final[list[Context]] = []  # The latest last.
 
 
 @contextlib.contextmanager
 def lend_to_threads() -> Iterator[None]:
     """Let threads that the code inside starts belong to what it belongs to."""
     context = copy_context()
-    _lent.append(context)
+    LENT.append(context)
     try:
         yield
     finally:
         # Two contexts with the same values are equal, and not the same.
-        _lent[:] = [each for each in _lent if each is not context]
+        LENT[:] = [each for each in LENT if each is not context]
 
 
 def lent(variable: ContextVar[T]) -> T | None:
     """The value of ``variable`` in the code that merkl runs; None if there is none, or this is the main thread."""
-    latest = _lent[-1:]  # At once: the code may end meanwhile.
+    latest = LENT[-1:]  # At once: the code may end meanwhile.
     if not latest or threading.current_thread() is threading.main_thread():
         return None
     return latest[0].get(variable)

@@ -8,7 +8,6 @@ cycles and a key is known before anything runs.
 """
 
 import contextlib
-import copy
 import functools
 import itertools
 import os
@@ -47,7 +46,7 @@ from merkl.digest import (
     tagged,
 )
 from merkl.errors import FutureAccessError, FutureAttributeError, MerklError, NoPathError, PlacementError
-from merkl.lending import lent
+from merkl.lending import LENT, lent
 from merkl.stamp import Stamp
 
 T = TypeVar("T")
@@ -132,7 +131,12 @@ class Place:
 
     def relative_to(self, root: str) -> "Place":
         """The same place, by a path relative to ``root`` if it lies inside."""
-        return Place(self.file.removeprefix(root.rstrip(os.sep) + os.sep), self.line)
+        return _relative(self.file, self.line, root)
+
+
+@functools.lru_cache(maxsize=256)  # One object for all that one line places.
+def _relative(file: str, line: int, root: str) -> Place:
+    return Place(file.removeprefix(root.rstrip(os.sep) + os.sep), line)
 
 
 class Call(Protocol):
@@ -413,6 +417,8 @@ def plain_node(
 
 def with_call(node: Node, call: Call) -> Node:
     """The same node with another call, which says more of it, and nothing else than the key does."""
+    import copy
+
     made = copy.copy(node)
     made._call = call
     return made
@@ -667,7 +673,7 @@ _NOWHERE: Final = Scope()
 
 def scope() -> Scope:
     """The scope of the code that is running."""
-    return _scope.get(None) or lent(_scope) or _NOWHERE
+    return _scope.get(None) or (lent(_scope) if LENT else None) or _NOWHERE
 
 
 @contextlib.contextmanager
@@ -686,10 +692,12 @@ _default: list[Callable[[], Session]] = []
 
 def session() -> Session:
     """The session of the code that is running; outside a build, one for the current directory's project."""
-    current = current_session()
+    current = _current.get()
     if current is None:
-        current = _default[-1]()
-        _current.set(current)
+        current = lent(_current)
+        if current is None:
+            current = _default[-1]()
+            _current.set(current)
     return current
 
 
@@ -826,7 +834,8 @@ class Future(Generic[T_co]):
 
     def eval(self) -> T_co:
         """Run what is missing and return the value; for a file, a ``FileRef`` to it."""
-        return cast(T_co, session().evaluate([self])[0])
+        value: T_co = session().evaluate([self])[0]
+        return value
 
     @overload
     def open(self, mode: Literal["rb"]) -> BinaryIO: ...

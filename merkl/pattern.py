@@ -4,7 +4,9 @@ It decides nothing.  The invariant: but for when it is compiled, and that it is 
 pattern is what ``re.compile`` makes.
 """
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Any, cast, overload
 
 
@@ -26,3 +28,13 @@ def pattern(text: bytes, flags: int = 0) -> re.Pattern[bytes]: ...
 def pattern(text: str | bytes, flags: int = 0) -> Any:
     """As ``re.compile``, later."""
     return cast(Any, _Late(text, flags))
+
+
+@functools.lru_cache(maxsize=256)
+def names_like(part: str) -> Callable[[str], bool]:
+    """Whether a name is one that ``part`` of a pattern for paths stands for; a dot at its beginning has to be spelt."""
+    import fnmatch
+
+    matches = re.compile(fnmatch.translate(part.replace("[^", "[!"))).match
+    dotted = part.startswith(".")
+    return lambda name: (dotted or not name.startswith(".")) and matches(name) is not None

@@ -8,10 +8,9 @@ The invariant: an address that may hold a password is not repeated in the messag
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Final
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, field_names
 from merkl.errors import ConfigError, did_you_mean
 from merkl.pattern import pattern
 
@@ -93,7 +92,7 @@ def is_namespace(text: str) -> bool:
 
 
 def _check_names(settings: Mapping[Any, Any], what: str) -> None:
-    known = tuple(field.name for field in fields(RemoteConfig))
+    known = field_names(RemoteConfig)
     for name in settings:
         if name in known:
             continue

@@ -5,7 +5,6 @@ It decides what may be said of them, in a task and in merkl.yaml.  It knows no n
 The invariant: every task takes at least one ``cpu``, and amounts are whole numbers, of bytes for ``mem``.
 """
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
@@ -100,7 +99,7 @@ def seconds_of(name: str, value: object) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return math.inf
+        return float("inf")
 
 
 def retries_of(value: object) -> int:

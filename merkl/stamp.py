@@ -16,6 +16,8 @@ _SLOW_WRITE_NS: Final = 100  # For each byte, where the writer must wait for a p
 _WRITE_NS: Final = 10  # For each byte of a long write, besides what it waits.
 _WAIT_NS: Final = 5_000_000_000
 
+_modes: Final[dict[int, int]] = {}  # There are 65,536 at most.
+
 
 @dataclass(frozen=True, slots=True)
 class Absent:
@@ -35,7 +37,10 @@ class Stamp:
     @classmethod
     def of(cls, found: os.stat_result) -> "Stamp":
         """The stamp in a stat result."""
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
+        mtime, ctime = found.st_mtime_ns, found.st_ctime_ns
+        # There may be many: what two have in common is one object.
+        mode = _modes.setdefault(found.st_mode, found.st_mode)
+        return cls(found.st_size, mtime, mtime if mtime == ctime else ctime, found.st_ino, mode)
 
     @property
     def is_file(self) -> bool:

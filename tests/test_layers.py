@@ -8,6 +8,7 @@ nothing; and nothing inside the package may import them, save for ``__version__`
 
 import ast
 import graphlib
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ import merkl
 PACKAGE = Path(merkl.__file__).parent
 
 LAYERS = """
-    dataclass pattern
-    errors stamp
+    fieldmethods
+    dataclass pattern sqlite
+    errors stamp hashers
     digest holes room sizes filesystem root snapshot tracebacks lending gauge
     tree journal remotes
     executors
@@ -333,3 +335,17 @@ def test_the_check_lets_a_pure_module_work_on_names(tmp_path):
     text = "import os\nfrom os import fsencode\nos.fsdecode(b'x')\nos.path.join('a', 'b')\nimport dataclasses"
 
     assert worldly("merkl.nodes", sample(tmp_path, nodes=text) / "nodes.py") == []
+
+
+def test_the_page_on_the_design_names_every_module_and_has_these_layers():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text()
+    named = set(
+        re.findall(
+            r"(?:^|\s)([\w.]+(?:/|\.py))\s", page.partition("```text\nmerkl/\n")[2].partition("```")[0]
+        )
+    )
+    there = {path.name + "/" * path.is_dir() for path in PACKAGE.iterdir() if path.name[:1] not in "._"}
+    there = {name for name in there if name.endswith((".py", "/"))}
+
+    assert there <= named
+    assert f"```text\n{textwrap.dedent(LAYERS).strip()}\n```" in page

@@ -24,7 +24,7 @@ from merkl.bash.placeholders import (
     Placeholder,
     SecretArg,
 )
-from merkl.bash.slots import FromDep, FromSource, Plain, Slot
+from merkl.bash.slots import FromDep, FromSource, Plain, Slot, from_source
 from merkl.dataclass import dataclass, field
 from merkl.errors import CallError
 from merkl.execute.secrets import Secret
@@ -129,7 +129,7 @@ class Arguments:
     def file(self, placeholder: Placeholder, value: Any, kind: Literal["file", "dir"]) -> Slot:
         if not isinstance(value, Future):
             self.sources.append(session().source(value, kind))
-            return FromSource(len(self.sources) - 1)
+            return from_source(len(self.sources) - 1)
         output = value.node.output(value.output)
         if {output.kind, kind} == {"file", "dir"}:
             is_dir = output.kind == "dir"

@@ -5,10 +5,10 @@ It decides what a wrong call is.  It reads no files and knows no Futures: a call
 The invariant: what it returns has a value for every parameter, in the order of the template.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from merkl.bash.placeholders import (
     REQUIRED,
@@ -31,6 +31,9 @@ from merkl.bash.placeholders import (
 from merkl.dataclass import dataclass
 from merkl.errors import CallError, did_you_mean
 
+if TYPE_CHECKING:  # It takes long to import, and a task that is kept is not called.
+    import inspect
+
 NameOf = Callable[[object], str | None]
 """Gets an object that is no path; returns the name of the file it stands for, if that is known."""
 
@@ -43,33 +46,32 @@ class Parameters:
     """
 
     placeholders: Mapping[str, Placeholder]
-    signature: inspect.Signature
     single: frozenset[str]
     positional: tuple[str, ...]
     required: tuple[str, ...]
 
+    @property
+    def signature(self) -> "inspect.Signature":
+        """Those without a default first; outputs, depfile, environment and secrets by keyword only."""
+        from inspect import Parameter, Signature
+
+        found = []
+        for name in self.positional:
+            placeholder = self.placeholders[name]
+            hint = placeholder.type if isinstance(placeholder, Arg) and placeholder.type else Parameter.empty
+            default = Parameter.empty if name in self.required else _default(placeholder)
+            found.append(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=hint))
+        named = [name for name in self.placeholders if name not in self.positional]
+        return Signature([*found, *(Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in named)])
+
 
 def parameters_of(placeholders: Mapping[str, Placeholder], single: frozenset[str]) -> Parameters:
-    """Make the signature: those without a default first; outputs, depfile, environment and secrets by keyword only."""
-    before, after, named = [], [], []
-    for name, placeholder in placeholders.items():
-        default = _default(placeholder)
-        if isinstance(placeholder, (OutFileArg, OutDirArg, DepfileArg, EnvArg, SecretArg)):
-            named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None))
-            continue
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        hint = (
-            placeholder.type if isinstance(placeholder, Arg) and placeholder.type else inspect.Parameter.empty
-        )
-        if default is REQUIRED:
-            before.append(inspect.Parameter(name, kind, annotation=hint))
-        else:
-            after.append(inspect.Parameter(name, kind, default=default, annotation=hint))
-    required = tuple(parameter.name for parameter in before)
-    positional = required + tuple(parameter.name for parameter in after)
-    return Parameters(
-        placeholders, inspect.Signature([*before, *after, *named]), single, positional, required
-    )
+    """Put them in order: of those that may be given by position, the ones without a default come first."""
+    named = (OutFileArg, OutDirArg, DepfileArg, EnvArg, SecretArg)
+    placed = {name: _default(each) for name, each in placeholders.items() if not isinstance(each, named)}
+    required = tuple(name for name, default in placed.items() if default is REQUIRED)
+    optional = tuple(name for name, default in placed.items() if default is not REQUIRED)
+    return Parameters(placeholders, single, required + optional, required)
 
 
 def _default(placeholder: Placeholder) -> object:
@@ -282,7 +284,7 @@ def _is_plain(value: object) -> bool:
 def _items(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple)):
         return list(value)
-    return list(value) if inspect.isgenerator(value) or isinstance(value, (map, filter)) else [value]
+    return list(value) if isinstance(value, (GeneratorType, map, filter)) else [value]
 
 
 def _shown(value: object) -> str:

@@ -4,7 +4,6 @@ It decides what is shown.  The invariant: every path it names exists, and the co
 """
 
 import os
-import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,6 +32,8 @@ def complete(error: TaskFailed, node: Node, inputs: Sequence[Artifact], place: W
     if "command" in error.details:
         return
     said = {**error.details}
+    import shlex
+
     said.pop("at", None)
     error.details = {
         "task": f"{node.name} {node.call.subject}".rstrip(),

@@ -12,13 +12,14 @@ import re
 from typing import Final
 
 from merkl.dataclass import dataclass
+from merkl.pattern import pattern
 
 LARGEST_TEXT: Final = 8_000_000  # Bytes; a larger file is data.
 _NAME: Final = rb'[ \t]*(?:"(?P<quoted>[^"\n]+)"|<(?P<angled>[^>\n]+)>)'
-_INCLUDE: Final = re.compile(
+_INCLUDE: Final = pattern(
     rb"^[ \t]*(?:#|%:)[ \t]*(?:include|include_next|import|embed)" + _NAME, re.MULTILINE
 )
-_TEST: Final = re.compile(rb"__has_(?:include|include_next|embed)[ \t]*\(" + _NAME)
+_TEST: Final = pattern(rb"__has_(?:include|include_next|embed)[ \t]*\(" + _NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Asked:
 def asked_for(text: bytes) -> tuple[Asked, ...]:
     """The names in a text, each once."""
     found: dict[Asked, None] = {}
-    for pattern, tested in ((_INCLUDE, False), (_TEST, True)):
-        for match in pattern.finditer(text):
+    for named, tested in ((_INCLUDE, False), (_TEST, True)):
+        for match in named.finditer(text):
             name = match["quoted"] or match["angled"]
             found[Asked(os.fsdecode(name), match["quoted"] is not None, tested)] = None
     return tuple(found)

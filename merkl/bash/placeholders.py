@@ -7,16 +7,18 @@ The invariant: a placeholder reaches a template only as a call that somebody wro
 functions made in this process.  Text that merely looks like a token is not one, since nobody can guess its nonce.
 """
 
-import ast
 import keyword
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from merkl.dataclass import dataclass
 from merkl.errors import CallError, TemplateError, did_you_mean
 from merkl.pattern import pattern
+
+# Few templates have placeholders that are calls, and to import what reads these takes longer than all of this.
+if TYPE_CHECKING:
+    import ast
 
 
 class Required:
@@ -435,7 +437,7 @@ def _type_text(type_: object) -> str:
     return getattr(type_, "__name__", repr(type_))
 
 
-_NO_LITERAL: Final = (math.inf, -math.inf)
+_NO_LITERAL: Final = (float("inf"), -float("inf"))
 
 
 def _check_literal(what: str, value: object) -> None:
@@ -494,6 +496,8 @@ def parse_call(source: str) -> Placeholder:
     Raises:
         TemplateError: it is no such call.
     """
+    import ast
+
     try:
         call = ast.parse(source.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -513,7 +517,9 @@ _SHAPE_HINT: Final = (
 )
 
 
-def _literal(node: ast.expr, is_type: bool) -> object:
+def _literal(node: "ast.expr", is_type: bool) -> object:
+    import ast
+
     if is_type and isinstance(node, ast.Name):
         if node.id in TYPES:
             return TYPES[node.id]

@@ -32,6 +32,12 @@ class FromDep:
     index: int
 
 
+@functools.lru_cache(maxsize=256)
+def from_source(index: int) -> FromSource:
+    """The argument that is the source at ``index``: one object for all calls."""
+    return FromSource(index)
+
+
 Slot: TypeAlias = Plain | FromSource | FromDep
 Slots: TypeAlias = Mapping[str, Slot | tuple[Slot, ...]]
 
@@ -66,6 +72,18 @@ def _encoded(slot: Slot | tuple[Slot, ...]) -> bytes:
 @functools.lru_cache(maxsize=64)
 def _from_source(index: int) -> bytes:
     return encode(("source", index))
+
+
+@functools.lru_cache(maxsize=256)
+def _of_shape(shape: tuple[tuple[str, FromSource | FromDep], ...]) -> Slots:
+    return dict(shape)
+
+
+def shared(slots: Slots) -> Slots:
+    """The same slots; of calls that pass nothing but files and results, one mapping for all: there may be many calls."""
+    if all(type(slot) is FromSource or type(slot) is FromDep for slot in slots.values()):
+        return _of_shape(tuple(slots.items()))
+    return slots
 
 
 def shown_plain_values(slots: Slots) -> str:

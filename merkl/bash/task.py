@@ -14,7 +14,7 @@ from typing import Any, Final
 from merkl.bash.arguments import Arguments
 from merkl.bash.options import Options, check_options, names_of, options_of, stdout_form, text_of
 from merkl.bash.placeholders import DepfileArg, EnvArg, OutDirArg, OutFileArg, SecretArg
-from merkl.bash.slots import Plain, Slots, encoded, shown_plain_values
+from merkl.bash.slots import Plain, Slots, encoded, shared, shown_plain_values
 from merkl.bash.template import Template, bind_call, compile_template
 from merkl.config import system_name
 from merkl.dataclass import dataclass
@@ -210,7 +210,7 @@ class BashTask(Placeable):
         outputs = given.outputs(self._declared, self.options)
         tools = tuple([(spec, session().tool(spec)) for spec in self.tools])
         extra = [given.extra(dep) for dep in self.deps]
-        call = BashCall(self, given.slots, given.first_file or shown_plain_values(given.slots), tools)
+        call = BashCall(self, shared(given.slots), given.first_file or shown_plain_values(given.slots), tools)
         return self._made(call, outputs, extra, given.deps, given.sources, given.place)
 
     def again(

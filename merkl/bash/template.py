@@ -7,10 +7,8 @@ The invariant: two templates with one ``identity`` give the same script for the 
 written in.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from merkl.bash.binding import NameOf, Parameters, bind, parameters_of
@@ -20,10 +18,12 @@ from merkl.bash.hazards import REMOTE
 from merkl.bash.placeholders import Arg, FilesArg, FlagArg, Placeholder, SecretArg, Token, spell
 from merkl.bash.script import ArgvWords, Compiled, Occurrence, PythonText, Script, ShellText, Source, Values
 from merkl.bash.spelling import Hole, Pieces, split_template
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.errors import TemplateError
 
 if TYPE_CHECKING:
+    import inspect
+
     from merkl.bash.grammar import Spot
 
 __all__ = ["Script", "Template", "Value", "bind_call", "compile_template"]
@@ -52,7 +52,7 @@ class Template:
         return self.parameters.placeholders
 
     @property
-    def signature(self) -> inspect.Signature:
+    def signature(self) -> "inspect.Signature":
         """Parameters without a default, then those with one; outputs, environment and secrets by keyword only."""
         return self.parameters.signature
 

@@ -1,31 +1,25 @@
 """Building what a command line asks for, whoever has read it.
 
-It decides the exit code of a build, and whether it leaves a snapshot.
+It decides the exit code of a build.
 """
 
 import json
-import os
 import sys
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Sequence
 
 from merkl.cli.given import Options
+from merkl.cli.keeping import Keeping
 from merkl.cli.opening import Asked, asked, chosen, loaded, paint_of, project_of, reporter_of, tell
-from merkl.config import QUIET
+from merkl.dataclass import replace
 from merkl.engine.build import build
 from merkl.engine.frozen import prediction, unsettled
-from merkl.engine.judge import Judge
 from merkl.engine.request import plan, would_place
 from merkl.engine.where import elsewhere
 from merkl.engine.workers import workers_ahead
 from merkl.errors import UsageError
-from merkl.events import BuildDone
 from merkl.report.ending import exit_code
 from merkl.report.json import planned
-from merkl.report.words import duration, one_line, plural
-from merkl.snapshot import recorder
-from merkl.snapshot.recording import Recording
+from merkl.report.words import one_line, plural
 
 
 def build_once(options: Options, words: Sequence[str]) -> int:
@@ -65,90 +59,14 @@ def run_build(options: Options, it: Asked) -> int:
     """Build what was asked for, or with ``--dry-run`` say what that would run; the exit code."""
     if options.dry_run:
         return _preview(options, it)
+    keeping = Keeping(options, it)
     reporter = reporter_of(options, it.project)
-    looked = _count_looked()
     try:
-        done, judge = build(it.project, it.chosen.selection, reporter, force=options.force)
+        done, judge = build(it.project, it.chosen.selection, keeping.hearing(reporter), force=options.force)
     finally:
         reporter.close()
-    _keep_snapshot(options, it, done, judge, looked)
+    keeping.end(done, judge)
     return exit_code(done)
-
-
-def _count_looked() -> tuple[int, int]:
-    """How many paths have been looked at so far, with links followed and without."""
-    recording = recorder.active()
-    return (0, 0) if recording is None else (len(recording.files), len(recording.links))
-
-
-def _looks_at_outputs(recording: Recording, it: Asked, looked: tuple[int, int]) -> bool:
-    """Whether what is placed was looked at before the build: what came of that may be another thing after the next."""
-    root = it.project.root
-    paths = {*islice(recording.files, looked[0]), *islice(recording.links, looked[1])}
-    placed = {os.path.join(root, placement.path) for placement in it.chosen.selection.placements}
-    return any(recording.listed.values()) or any(_is_in(path, placed, root) for path in paths)
-
-
-def _is_in(path: str, placed: Set[str], root: str) -> bool:
-    """Whether a path is one of those that are placed, or in one of them."""
-    while len(path) > len(root):
-        if path in placed:
-            return True
-        path = path.rpartition("/")[0]
-    return False
-
-
-def _keep_snapshot(
-    options: Options, it: Asked, done: BuildDone, judge: Judge, looked: tuple[int, int]
-) -> None:
-    """After a build that had nothing to do, write down what showed that, so that the next one is answered at once."""
-    project = it.project
-    recording, config = recorder.active(), project.config
-    recorder.stop()
-    unusual = (
-        options.force,
-        options.json,
-        options.rehash,
-        options.push,
-        options.require_remote,
-        config.check_deps,
-    )
-    nothing = not (done.ran or done.cutoff or done.failed or done.skipped or done.interrupted)
-    if recording is None or any(unusual) or not nothing or not config.snapshot:
-        return
-    from merkl.snapshot.answer import name_of
-    from merkl.snapshot.keep import keep
-
-    def keep_graph(mere: Set[str], listings: Mapping[str, bytes], others: Set[str]) -> bytes:
-        from merkl.cli import changed
-
-        if recording.no_graph or _looks_at_outputs(recording, it, looked):
-            return b""
-        return changed.keep(options, it, judge, name_of(recording.request), mere, listings, others)
-
-    seconds = duration(done.seconds)
-    before, found, after = "".join(recording.out).rpartition(f" in {seconds}")
-    quiet = config.output == QUIET and not recording.out
-    if not options.verbose and not quiet and (not found or "\n" in before):
-        recording.spoil("more than the last line was printed")
-    # With -v each task is shown, which is more than can be answered; but what else there is against it is said.
-    why = keep(
-        recording, root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
-        summary=(f"{before} in ", after) if found else ("", ""), only_ask=options.verbose, keep_graph=keep_graph,
-    )  # fmt: skip
-    if options.verbose and not options.quiet:
-        if why:
-            sys.stdout.write(f"no snapshot: {one_line(why)}\n")
-        elif why := _against_graph(recording, it, looked):
-            sys.stdout.write(f"no kept graph: {one_line(why)}\n")
-
-
-def _against_graph(recording: Recording, it: Asked, looked: tuple[int, int]) -> str:
-    """Why a small change of what was built leads to running the Merklfile; or empty."""
-    from merkl.cli.changed import lacking
-
-    seen = "the Merklfile looked at an output" if _looks_at_outputs(recording, it, looked) else ""
-    return recording.no_graph or seen or lacking(it)
 
 
 # ---- dry run -----------------------------------------------------------------------------------------------------------

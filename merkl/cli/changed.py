@@ -3,66 +3,23 @@
 It decides when that may be tried.  Whatever it cannot do, it leaves for the long way.
 """
 
-import os
-import pickle
+import _pickle as pickle  # Without what ``pickle`` imports besides.
 import sys
 import time
-from collections.abc import Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Any
 
-from merkl.config import QUIET
-from merkl.engine.keepgraph import keep_graph, lacks, read_graph
+from merkl.engine.keepgraph import read_graph
 from merkl.engine.kept import NotKept
 from merkl.engine.project import Project
 from merkl.engine.small import SmallBuild
 from merkl.engine.workers import workers_for
 from merkl.errors import MerklError
-from merkl.events import BuildDone
-from merkl.report.color import painter, wanted
-from merkl.report.ending import exit_code
+from merkl.report.ending import exit_code, last_line
 from merkl.report.lines import Shown
 from merkl.report.ready import ready_streams
 from merkl.report.reporters import reporter_for
 from merkl.report.running import Listed
-from merkl.report.words import duration, summary
+from merkl.report.words import duration
 from merkl.snapshot.answer import Changed, name_of
-
-if TYPE_CHECKING:
-    from merkl.cli.opening import Asked
-    from merkl.cli.options import Options
-    from merkl.engine.judge import Judge
-
-
-def keep(
-    options: "Options",
-    it: "Asked",
-    judge: "Judge",
-    name: str,
-    mere: Iterable[str],
-    listings: Mapping[str, bytes],
-    others: Set[str],
-) -> bytes:
-    """Keep the graph of a build that had nothing to do, if that is all there is to it; its checksum, or nothing."""
-    project, selection = it.project, it.chosen.selection
-    if lacking(it):
-        return b""
-    inside = project.root.rstrip("/") + "/"
-    more: dict[str, Any] = {
-        "removals": project.store.removals(),
-        "databases": [path.removeprefix(inside) for path in project.store.database_files()],
-        "color": options.color,
-        "progress": options.progress,
-    }
-    return keep_graph(
-        project, selection, judge, it.labels(judge), name=name, mere=mere, listings=listings, others=others, more=more
-    )  # fmt: skip
-
-
-def lacking(it: "Asked") -> str:
-    """Why the graph of a request cannot be kept; or empty."""
-    if it.merklfile.unknown is not None:
-        return "a target of any name was asked for"
-    return lacks(it.project, it.chosen.selection)
 
 
 def build_changed(changed: Changed) -> int | None:
@@ -115,8 +72,4 @@ def _built(small: SmallBuild, began: float) -> int:
 
 def _summary(small: SmallBuild) -> str:
     """The last line of a build with nothing to do, as if that took no time."""
-    if small.project.config.output == QUIET:
-        return ""
-    count, saved = small.kept.counted()
-    line = summary(BuildDone(0, count, 0, 0, 0, 0.0, saved))
-    return painter(wanted(small.kept.head["color"], sys.stdout, os.environ))(line, "good") + "\n"
+    return last_line(small.project.config.output, small.kept.head["color"], *small.kept.counted())

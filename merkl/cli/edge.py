@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TextIO
 
 from merkl.errors import MerklError
 from merkl.report.ready import ready_streams
@@ -21,24 +21,44 @@ _LENGTHY: Final = ("traceback", "output", "log")  # Of a task that failed.
 def ended(command: Callable[[], int | None], arguments: Sequence[str]) -> int:
     """Run what a command line, ``arguments``, asks for; the exit code."""
     ready_streams()
+    code = _ended(command, arguments)
+    try:
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        said = unwritten(error)
+        return code or said
+
+
+def unwritten(error: OSError) -> int:
+    """Say that stdout took no more; the exit code.  What is left in its buffer goes nowhere, instead of into a message at exit."""
+    _give_up(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return SIGPIPE_EXIT
+    try:
+        sys.stderr.write(f"cannot write the output: {error.strerror}\n")
+    except OSError:  # It was stderr, or goes to the same place.
+        _give_up(sys.stderr)
+    return 1
+
+
+def _give_up(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _ended(command: Callable[[], int | None], arguments: Sequence[str]) -> int:
     try:
         code = command()
         sys.stdout.flush()
         return int(code or 0)
     except MerklError as error:
         return _show(error, arguments)
-    except BrokenPipeError:
-        # What is left in the buffer goes nowhere, instead of into a message at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGPIPE_EXIT
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
     except OSError as error:
-        if _writes_out(error):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.stderr.write(f"cannot write the output: {error.strerror}\n")
-            return 1
+        if isinstance(error, BrokenPipeError) or _writes_out(error):
+            return unwritten(error)
         if error.errno in (errno.EMFILE, errno.ENFILE):
             sys.stderr.write("too many open files\n  hint: a shell's limit is raised by `ulimit -n 1024`\n")
             return 1
@@ -77,6 +97,9 @@ def show_error(error: MerklError, *, json: bool) -> int:
             from merkl.report.words import harmless
 
             sys.stderr.write(harmless(error.shown(_LENGTHY if error.told else ())) + "\n")
-    except BrokenPipeError:
-        pass
+    except OSError as failed:
+        if json:
+            unwritten(failed)
+        else:
+            _give_up(sys.stderr)
     return error.exit_code

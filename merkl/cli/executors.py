@@ -8,11 +8,11 @@ The invariant: it starts no cluster, runs no task, and loads no code of the proj
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from merkl.cli.finding import Finding, Verdict
 from merkl.config import Config
+from merkl.dataclass import replace
 from merkl.errors import MerklError
 from merkl.report.words import plural
 

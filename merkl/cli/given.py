@@ -4,10 +4,9 @@ It decides what the options mean together, and which project is meant.  It knows
 """
 
 import os
-from dataclasses import replace
 
 from merkl.config import QUIET, Config, find_root, load_config
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.errors import MerklfileError, UsageError
 
 

@@ -46,12 +46,10 @@ def _keep_snapshot(options: Options, project: Project) -> None:
     recorder.stop()
     if recording is None or project.has_run or options.rehash or not config.snapshot:
         return
-    from merkl.snapshot.keep import keep
+    from merkl.snapshot.keep import Looks, keep
 
-    keep(
-        recording, root=config.root, store=config.store, clock_ns=project.index.clock_ns(),
-        summary=("".join(recording.out), ""), only_ask=options.verbose,
-    )  # fmt: skip
+    looks = Looks(recording, root=config.root, store=config.store, clock_ns=project.index.clock_ns())
+    keep(looks, summary=("".join(recording.out), ""), only_ask=options.verbose)
 
 
 def print_targets(options: Options, merklfile: Merklfile, executor: str = "") -> None:

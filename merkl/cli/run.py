@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -23,6 +22,7 @@ from merkl.cli.options import Command, Options, building, options_of
 from merkl.cli.profiling import profiled
 from merkl.cli.spellings import options_after
 from merkl.config import Config, find_root
+from merkl.dataclass import replace
 from merkl.engine.build import build
 from merkl.engine.calling import Outcome, call_function, open_function
 from merkl.engine.clearing import clear_chosen, remember_asked

@@ -21,6 +21,8 @@ from merkl.errors import OutOfDate
 from merkl.events import Note
 from merkl.report.color import painter, wanted
 from merkl.report.words import harmless, one_line, plural
+from merkl.root import STATE_DIR
+from merkl.snapshot import recorder
 
 if TYPE_CHECKING:
     from merkl.report.color import When
@@ -73,12 +75,13 @@ def command(context: click.Context, words: tuple[str, ...], remote: bool, check:
     Exit code: 0 unless --check found something, then 6; 2 and 3 as for build.
     """
     options = options_of(context)
-    seen, notes = _look(options, words_of(context, words), remote)
+    seen, notes, clock_ns = _look(options, words_of(context, words), remote)
     found = seen.found
     _print(options, seen)
     for note in notes:
         hint = f"\n  hint: {note.hint}" if note.hint else ""
         sys.stderr.write(f"note: {note.text}{hint}\n")
+    _keep_snapshot(options, seen, clock_ns)
     wrong = [each for each in found if each.state != "fresh" or each.shared is False]
     if check and wrong:
         total = plural(len(found) + seen.untouched, "path")
@@ -88,21 +91,26 @@ def command(context: click.Context, words: tuple[str, ...], remote: bool, check:
     return 0
 
 
-def _look(options: Options, words: Sequence[str], remote: bool) -> tuple[Survey, list[Note]]:
-    """What there is to say, by path, and what the user should know besides."""
-    project = Project(options.existing())
+def _look(options: Options, words: Sequence[str], remote: bool) -> tuple[Survey, list[Note], int]:
+    """What there is to say, by path, what the user should know besides, and the time by the project's file system, if all
+    that was looked at is recorded."""
+    config = options.existing()
     brief = not (options.verbose or options.json or remote)
-    seen = Survey(())
+    _record(brief and not words and not options.rehash and config.snapshot)
+    project = Project(config)
+    seen, clock_ns = Survey(()), 0
     try:
         asked = named(project, words, options.cwd)
         if asked.paths or not asked.request:
             with hashing_shown(options):
                 seen = survey(project, asked.paths, remote=remote, brief=brief and not asked.request)
         notes = project.take_notes()
+        if recorder.active() is not None:
+            clock_ns = project.index.clock_ns()
     finally:
         project.close()
     if not asked.request:
-        return seen, notes
+        return seen, notes, clock_ns
     from merkl.cli.opening import asked as opened
 
     with opened(options, asked.request) as it:
@@ -110,7 +118,35 @@ def _look(options: Options, words: Sequence[str], remote: bool) -> tuple[Survey,
         with hashing_shown(options):
             found |= {each.path: each for each in survey_chosen(it.project, it.chosen, remote=remote)}
         notes += it.project.take_notes()
-    return Survey(sorted(found.values(), key=lambda each: os.fsencode(each.path))), notes
+    return Survey(sorted(found.values(), key=lambda each: os.fsencode(each.path))), notes, 0
+
+
+def _record(wanted: bool) -> None:
+    """Go on recording what is looked at, or stop."""
+    recording = recorder.active()
+    if not wanted:
+        recorder.stop()
+    elif recording is not None:
+        recording.at_a_glance = True
+
+
+def _keep_snapshot(options: Options, seen: Survey, clock_ns: int) -> None:
+    """Write down what showed that all is fresh, so that the next one is answered at once."""
+    recording = recorder.active()
+    recorder.stop()
+    if recording is None or not clock_ns or any(each.state != "fresh" or _lacks(each) for each in seen.found):
+        return
+    from merkl.snapshot.keep import Looks, keep
+
+    config = options.config()
+    index = os.path.join(config.root, STATE_DIR, "index.db")
+    if recording.is_other(index):
+        return  # What was learnt now decides the next time.
+    # A store says of a large content that it is there by its file.
+    blobs = os.path.join(config.store, "blobs", "")
+    recording.kept.update(path for path in recording.files if path.startswith(blobs))
+    looks = Looks(recording, root=config.root, store=config.store, clock_ns=clock_ns)
+    keep(looks, summary=("".join(recording.out), ""), only_ask=False)
 
 
 def _print(options: Options, seen: Survey) -> None:

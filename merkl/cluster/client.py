@@ -13,7 +13,6 @@ import os
 import sys
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from merkl.bash.task import BashCall, BashTask
 from merkl.cluster.errand import Answer, Errand, Sender, slim
@@ -21,6 +20,7 @@ from merkl.cluster.freight import Gathering, Load
 from merkl.cluster.line import Line
 from merkl.cluster.packing import Parcelled
 from merkl.cluster.versions import versions_here
+from merkl.dataclass import replace
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt
 from merkl.engine.project import Project

@@ -16,13 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final
 
 from merkl.cluster.errand import Answer, Errand, Sender
 from merkl.cluster.frames import Frames
 from merkl.cluster.hosted import Going, Hosted, open_hosted
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.errors import ExecutorError, MerklError
 from merkl.execute.base import Ended
 from merkl.execute.local import Local

@@ -11,7 +11,6 @@ import pickle
 import socket
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -21,7 +20,7 @@ from merkl.cluster.keeping import Keeping
 from merkl.cluster.mirror import Mirror, shown_here
 from merkl.cluster.premises import new_mirror
 from merkl.config import Config
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.outcome import was_stopped

@@ -14,7 +14,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from merkl.cluster import worker
@@ -24,6 +23,7 @@ from merkl.cluster.freight import Sending
 from merkl.cluster.opening import Opened, opened
 from merkl.cluster.orders import cancel, cancel_unstarted, tell
 from merkl.cluster.packing import Pack, Packing, Parcelled
+from merkl.dataclass import replace
 from merkl.engine.project import Project
 from merkl.errors import ExecutorError, MerklError, SerializationError, StoreError, TaskFailed
 from merkl.events import Note

@@ -12,11 +12,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from merkl.bash.calls import is_bash_call
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.digest import Digest, Key
 from merkl.engine.contained import refuse_absent
 from merkl.engine.directories import Directories

@@ -8,9 +8,9 @@ was taken back, ``NotStarted``; a ``Published`` one has all its contents in the 
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Protocol
 
+from merkl.dataclass import replace
 from merkl.digest import Digest
 from merkl.engine.attempt import Attempt, Attempts
 from merkl.engine.recorded import arguments_of, dependencies_of

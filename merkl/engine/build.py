@@ -28,6 +28,7 @@ from merkl.engine.outcome import Outcome
 from merkl.engine.part import Part
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
+from merkl.engine.recorded import InBrief
 from merkl.engine.replacing import is_there
 from merkl.engine.schedule import Feed, Schedule
 from merkl.engine.select import Labels, Selection, labels
@@ -63,12 +64,16 @@ def judge(
     force: bool = False,
     away: "Away | None" = None,
     part: Part | None = None,
+    brief: bool = False,
 ) -> Judge:
-    """Plan: judge every node the selection needs, as far as can be known before anything runs."""
+    """Plan: judge every node the selection needs, as far as can be known before anything runs.
+
+    ``brief`` leaves out of what answers what is only there to be looked at, and a build does not look at.
+    """
     places = [placement.path for placement in selection.placements] if part is None else part.places
     find_change = change_finder(project, places)
     planned = Judge(
-        project.shelter,
+        InBrief(project.shelter) if brief else project.shelter,
         find_change,
         force_all=force,
         forced=selection.forced,
@@ -163,7 +168,7 @@ def _to_run(project: Project, planned: Judge) -> list[Node]:
     to_run = [step.node for step in planned.steps.values() if step.state is not State.KNOWN]
     if to_run:
         _not_in_worker(to_run[0])
-        recorder.drop()  # There will be no snapshot, and what tasks do is not to be recorded.
+        recorder.put_aside()  # What tasks do is not to be recorded.
     if to_run or (project.config.remote is not None and project.config.remote.push):
         project.expect_remote()
     require_secrets(to_run, os.environb, project.root)
@@ -282,10 +287,10 @@ def _planned(
     Raises:
         OutOfDate: something would run, and nothing may.
     """
-    sweep_stale(project.config.state, keep=_kept(project))
+    sweep_stale(project.config.state, keep=partial(_kept, project))
     sweep_drafts(project.root)
     project.store.sweep()
-    planned = judge(project, selection, force=force, away=away, part=part)
+    planned = judge(project, selection, force=force, away=away, part=part, brief=True)
     names.steps = planned.steps
     if needs_bytes:
         planned.require(needs_bytes)

@@ -6,8 +6,9 @@ The invariant: every path that changed is accounted for, with the stamp that it 
 raised.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from stat import S_ISDIR
 from typing import Final
 
@@ -18,7 +19,8 @@ from merkl.engine.project import Project
 from merkl.errors import InputMissing
 from merkl.nodes import Artifact, Source
 from merkl.snapshot.answer import UNSURE, Changed, Looked, Stamp, full_stamp, kind_stamp
-from merkl.snapshot.keep import TICK_NS, names_in, settled
+from merkl.snapshot.keep import TICK_NS, Names, settled
+from merkl.snapshot.names import entries_of, sum_of_names
 from merkl.workspace.paths import absolute
 
 _ASKED: Final = (
@@ -31,7 +33,7 @@ class Looking:
 
     ``sources`` are the inputs that are others now, by number; ``nodes`` the numbers of those that found what changed, or place
     what is not in its place.  ``stamps`` is what is to stand in the next snapshot, and ``trees`` what is to stand there of
-    directories: the files, and the same without following links.
+    directories: the files, and the same without following links.  What is ``confirmed`` is as it was placed, and was read.
 
     Raises:
         NotKept: one of them may have decided more.
@@ -42,6 +44,7 @@ class Looking:
         self.nodes: Final[set[int]] = set()
         self.stamps: Final[dict[str, Stamp]] = {}
         self.trees: Final[dict[str, tuple[list[Looked], list[Looked]]]] = {}
+        self.confirmed: Final[set[str]] = set()
         self._project: Final = project
         self._kept: Final = kept
         self._clock: Final = project.index.clock_ns() - TICK_NS
@@ -78,6 +81,42 @@ class Looking:
                 raise NotKept(f"{path} changed")
         for path in within:
             self._look_at_directory(path, kept.head["directories"][path])
+        if rest := {path: placed for path, placed in unsure.items() if path not in before}:
+            self._read_unsure(rest)
+
+    def _read_unsure(self, unsure: Mapping[str, tuple[bytes, bool]]) -> None:
+        """Read what has the stamp that it had when it was placed, but may have been written right after that."""
+        from merkl.workspace.hashing import is_small
+        from merkl.workspace.many import hash_many  # After a whole build only.
+
+        paths, files = [], []
+        for path in unsure:
+            where = absolute(path, self._project.root)
+            with contextlib.suppress(OSError):
+                found = os.stat(where)
+                if is_small(found):
+                    paths.append(path)
+                    files.append((where, found))
+        same: set[str] = set()
+        for start, digests in hash_many(files, 0, lambda _, small: small[0]):
+            for at, digest in enumerate(digests, start):
+                stamp = full_stamp(files[at][1])
+                expected, executable = unsure[paths[at]]
+                if digest == expected and bool(files[at][1].st_mode & 0o100) == executable:
+                    same.add(paths[at])
+                    if settled(stamp, self._clock, self._device):
+                        self.confirmed.add(paths[at])
+        for path in unsure.keys() - same:
+            stamp = self._stamp(path)
+            if not self._is_in_place(path, *unsure[path]):
+                self.nodes.add(self._placer(path))
+            self.stamps[path] = stamp if settled(stamp, self._clock, self._device) else UNSURE
+
+    def _placer(self, path: str) -> int:
+        placer = self._kept.places(path)
+        if placer is None:
+            raise NotKept(f"nobody places {path}")
+        return placer
 
     def _stamp(self, path: str) -> Stamp:
         try:
@@ -142,9 +181,10 @@ class Looking:
             raise NotKept(f"{path} cannot be read: {error.strerror}") from None
         self.trees[path] = files, links
 
-    def _look_into(self, path: str, names: bytes) -> None:
+    def _look_into(self, path: str, names: Names) -> None:
+        before, asked = names
         try:
-            same = names_in(absolute(path, self._project.root)) == names
+            same = sum_of_names(entries_of(absolute(path, self._project.root)), asked) == before
         except OSError:
             same = False
         if not same:
@@ -156,8 +196,9 @@ class Looking:
         if kept.head["removals"] != store.removals():
             raise NotKept("records were removed from the store")
         undone = set(kept.head["undone"])
-        counted = [n for n, flag in enumerate(kept.flags) if flag == STEP and n not in undone]
-        some = [Key(kept.keys[number]) for number in counted[:: max(1, len(counted) // _ASKED)]]
+        places = range(0, len(kept.flags), max(1, len(kept.flags) // _ASKED))
+        counted = {kept.flags.find(STEP, at) for at in places} - undone - {-1}
+        some = [Key(kept.keys[number]) for number in sorted(counted)]
         if len(store.by_key(some)) != len(some):
             raise NotKept("records are gone")
 

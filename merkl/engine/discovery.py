@@ -29,17 +29,20 @@ def change_finder(project: Project, placed: Iterable[str]) -> FindChange:
     A file that a node of the build places is not what it was, whatever is there now: the command is to run, and to be told
     that it must declare it.
     """
-    places = frozenset(placed)
+
+    @functools.cache  # When somebody asks: there may be many, and no task that finds its inputs.
+    def places() -> frozenset[str]:
+        return frozenset(placed)
 
     @functools.cache
     def is_made(path: str) -> bool:
-        while path and path not in places:
+        while path and path not in places():
             path = path.rpartition("/")[0]
-        return path in places
+        return path in places()
 
     def find(discovered: Discovered) -> str | None:
         made = (path for path, digest in discovered.files.items() if digest is not None and is_made(path))
-        return next(made, None) if places else None
+        return next(made, None) if places() else None
 
     return lambda discovered: find(discovered) or project.first_change(discovered)
 

@@ -8,11 +8,11 @@ The invariant: the values of a file are in the order in which they were placed, 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from merkl.dataclass import replace
 from merkl.digest import Digest, Key, content_key_of, encode
 from merkl.engine.judge import Judge
 from merkl.engine.placement import Placement

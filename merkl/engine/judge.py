@@ -11,7 +11,7 @@ A plan is a judge to which nothing has been reported yet; a build is the same ju
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from merkl.digest import Key
 from merkl.engine.contained import Contents, NotThere, held
@@ -20,6 +20,7 @@ from merkl.engine.lists import Lists
 from merkl.engine.lookup import FindChange, Further, Heed, Lookup
 from merkl.engine.step import (
     ENDED,
+    NO_ARTIFACTS,
     Cached,
     CutOff,
     Forced,
@@ -35,6 +36,8 @@ from merkl.engine.step import (
 from merkl.nodes import Artifact, Future, Node, content_key, inside_of
 from merkl.python.mapping import Mapped
 from merkl.store.base import Record
+
+_NEVER_RAN: Final = NeverRan()  # One for all.
 
 
 class Judge(Known):
@@ -227,7 +230,7 @@ class Judge(Known):
 
     def _take_back(self, step: Step) -> None:
         step.state = State.WAITING
-        step.artifacts = {}
+        step.artifacts = NO_ARTIFACTS
         if step.contents is not None:
             step.contents.forget()
         self.newly_known.pop(step.node.key, None)
@@ -287,7 +290,7 @@ class Judge(Known):
 
     def _judge(self, step: Step, found: Mapping[Key, Sequence[Record]]) -> Runs | None:
         """Let a record of what was found answer for ``step``, or say why none does."""
-        reason: Runs = NeverRan()
+        reason: Runs = _NEVER_RAN
         for record in found.get(step.content, ()) if step.content else ():
             if not is_complete(step.node, record):
                 continue
@@ -482,7 +485,7 @@ class Judge(Known):
         stack = [step]
         while stack:
             ended = stack.pop()
-            waiters, ended.waiters = ended.waiters, []
+            waiters, ended.waiters = ended.waiters, ()
             for waiter in waiters:
                 waiter.ended(ended.node.key)
                 if waiter.state not in (State.WAITING, State.READY):
@@ -502,7 +505,7 @@ class Judge(Known):
         self.newly_known[step.node.key] = step
         if self._lists is not None:
             self._lists.made(step)
-        waiters, step.waiters = step.waiters, []
+        waiters, step.waiters = step.waiters, ()
         for waiter in waiters:
             waiter.ended(step.node.key)
             if not waiter.missing and waiter.state is State.WAITING:

@@ -4,15 +4,16 @@ It decides which builds have a graph that can be kept: one that is all that deci
 while the Merklfile ran, other stores or other machines.
 """
 
+import _pickle as pickle  # Without what ``pickle`` imports besides.
 import marshal
 import os
-import pickle
 import sys
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from merkl.bash.task import BashCall, BashTask
+from merkl.bash.calls import is_bash_call
 from merkl.digest import Key
+from merkl.engine import graphfile
 from merkl.engine.judge import Judge
 from merkl.engine.kept import DISCOVERS, OPEN, STEP, Kept
 from merkl.engine.keptnodes import found_by, said_of
@@ -24,11 +25,14 @@ from merkl.engine.select import Selection
 from merkl.nodes import Node, Source, using, walk
 from merkl.python.calls import is_python_call
 from merkl.snapshot.answer import STATE, checksum
-from merkl.snapshot.keep import write_file
+from merkl.snapshot.keep import Names, write_file
 from merkl.store.base import Record
 
-DIRECTORY: Final = "graphs"  # In a project's ``.merkl``.
-CALLS: Final = "calls"  # Likewise: of Python tasks what only who runs one of them needs.
+if TYPE_CHECKING:
+    from merkl.bash.task import BashTask
+    from merkl.engine.leaving import Leaving
+
+CALLS: Final = "calls"  # In a project's ``.merkl``: of Python tasks what only who runs one of them needs.
 _GRAPHS: Final = 8  # Kept in a project.
 # Nodes: what is written down takes a sixth of the memory that the graph takes, for as long as it is written.
 _MOST: Final = 50_000
@@ -60,24 +64,26 @@ def keep_graph(
     *,
     name: str,
     mere: Iterable[str],
-    listings: Mapping[str, bytes],
+    listings: Mapping[str, Names],
     others: Collection[str],
     more: Mapping[str, Any],
+    leaving: "Leaving | None" = None,
 ) -> bytes:
-    """Write down what a build with nothing to do was of; the checksum.  ``more`` is kept with it.
+    """Write down what was built; the checksum.  ``more`` is kept with it.
 
     ``mere`` and ``listings`` are what only bytes and only names were asked of, ``others`` what somebody else looked at than
-    those who read inputs that are named.
+    those who read inputs that are named.  ``leaving`` is what was left, unless a build with nothing to do has looked at it.
     """
     nodes = list(walk(selection.roots))
     placed: dict[Key, list[Placement]] = {}
     for placement in selection.placements:
         placed.setdefault(placement.future.node.key, []).append(placement)
     numbers = {node.key: number for number, node in enumerate(nodes)}
+    counted = judge.steps if leaving is None else leaving.counted
     tasks, calls, sources = _Tasks(), _Calls(project), _Numbered()
     said, flags, found, saved = [], bytearray(len(nodes)), {}, 0.0  # type: ignore[var-annotated]
     for number, node in enumerate(nodes):
-        step = judge.steps.get(node.key)
+        step = judge.steps[node.key] if node.key in counted else None
         record = None if step is None else step.record
         seconds = 0.0 if record is None else record.seconds
         flags[number] = (step is not None) * STEP | node.discovers * DISCOVERS | node.open * OPEN
@@ -94,36 +100,17 @@ def keep_graph(
         "said": Texts.write(said), "flags": bytes(flags), "saved": saved, "found": found,
         "sources": Texts.write(sources.data),
         "tasks": tasks.data, "config": pickle.dumps(project.config), "targets": tuple(selection.targets),
-        "mere": sources.among(mere, found), "listings": dict(listings), "unsure": {},
+        "mere": sources.among(mere, found), "listings": dict(listings), "unsure": {} if leaving is None else leaving.unsure,
         "placed": marshal.dumps({p.path: numbers[p.future.node.key] for p in selection.placements}),
         "directories": sources.directories(others),
-        "calls": calls.write(name), "undone": [],
+        "calls": calls.write(name), "undone": [] if leaving is None else [numbers[key] for key in leaving.undone if key in numbers],
     }  # fmt: skip
-    return write_graph(project.root, name, head)
-
-
-def write_graph(root: str, name: str, head: dict[str, Any]) -> bytes:
-    """Write a graph; its checksum, or nothing if it has what cannot be written."""
-    try:
-        data = marshal.dumps(head, 4)
-    except ValueError:
-        return b""
-    found = checksum(data)
-    write_file(os.path.join(root, STATE, DIRECTORY), name, data, _GRAPHS)
-    return found
+    return graphfile.write_graph(project.root, name, head)
 
 
 def read_graph(root: str, name: str, expected: bytes) -> Kept | None:
     """The graph that has the checksum ``expected``, if it is there."""
-    try:
-        with open(os.path.join(root, STATE, DIRECTORY, name), "rb") as file:
-            data = file.read()
-    except OSError:
-        return None
-    if checksum(data) != expected:
-        return None
-    head = marshal.loads(data)
-    return Kept(head, lambda: _read_calls(root, name, head["calls"]))
+    return graphfile.read_graph(root, name, expected, lambda of_calls: _read_calls(root, name, of_calls))
 
 
 def _read_calls(root: str, name: str, expected: bytes) -> dict[str, Any] | None:
@@ -155,7 +142,7 @@ class _Tasks:
     def number(self, node: Node) -> int:
         """The number of a node's task; -1 if it is none that can be kept."""
         call = None if node.shared.maker is not None or node.given is not None else node.call
-        if not isinstance(call, BashCall) or call.task.deps:
+        if not is_bash_call(call) or call.task.deps:
             return -1
         number = self._numbers.get(call.task)
         if number is None:

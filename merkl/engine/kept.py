@@ -6,13 +6,13 @@ it, since most changes need none of that; of other nodes there is only what thos
 The invariant: a node is made again for other inputs only if with those it had it gets the key it had.
 """
 
+import _pickle as pickle  # Without what ``pickle`` imports besides.
 import functools
 import marshal
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from merkl.bash.task import BashCall, BashTask
+from merkl.bash.calls import is_bash_call
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
 from merkl.engine.keptnodes import Said, slots_of
@@ -26,6 +26,7 @@ from merkl.stamp import Stamp
 from merkl.workspace.sidecar import SUFFIX
 
 if TYPE_CHECKING:
+    from merkl.bash.task import BashTask
     from merkl.python.written import WrittenCall, WrittenCalls
 
 STEP: Final = 1  # It has a step when there is nothing to do.
@@ -77,19 +78,25 @@ class Kept:
 
     ``head`` is all that is kept.  ``deps`` and ``reads`` are the numbers of the nodes and sources that a node reads; ``flags``
     are ``STEP``, ``DISCOVERS`` and ``OPEN`` of each; what has steps took ``saved`` seconds in all.
-    ``found`` are the readers of discovered files by path; ``read_calls`` reads what there is beside it of Python calls.
+    ``found`` are the readers of discovered files by path; ``read_calls`` reads what there is beside it of Python calls; ``fresh`` are
+    rows of keys, of what is said and of sources that are other ones since ``head`` was written.
     """
 
-    def __init__(self, head: dict[str, Any], read_calls: Callable[[], dict[str, Any] | None]) -> None:
+    def __init__(
+        self,
+        head: dict[str, Any],
+        read_calls: Callable[[], dict[str, Any] | None],
+        fresh: Mapping[str, Mapping[int, bytes]],
+    ) -> None:
         self.head: Final = head
         self._read_calls: Final = read_calls
         self._calls: tuple[WrittenCalls, Texts] | None = None
-        self.keys: Final = Texts(head["keys"])
+        self.keys: Final = Texts(head["keys"], fresh["keys"])
         self.deps: Final = Numbers(head["deps"])
         self.reads: Final = Numbers(head["reads"])
-        self.said_of: Final = Texts(head["said"])
+        self.said_of: Final = Texts(head["said"], fresh["said"])
         self.flags: Final[bytes] = head["flags"]
-        self.sources: Final = Texts(head["sources"])
+        self.sources: Final = Texts(head["sources"], fresh["sources"])
         self.found: Final[dict[str, list[int]]] = head["found"]
         self.numbers: Final[dict[bytes, int]] = {}  # Of nodes that somebody has met, by key.
         self._tasks: dict[int, BashTask] = {}
@@ -102,6 +109,7 @@ class Kept:
             "keys": self.keys.written(),
             "said": self.said_of.written(),
             "sources": self.sources.written(),
+            "placed": self.head["placed"][:],
         }
 
     def counted(self) -> tuple[int, float]:
@@ -155,7 +163,7 @@ class Kept:
     ) -> Node:
         if is_written_call(call):
             return call.again(before, deps, sources)
-        if isinstance(call, BashCall):
+        if is_bash_call(call):
             return call.task.again(call, before.outputs, deps, sources, before.place)
         raise NotKept(f"{said.label} is a call that only the Merklfile can make")
 
@@ -171,7 +179,7 @@ class Kept:
         if self._calls is None and (kept := self._read_calls()) is not None:
             from merkl.python.written import WrittenCalls
 
-            self._calls = WrittenCalls(kept["tasks"], kept["modules"], kept["path"]), Texts(kept["calls"])
+            self._calls = WrittenCalls(kept["tasks"], kept["modules"], kept["path"]), Texts(kept["calls"], {})
         return self._calls
 
     def python_calls(self) -> "WrittenCalls | None":
@@ -189,7 +197,7 @@ class Kept:
     @functools.cached_property
     def _placers(self) -> dict[str, int]:
         """By path the numbers of the nodes that place it: in bytes of their own, as most builds do not ask."""
-        found: dict[str, int] = marshal.loads(self.head["placed"])
+        found: dict[str, int] = marshal.loads(self.head["placed"][:])
         return found
 
     @property
@@ -245,6 +253,8 @@ class Kept:
             task = self._tasks[said.task] = pickle.loads(
                 self.head["tasks"][said.task]
             )  # Written beside the index.
+        from merkl.bash.task import BashCall  # There is one, so it is loaded.
+
         return BashCall(task, slots_of(said.slots), said.subject, said.tools)
 
 

@@ -6,6 +6,7 @@ knows no code: that a task's text changed is seen only by loading the Merklfile.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from blake3 import blake3
 
@@ -16,6 +17,13 @@ from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.step import State
 from merkl.nodes import Node
+
+_File: TypeAlias = tuple[str, bytes, bool]
+"""Kind, digest and executable bit of a file that is read."""
+
+_json: Final = json.JSONEncoder(
+    separators=(",", ":")
+).encode  # Made once, where ``json.dumps`` makes one for each text.
 
 
 def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Placement], judge: Judge) -> None:
@@ -33,22 +41,68 @@ def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Place
     name = _name(nodes, known, judge)
     if project.index.lineages.covers(name, len(known)):
         return
+    writing = _Writing()
     numbers: dict[Key, int] = {}
-    sources: dict[tuple[str, str, str, bool], int] = {}
-    described: list[tuple[list[int], list[int]]] = []
     for node in nodes:
-        numbers[node.key] = len(described)
-        own = [sources.setdefault(each, len(sources)) for each in _sources(node, judge)]
-        described.append((own, [numbers[dep.future.node.key] for dep in node.deps]))
-    made: dict[str, tuple[Key, int]] = {}
+        deps = [numbers[dep.future.node.key] for dep in node.deps]
+        numbers[node.key] = writing.add(_sources(node, judge), deps)
+    joint: dict[str, tuple[Key, int]] = {}
     for placement in known:
-        key = placement.future.node.key
-        made[placement.path] = key, numbers[key]
         if placement.joint:  # It stands for all that went into the file.
-            made[placement.path] = key_of_file(placement), len(described)
-            described.append(([], sorted({numbers[future.node.key] for future in placement.joint})))
-    value = json.dumps({"sources": list(sources), "nodes": described}, separators=(",", ":"))
-    project.index.lineages.set(name, value.encode("ascii"), made)
+            deps = sorted({numbers[future.node.key] for future in placement.joint})
+            joint[placement.path] = key_of_file(placement), writing.add((), deps)
+    made = (
+        (p.path, *(joint[p.path] if p.joint else (p.future.node.key, numbers[p.future.node.key])))
+        for p in known
+    )
+    project.index.lineages.set(name, writing.value(), made)
+
+
+class _Writing:
+    """A lineage as JSON: the files, and of each node the numbers of those it reads and of the nodes it needs.
+
+    It is put together as text, since of a large graph all else would take several times the memory.
+    """
+
+    def __init__(self) -> None:
+        self._sources = bytearray()
+        self._nodes = bytearray()
+        self._count = 0
+        self._numbers: dict[str, int] = {}  # By path.
+        self._others: dict[tuple[str, _File], int] = {}  # Of a path that was another file before.
+        self._files: list[_File] = []
+
+    def add(self, sources: Iterable[tuple[str, _File]], deps: Sequence[int]) -> int:
+        """The number of a node that reads ``sources`` and needs ``deps``."""
+        own = [self._number(path, file) for path, file in sources]
+        self._nodes += b",%s" % _json((own, deps)).encode("ascii")
+        self._count += 1
+        return self._count - 1
+
+    def _number(self, path: str, file: _File) -> int:
+        known = self._numbers.get(path)
+        if known is not None and self._files[known] == file:
+            return known
+        number = self._others.get((path, file), len(self._files))
+        if number == len(self._files):
+            kind, digest, executable = file
+            each = path, kind, digest.hex(), executable
+            self._sources += b",%s" % _json(each).encode("ascii")
+            self._files.append(file)
+            if known is None:
+                self._numbers[path] = number
+            else:
+                self._others[path, file] = number
+        return number
+
+    def value(self) -> bytearray:
+        """All of it; nothing can be added any more."""
+        value = self._sources
+        value[:1] = b'{"sources":['
+        value += b'],"nodes":['
+        value += memoryview(self._nodes)[1:]
+        value += b"]}"
+        return value
 
 
 def _name(nodes: Sequence[Node], known: Sequence[Placement], judge: Judge) -> bytes:
@@ -72,15 +126,14 @@ def _discovered(node: Node, judge: Judge) -> Mapping[str, Digest | None]:
     return {} if record is None or record.discovered is None else record.discovered.files
 
 
-def _sources(node: Node, judge: Judge) -> list[tuple[str, str, str, bool]]:
-    """Path, kind, digest and executable bit of each file that a node reads; a path that must stay empty has no kind."""
-    named: list[tuple[str, str, str, bool]] = [
-        (source.path, source.kind, source.digest.hex(), source.executable) for source in node.sources
+def _sources(node: Node, judge: Judge) -> list[tuple[str, _File]]:
+    """The files that a node reads, by path; one that must stay empty has no kind."""
+    named: list[tuple[str, _File]] = [
+        (source.path, (source.kind, source.digest, source.executable)) for source in node.sources
     ]
     if not node.discovers:
         return named
     found = _discovered(node, judge).items()
     return named + [
-        (path, "", "", False) if digest is None else (path, "any", digest.hex(), False)
-        for path, digest in found
+        (path, ("", b"", False) if digest is None else ("any", digest, False)) for path, digest in found
     ]

@@ -8,10 +8,8 @@ The invariant: what comes out is a sidecar that one of the sides wrote, or one o
 whole, between git's markers.
 """
 
-from dataclasses import replace
-
 from merkl.config import load_config
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.engine.project import Project
 from merkl.errors import MerklError, SidecarError
 from merkl.root import find_root

@@ -7,10 +7,9 @@ The invariant: only what is exactly as its sidecar says is migrated, and the rec
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest, Key, content_key_of
 from merkl.engine.contained import held, recorded
 from merkl.engine.joint import whole

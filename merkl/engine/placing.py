@@ -6,6 +6,7 @@ The invariant: an output's path holds what was there before, or all of the outpu
 """
 
 import errno
+import functools
 import io
 import os
 import time
@@ -30,6 +31,7 @@ from merkl.errors import SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
 from merkl.python.items import MerklList, as_placed, as_plain
+from merkl.snapshot import recorder
 from merkl.stamp import Stamp
 from merkl.store.many import write_many
 from merkl.store.serializers import is_own_extension
@@ -51,12 +53,16 @@ class Workspace:
         self.project = project
         self.reporter = reporter
         self.labels = labels
-        self._wanted: dict[Key, list[Placement]] = {}
-        self._by_path: dict[str, Placement] = {}
-        for placement in placements:
-            self._wanted.setdefault(placement.future.node.key, []).append(placement)
-            self._by_path[placement.path] = placement
-        self._before = project.index.placed_now(self._by_path)  # As the build began.
+        self._placements = tuple(placements)
+        # The first of each node, and what there is besides: of a large graph a list for each node would be much.
+        self._wanted: dict[Key, Placement] = {}
+        self._further: dict[Key, list[Placement]] = {}
+        for placement in self._placements:
+            key = placement.future.node.key
+            if self._wanted.setdefault(key, placement) is not placement:
+                self._further.setdefault(key, []).append(placement)
+        # As the build began.
+        self._before = project.index.placed_now(placement.path for placement in self._placements)
         self._staged: Mapping[Digest, bytes] = {}
         self._steps: dict[str, ledger.LastStep] = {}
         self._unchanged: list[tuple[str, Step]] = []
@@ -66,6 +72,14 @@ class Workspace:
     def places(self, node: Node) -> bool:
         """Whether this build places an output of ``node``."""
         return node.key in self._wanted
+
+    def _placements_of(self, node: Node) -> list[Placement]:
+        first = self._wanted.get(node.key)
+        return [] if first is None else [first, *self._further.get(node.key, ())]
+
+    @functools.cached_property
+    def _by_path(self) -> dict[str, Placement]:
+        return {placement.path: placement for placement in self._placements}
 
     def placed_by(self, path: str) -> str | None:
         """The label of the node of this build that places ``path``, or a directory above it."""
@@ -92,7 +106,7 @@ class Workspace:
             WorkspaceError: the system refused.
             StoreCorrupt: what the step has just made is damaged already.
         """
-        for placement in self._wanted.get(step.node.key, ()):
+        for placement in self._placements_of(step.node):
             if placement.joint:
                 if not self._place_joint(placement, step, judge):
                     return False
@@ -169,7 +183,7 @@ class Workspace:
         found = self.project.index.look(placement.path)
         if not agrees(found, artifact):
             return False
-        if self._before.get(placement.path) != artifact.digest + step.node.key:
+        if (placement.path, artifact.digest, step.node.key) not in self._before:
             self._remember(placement, artifact)
         return True
 
@@ -178,6 +192,7 @@ class Workspace:
         if artifact.kind == "value":
             self._put_value(placement, artifact)
             return
+        recorder.put_aside()
         self.project.shelter.bring([artifact])
         replace = make_replaceable(self.project, path, self.reporter)
         if artifact.kind == "dir":
@@ -268,6 +283,7 @@ class Workspace:
             isinstance(found, Artifact)
             and (found.kind, found.digest, found.executable) == ("file", written.digest, False)
         ):
+            recorder.put_aside()
             replace = make_replaceable(self.project, placement.path, self.reporter)
             if data is None:
                 stamp = self._put_file(placement.path, written, replace)

@@ -159,7 +159,7 @@ class Project(ProjectState):
     def path(self, path: PathLike) -> str:
         """The one spelling of a path: relative to the project, or absolute outside it."""
         if isinstance(path, (FileRef, DirRef)):
-            return normalise(path, self.root, self.root)  # It was made relative to the project already.
+            return normalise(path.path, self.root, self.root)  # It was made relative to the project already.
         base = scope().base
         return normalise(path, os.path.join(self.root, base) if base else self.base, self.root)
 
@@ -215,7 +215,10 @@ class Project(ProjectState):
         """Build what is missing and return the values; what the store answers at once is not worth a build."""
         self.has_run = True
         if not self._values:
-            return self._values_of(futures)
+            if len(futures) != 1:
+                return self._values_waited_for(futures)
+            found = self._answer(futures[0])
+            return self._values_waited_for(futures) if found is None else [self._value_of(found)]
         if len(futures) == 1 and self._is_plain(futures[0]):
             kept = self._values.get(futures[0].node.key, {})
             if futures[0].output in kept:
@@ -229,6 +232,9 @@ class Project(ProjectState):
     def _values_of(self, futures: Sequence[Future[Any]]) -> list[Any]:
         if len(futures) == 1 and (found := self._answer(futures[0])) is not None:
             return [self._value_of(found)]
+        return self._values_waited_for(futures)
+
+    def _values_waited_for(self, futures: Sequence[Future[Any]]) -> list[Any]:
         if self.begun is not None or self._evaluated:
             self._wait_for(futures)
             kept = [self._kept_value(future) for future in futures]

@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any, Final
 
 from merkl.nodes import Future
+from merkl.python import outside
 from merkl.snapshot import recorder
 from merkl.snapshot.asker import OURS, by_user
 from merkl.snapshot.recording import Recording
@@ -50,6 +51,8 @@ def watched() -> Iterator[None]:
     for what, found in after.items():
         if found != before[what]:
             recording.keep_no_graph(f"the Merklfile changed its {what}")
+    if outside.anything_set():
+        recording.keep_no_graph("the Merklfile set a name in another module")
     if len(recording.out) != said:
         recording.keep_no_graph("the Merklfile printed something")
 

@@ -18,6 +18,7 @@ from merkl.errors import MerklError, StoreCorrupt
 from merkl.events import Note, Reporter
 from merkl.nodes import Node, walk
 from merkl.store.base import Record, Store
+from merkl.store.remote.errors import RemoteError
 from merkl.store.remote.remote import Remote
 from merkl.store.remote.upload import Result, upload
 
@@ -84,8 +85,15 @@ class Pushing:
             return
         self._given.put(what)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="merkl-push", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="merkl-push", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                self.failure = RemoteError(
+                    "no thread can be started to send with", hint="is there a limit on processes (ulimit -u)?"
+                )
+                return
+            self._thread = thread
 
     def finish(self, reporter: Reporter, *, at_once: bool = False) -> None:
         """Wait until all is sent or nothing more can be; with ``at_once``, or on Ctrl-C, leave the rest.

@@ -1,29 +1,43 @@
 """What a record says of a call besides its results: the arguments and the dependencies, to be looked at and asked for.
 
 It decides what of an argument is kept: plain values as they are, so that numbers can be compared; all else as text, cut short.
-It knows no store.
+And that a build, which looks at none of it, keeps no more than it must in memory.
 
 The invariant: nothing here enters a key, and no secret is in it.
 """
 
-import dataclasses
 import enum
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from merkl.bash.calls import is_bash_call
 from merkl.bash.slots import Plain
+from merkl.dataclass import replace
+from merkl.digest import Key
+from merkl.engine.lookup import Lookup
 from merkl.nodes import Dep, Node
 from merkl.python.calls import is_python_call, is_written_call
+from merkl.store.base import Record
+from merkl.store.sole import sparing
 
 if TYPE_CHECKING:
     from merkl.python.task import PythonCall
 
 _LONGEST: Final = 400  # Characters of a text that is kept whole.
 _DEEPEST: Final = 50
+_AT_ONCE: Final = 5_000  # Records.
+_NOTHING: Final[Mapping[str, Any]] = {}
 _TEXT: Final = object()  # What only text can be had of.
+
+
+def in_brief(record: Record) -> Record:
+    """A record without what is only there to be looked at, and is in the store: a build may keep a hundred thousand."""
+    said = record.metadata or _NOTHING
+    return replace(
+        record, outputs=sparing(record.outputs), arguments=_NOTHING, dependencies=(), metadata=said
+    )
 
 
 def arguments_of(node: Node) -> dict[str, Any]:
@@ -123,8 +137,11 @@ def _whole(value: object, node: Node, depth: int) -> Any:
         return list(map(part, value))
     if isinstance(value, Mapping):
         return {name if type(name) is str else _shown(name): part(item) for name, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: part(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+    if hasattr(type(value), "__dataclass_fields__"):
+        import dataclasses  # Somebody has: what is kept of a build is told without.
+
+        known = dataclasses.fields(cast(Any, value))
+        return {each.name: part(getattr(value, each.name, None)) for each in known}
     return _TEXT
 
 
@@ -146,3 +163,21 @@ def dependencies_of(node: Node) -> tuple[Any, ...]:
 
 def _input(dep: Dep) -> dict[str, str]:
     return {"node": dep.future.node.key.hex(), "task": dep.future.node.name, "output": dep.future.output}
+
+
+class InBrief:
+    """A store of which nobody looks at what records are filed by key for: see ``in_brief``.  As ``Lookup``."""
+
+    def __init__(self, store: Lookup) -> None:
+        self._store = store
+        self.by_content_key: Final = store.by_content_key  # What these answer is filed once more, whole.
+        self.present: Final = store.present
+        self.read: Final = store.read
+
+    def by_key(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        """The records of those keys, of which some at a time are in memory whole."""
+        found: dict[Key, Record] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = self._store.by_key(keys[start : start + _AT_ONCE])
+            found.update((key, in_brief(record)) for key, record in some.items())
+        return found

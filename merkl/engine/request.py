@@ -8,11 +8,10 @@ The invariant: nothing is built here, and the same words give the same selection
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from merkl.config import Config, is_yaml
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Key
 from merkl.engine.idle import tell_idle
 from merkl.engine.joint import once, whole

@@ -14,10 +14,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from merkl import events
+from merkl.dataclass import replace
 from merkl.digest import Key
 from merkl.engine.ahead import Ahead
 from merkl.engine.attempt import Attempt, Attempts
@@ -34,6 +34,7 @@ from merkl.engine.outcome import Made, Outcome, was_stopped
 from merkl.engine.passing import Passing
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
+from merkl.engine.recorded import in_brief
 from merkl.engine.shares import Shares
 from merkl.engine.step import Forced, RunsAlways, State, Step
 from merkl.engine.telling import Telling
@@ -53,6 +54,7 @@ TICK: float = 0.1  # Seconds between ticks of the reporter.
 TOGETHER: float = 0.02  # Seconds that a result waits at most for others to be stored with.
 MOST_TOGETHER: int = 128
 _SENT_TOGETHER: Final = 64
+_MANY: Final = 1000  # Steps that take so long to run that to read the whole index once more takes no time.
 MOST_LOSSES: int = 3  # A disk that damages what was just written is not to be argued with.
 
 
@@ -149,6 +151,7 @@ class Schedule:
     def run(self) -> Outcome:
         """Run until nothing is left to do."""
         self._telling.settle()
+        self.project.index.spare(memory=self._has_many())
         while True:
             self._obey_signals()
             if self._feed is not None and self._stopping is None:
@@ -179,7 +182,13 @@ class Schedule:
             self._look_elsewhere()
             self.reporter.tick()
         self._check_nothing_left()
+        self.project.index.spare(memory=False)
         return self.outcome
+
+    def _has_many(self) -> bool:
+        """Whether there is so much to do that it takes no time to look up later what the workspace has of it."""
+        steps = self.judge.steps.values()
+        return len(steps) >= _MANY and sum(step.state is not State.KNOWN for step in steps) >= _MANY
 
     def add(self, nodes: Sequence[Node], after: Mapping[Key, Sequence[Node]]) -> None:
         """Build these too; ``after`` as in ``Judge``."""
@@ -633,7 +642,8 @@ class Schedule:
         attempt = one.attempt
         self._telling.logs[one.step.node.key] = self.attempts.log(attempt, one.record)
         self.workspace.offer(attempt.staged)
-        self.judge.finished(one.step, one.record)
+        self._tries.pop(one.step.node.key, None)
+        self.judge.finished(one.step, in_brief(one.record) if one.kept else one.record)
         self._telling.settle()
         self.workspace.offer({})
         if one.kept and attempt.originals:

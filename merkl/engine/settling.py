@@ -13,8 +13,9 @@ from typing import Final
 
 from merkl.digest import Digest
 from merkl.engine.changes import Looking
+from merkl.engine.graphfile import write_changes
 from merkl.engine.judge import Judge
-from merkl.engine.keepgraph import source_data, write_graph
+from merkl.engine.keepgraph import source_data
 from merkl.engine.kept import STEP, Kept
 from merkl.engine.keptnodes import Found, said_of
 from merkl.engine.placement import Placement
@@ -43,7 +44,9 @@ class Settling:
         self._project: Final = project
         self._kept: Final = kept
         self._changed: Final = changed
-        self._unsure: Final[dict[str, tuple[bytes, bool]]] = {**kept.head["unsure"]}
+        self._unsure: Final = {
+            path: what for path, what in kept.head["unsure"].items() if path not in looking.confirmed
+        }
 
     def built(
         self,
@@ -140,10 +143,10 @@ class Settling:
         for path, (files, _) in self._trees.items():
             if (path, UNSURE) not in files:
                 self._unsure.pop(path, None)
-        if self._kept.head["undone"]:  # Then the next build must not be answered.
+        if self._kept.head["undone"] or self._unsure:  # Then the next build must not be answered.
             self.stamps.update(dict.fromkeys(self._kept.head["databases"], UNSURE))
         self._kept.head["unsure"] = self._unsure
-        graph = write_graph(self._project.root, name_of(self._changed.kept[0]), self._kept.written())
+        graph = write_changes(self._project.root, name_of(self._changed.kept[0]), self._kept)
         rewrite(self._changed, self.stamps, self._trees, summary, graph)
 
 

@@ -8,10 +8,9 @@ The invariant: a Future that is returned has a result that was there a moment ag
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest
 from merkl.engine.contained import held, recorded
 from merkl.errors import SidecarError

@@ -11,11 +11,11 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from blake3 import blake3
 
 from merkl import events
+from merkl.dataclass import replace
 from merkl.engine.build import build
 from merkl.engine.changes import Looking
 from merkl.engine.judge import Judge
@@ -176,7 +176,9 @@ class SmallBuild:
                 "ascii"
             )
             name = blake3(repr(sorted(made.items())).encode("utf-8", "surrogatepass") + value).digest()
-            project.index.lineages.set(name, value, made)
+            project.index.lineages.set(
+                name, value, ((path, *each) for path, each in made.items()), of_all=False
+            )
 
     def _found(self, number: int, judge: Judge) -> Found:
         """What a node found, this time or when it ran."""

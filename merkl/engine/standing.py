@@ -16,6 +16,7 @@ from merkl.engine.project import Project
 from merkl.errors import SidecarConflict, SidecarError
 from merkl.nodes import Artifact
 from merkl.root import CONFIG_FILE, MERKLFILE, MERKLFILE_YAML, STATE_DIR
+from merkl.snapshot import recorder
 from merkl.stamp import Absent
 from merkl.workspace import ledger
 from merkl.workspace.glances import Glance, glance_at_files
@@ -139,16 +140,21 @@ def untouched(project: Project, paths: Sequence[str]) -> tuple[set[str], list["U
         by_directory.setdefault(path.rpartition("/")[0], []).append(path)
     fresh: set[str] = set()
     unsure: list[Unsure] = []
+    recording = recorder.active()
     for directory, inside in by_directory.items():
         if len(inside) < _MANY:
             continue
         for start in range(0, len(inside), _CHUNK):
             chunk = inside[start : start + _CHUNK]
-            glance = _glance(project, directory, chunk)
+            with recorder.unheard():
+                glance = _glance(project, directory, chunk)
             if glance is None:
                 continue
             if not project.config.rehash and project.index.glances.found(_called(chunk), glance) is not None:
                 fresh.update(chunk)
+                if recording is not None:
+                    where = absolute(directory or ".", project.root)
+                    recording.glanced.setdefault(where, []).extend(_names(directory, chunk))
             elif glance.settled:
                 unsure.append(Unsure(directory, chunk, glance))
     return fresh, unsure
@@ -171,10 +177,15 @@ class Unsure:
 
 
 def _glance(project: Project, directory: str, paths: Sequence[str]) -> Glance | None:
+    names = _names(directory, paths)
+    return glance_at_files(absolute(directory or ".", project.root), names, project.index.clock_ns())
+
+
+def _names(directory: str, paths: Sequence[str]) -> list[str]:
+    """What is looked at of some paths of one directory: they and their sidecars."""
     cut = len(directory) + 1 if directory else 0
     names = [path[cut:] for path in paths]
-    names += [name + SUFFIX for name in names]
-    return glance_at_files(absolute(directory or ".", project.root), names, project.index.clock_ns())
+    return names + [name + SUFFIX for name in names]
 
 
 def _called(paths: Sequence[str]) -> bytes:

@@ -6,8 +6,9 @@ The invariant: only the judge changes a step.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from merkl.dataclass import dataclass
@@ -72,7 +73,9 @@ Runs: TypeAlias = NeverRan | FoundChanged | OutputGone | Forced | RunsAlways
 Verdict: TypeAlias = Cached | CutOff | Runs | Waits
 
 
-_NOTHING: Final[AbstractSet[Key]] = frozenset()  # Each call of ``frozenset`` makes another.
+# One of each for all steps: of most there is never anything else, and there may be a hundred thousand.
+_NOTHING: Final[AbstractSet[Key]] = frozenset()
+NO_ARTIFACTS: Final[Mapping[str, Artifact]] = MappingProxyType({})
 
 
 class State(enum.Enum):
@@ -115,11 +118,11 @@ class Step:
         self.state = State.WAITING
         self.verdict: Verdict | None = None
         self.record: Record | None = None  # What answers, or what running it gave.
-        self.artifacts: Mapping[str, Artifact] = {}
+        self.artifacts: Mapping[str, Artifact] = NO_ARTIFACTS
         self.content: Key | None = None
         # The nodes that must end before this can be judged or started.
         self.missing: AbstractSet[Key] = _NOTHING
-        self.waiters: list[Step] = []
+        self.waiters: Sequence[Step] = ()
         self.needs_bytes = False  # Whether somebody needs the bytes, not only the digests.
         self.by_key = False  # Whether the record came by the key, so that its inputs must still agree.
         self.rerun: Runs | None = None  # Runs whatever the content key says, for this reason.
@@ -131,12 +134,15 @@ class Step:
     def wait_for(self, other: "Step") -> None:
         """Be judged, or started, only once ``other`` has ended."""
         if not self.missing:
-            # Of most steps there is never any, and a set for each takes much memory.
             self.missing = {other.node.key}
         else:
             assert isinstance(self.missing, set)
             self.missing.add(other.node.key)
-        other.waiters.append(self)
+        if not other.waiters:
+            other.waiters = [self]
+        else:
+            assert isinstance(other.waiters, list)
+            other.waiters.append(self)
 
     def ended(self, key: Key) -> None:
         """Wait no more for the node of that key."""

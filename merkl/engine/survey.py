@@ -8,10 +8,9 @@ The invariant: nothing is run, unpickled or written to the work tree; and withou
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest, Key
 from merkl.engine.aging import aged
 from merkl.engine.project import Project

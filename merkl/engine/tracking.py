@@ -10,10 +10,9 @@ one is; the original is removed only after blob and sidecar would both outlive a
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest
 from merkl.engine.keeping import Keeper
 from merkl.engine.project import Project

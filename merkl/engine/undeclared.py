@@ -11,13 +11,12 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Final, Protocol
 
 from merkl import events
 from merkl.bash.task import BashCall
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest, Key
 from merkl.engine.declaring import GIT, STATE, advice
 from merkl.errors import UndeclaredUse, UsageError

@@ -5,8 +5,8 @@ It knows neither pipes nor slots.
 The invariant: whatever the call does, ``perform`` returns an outcome, unless the process itself ends.
 """
 
+import _pickle as pickle  # Without what ``pickle`` imports besides.
 import os
-import pickle
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO

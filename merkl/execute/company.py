@@ -7,8 +7,10 @@ The invariant: only a call that has left nobody is said to have left nobody; whe
 
 import _thread
 import os
-import resource
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import resource
 
 
 class Company(NamedTuple):  # No dataclass: to import that takes a new worker as long as all else of ours.
@@ -23,14 +25,20 @@ class Company(NamedTuple):  # No dataclass: to import that takes a new worker as
 
 def company() -> Company:
     """Who is here now."""
-    return Company(_threads(), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return Company(_threads(), _waited())
 
 
 def left_nobody(before: Company) -> bool:
     """Whether nobody has come since ``before`` who could be here yet."""
     if _thread._count() and not (before.threads and _threads() <= before.threads):
         return False
-    return resource.getrusage(resource.RUSAGE_CHILDREN) == before.waited and not _has_children()
+    return _waited() == before.waited and not _has_children()
+
+
+def _waited() -> "resource.struct_rusage":
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN)
 
 
 def _threads() -> frozenset[str]:

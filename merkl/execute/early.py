@@ -7,11 +7,11 @@ The invariant: a worker is forked before anything of a project is loaded, and be
 the directory and the umask that hold when it is claimed; one that nobody claims runs nothing, and is gone after ``dismiss``.
 """
 
+import _pickle as pickle  # Without what ``pickle`` imports besides.
 import contextlib
 import fcntl
 import gc
 import os
-import pickle
 import signal
 import struct
 import sys

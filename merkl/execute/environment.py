@@ -7,9 +7,9 @@ The invariant: no process is told of descriptors that it does not have, nor of t
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from merkl.dataclass import replace
 from merkl.execute.base import JOBSERVER_FDS, ProcessJob
 from merkl.trust.signer import SECRET_VARIABLE
 

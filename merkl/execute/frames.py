@@ -10,10 +10,11 @@ import os
 import struct
 from typing import Final
 
-# The claim, 0 for none; bytes of payload, of log path, of directory, and of the path of the stage of a call that has no
+# The claim, 0 for none, or TIMED; bytes of payload, of log path, of directory, and of the path of the stage of a call that has no
 # directories yet; then all of these but the payload, and the payload.
 REQUEST: Final = struct.Struct("!QQIII")
 CLAIM: Final = struct.Struct("!Q")
+TIMED: Final = (1 << 64) - 1  # No claim either, but the worker is to say when it begins.
 # Outcome, whether the worker is worn, whether the call left nothing in directories of the worker's, start (ns since the
 # epoch), duration (ns), peak memory (bytes), bytes of payload; then the payload.
 REPLY: Final = struct.Struct("!B??QQQQ")
@@ -25,6 +26,7 @@ RETURNED: Final = 0  # The payload is the pickled result.
 RAISED: Final = 1  # The payload is a packed error.
 NOT_STARTED: Final = 2  # The payload is a pickled (errno, text, path).
 EMITTED: Final = 3  # The call goes on; the payload is something that it said.  The other numbers are 0.
+BEGUN: Final = 4  # It begins now.  All other numbers are 0.
 
 
 def widen(fd: int) -> None:

@@ -33,7 +33,7 @@ from merkl.execute.environment import of_worker, told_of_jobserver
 from merkl.execute.inline import run_inline
 from merkl.execute.leaving import Leaving
 from merkl.execute.orphans import Adoption
-from merkl.execute.pool import Emitted, Worker, new_lifeline, start_worker
+from merkl.execute.pool import Begun, Emitted, Worker, new_lifeline, start_worker
 from merkl.execute.process import (
     Child,
     Death,
@@ -43,7 +43,7 @@ from merkl.execute.process import (
     signal_group,
     start_command,
 )
-from merkl.execute.running import GRACE, SHOWN, Running
+from merkl.execute.running import GRACE, SHOWN, TO_BEGIN, Running
 from merkl.execute.scratch import make
 from merkl.execute.sharing import Common, Sharer
 from merkl.store.removal import remove_tree
@@ -218,7 +218,8 @@ class Local:
             seconds = time.monotonic() - started
             self._ended.append(Ended(ticket, NotStarted(error), started_ns, seconds, scratch=scratch))
             return
-        due = math.inf if job.timeout is None else started + job.timeout
+        until_told = 0.0 if worker is None else TO_BEGIN
+        due = math.inf if job.timeout is None else started + job.timeout + until_told
         running = self._running[ticket] = Running(
             ticket, child, worker, started_ns, started, due, job.interactive
         )
@@ -410,6 +411,9 @@ class Local:
         worker = running.worker
         assert worker is not None
         reply = worker.listen(read=whatever or len(self._emitted) < _MOST_EMITTED)
+        if isinstance(reply, Begun):
+            running.begins(time.monotonic())
+            return True
         if isinstance(reply, Emitted):
             self._emitted.append((running.ticket, reply.payload))
             return True

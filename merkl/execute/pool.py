@@ -5,8 +5,8 @@ It decides how a worker is started and reads what it says.  It knows nothing of 
 The invariant: nothing here blocks; a request that does not fit into the pipe is sent as room becomes free.
 """
 
+import _pickle as pickle  # Without what ``pickle`` imports besides.
 import os
-import pickle
 import signal
 import sys
 from collections import deque
@@ -16,7 +16,20 @@ from typing import Any, Final
 from merkl.dataclass import dataclass, field
 from merkl.execute.base import CallJob, How, NotStarted, Raised, Returned, Unportable
 from merkl.execute.call import new_file
-from merkl.execute.frames import CHUNK, CLAIM, EMITTED, RAISED, REPLY, REQUEST, RETURNED, SMALL, rest, widen
+from merkl.execute.frames import (
+    BEGUN,
+    CHUNK,
+    CLAIM,
+    EMITTED,
+    RAISED,
+    REPLY,
+    REQUEST,
+    RETURNED,
+    SMALL,
+    TIMED,
+    rest,
+    widen,
+)
 from merkl.execute.process import Child, spawn
 from merkl.execute.scratch import Scratch
 
@@ -44,6 +57,11 @@ class Emitted:
     """Something that a call said, which goes on."""
 
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call whose time is limited begins."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +95,7 @@ class Worker:
         Raises:
             BrokenPipeError: the worker is gone.
         """
-        self.unsent += _request(job, 0)
+        self.unsent += _request(job, 0 if job.timeout is None else TIMED)
         self.push()
 
     def send_behind(self, ticket: int, job: CallJob) -> None:
@@ -127,7 +145,7 @@ class Worker:
             os.write(self.claims[1], self.unclaimed)
             self.unclaimed = b""
 
-    def listen(self, *, read: bool = True) -> Reply | Emitted | None:
+    def listen(self, *, read: bool = True) -> Reply | Emitted | Begun | None:
         """Read what is there, and return the next thing said once it is complete; without ``read`` only what was heard."""
         while True:
             if (reply := self._complete()) is not None or not read:
@@ -148,7 +166,7 @@ class Worker:
             return 0
         return REPLY.size + int(REPLY.unpack_from(self.heard[0])[-1]) - self.heard_bytes
 
-    def _complete(self) -> Reply | Emitted | None:
+    def _complete(self) -> Reply | Emitted | Begun | None:
         """The first reply of what was heard, if all of it was."""
         if self.heard_bytes < REPLY.size:
             return None
@@ -162,6 +180,8 @@ class Worker:
         self.heard, self.heard_bytes = [whole[end:]], self.heard_bytes - end
         if outcome == EMITTED:
             return Emitted(whole[REPLY.size : end])
+        if outcome == BEGUN:
+            return Begun()
         how = understood(outcome, whole[REPLY.size : end])
         return Reply(how, started_ns, duration / 1e9, peak, worn, clean)
 

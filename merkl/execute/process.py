@@ -6,6 +6,7 @@ The invariant: a process is reaped only here, and only after its group was told 
 stranger that got the number of a process long gone.
 """
 
+import errno
 import functools
 import os
 import resource
@@ -272,7 +273,10 @@ def _spawn_nicely(nice: int, start: Callable[[], int]) -> int:
             ended.append(error)
 
     thread = threading.Thread(target=run)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # The limit is one on processes and threads together.
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
     thread.join()
     if isinstance(ended[0], BaseException):
         raise ended[0]

@@ -20,6 +20,8 @@ from merkl.execute.scratch import Scratch
 
 # Seconds after which somebody may look for the log of a call.
 SHOWN: Final = 0.05
+# Seconds that a worker may take to come to a call, besides what the call may: it may have to start.
+TO_BEGIN: Final = 60.0
 # Seconds between SIGTERM and SIGKILL for a job that took too long, or that ``close`` ends.
 GRACE: Final = 1.0
 
@@ -57,6 +59,11 @@ class Running:
         else:
             self.timed_out = True
             self.tell(GRACE)
+
+    def begins(self, now: float) -> None:
+        """Its worker was still on its way to it, and has come to it: its time begins."""
+        if not self.told:
+            self.due += now - self.started - TO_BEGIN
 
     def may_lead(self) -> bool:
         """Whether another call may be sent to wait behind it."""

@@ -5,8 +5,6 @@ value of several lines, as it is or as a shell, Python or JSON would quote it, n
 hexadecimal or as part of a URL.
 """
 
-import binascii
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -136,6 +134,8 @@ def _quoted(value: bytes) -> Iterator[bytes]:
         return
     yield value.replace(b"'", b"'\\''")
     yield _META.sub(rb"\\\g<0>", value)
+    import json
+
     text = value.decode("utf-8", "surrogateescape")
     for written in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]):
         plain = written.encode("utf-8", "surrogateescape")
@@ -147,6 +147,8 @@ def _encoded(value: bytes) -> Iterator[bytes]:
     """How a value stands in what was made from it by no more than another spelling, unless it is short."""
     if len(value) < _LONG_LINE:
         return
+    import binascii
+
     text = value.decode("utf-8", "surrogateescape")
     for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         yield text.encode(encoding, "surrogatepass")

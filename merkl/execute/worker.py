@@ -18,6 +18,7 @@ from typing import Any, Final
 from merkl.execute.call import become_worker, flush, new_file, perform, text_on
 from merkl.execute.emitting import emitting
 from merkl.execute.frames import (
+    BEGUN,
     CHUNK,
     CLAIM,
     EMITTED,
@@ -26,6 +27,7 @@ from merkl.execute.frames import (
     REQUEST,
     RETURNED,
     SMALL,
+    TIMED,
     widen,
     write_all,
 )
@@ -48,7 +50,7 @@ def main(*modules: str) -> None:
         return
     become_worker()
     requests, replies = _take_pipes()
-    calls = _Calls(requests, _move(4))
+    calls = _Calls(requests, _move(4), replies)
     widen(replies)
     import faulthandler
 
@@ -90,10 +92,11 @@ def _take_pipes() -> tuple[int, int]:
 class _Calls:
     """The calls that came, without those that were taken back."""
 
-    __slots__ = ("_claim", "_claims", "_data", "_fd")
+    __slots__ = ("_claim", "_claims", "_data", "_fd", "_replies")
 
-    def __init__(self, fd: int, claims: int) -> None:
+    def __init__(self, fd: int, claims: int, replies: int) -> None:
         self._fd = fd
+        self._replies = replies
         self._claims = claims
         self._claim = 0  # Read, but not that of the last call.
         self._data = b""
@@ -109,9 +112,15 @@ class _Calls:
             rest = self._read(log + cwd + stage + payload)
             if rest is None:
                 return None
-            if not claim or self._is_ours(claim):
-                at, end = log + cwd, log + cwd + stage
-                return rest[:log], rest[log:at], rest[at:end], rest[end:]
+            if claim == TIMED:
+                try:
+                    write_all(self._replies, [REPLY.pack(BEGUN, False, False, 0, 0, 0, 0)])
+                except BrokenPipeError:
+                    return None
+            elif claim and not self._is_ours(claim):
+                continue
+            at, end = log + cwd, log + cwd + stage
+            return rest[:log], rest[log:at], rest[at:end], rest[end:]
 
     def _is_ours(self, claim: int) -> bool:
         if not self._claim:

@@ -12,13 +12,12 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from merkl.bash.task import BashTask
 from merkl.config import MERKLFILE, MERKLFILE_YAML
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.errors import MerklfileError, UsageError, did_you_mean
 from merkl.merklfile import offered
 from merkl.merklfile.frames import user_code

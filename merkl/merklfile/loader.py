@@ -23,7 +23,7 @@ from merkl.lending import lend_to_threads
 from merkl.merklfile.frames import user_code
 from merkl.merklfile.registry import Here, LoadedFile, Merklfile, here, running, shown_path
 from merkl.nodes import PathLike, Scope, Session, calling_place, scope, session, using, within
-from merkl.python import sources
+from merkl.python import outside, sources
 from merkl.python.project import Project
 from merkl.workspace.missing import unreadable
 from merkl.workspace.paths import absolute, normalise
@@ -53,7 +53,7 @@ def load(config: Config, session: Session, sets: Sequence[str] = ()) -> Merklfil
 @contextlib.contextmanager
 def acting(place: Here) -> Iterator[None]:
     """Run the code inside as part of a load: in its session, and in the project's root directory."""
-    with using(place.merklfile.session), running(place), _in_directory(place.merklfile.root):
+    with using(place.merklfile.session), running(place), outside.heard(), _in_directory(place.merklfile.root):
         yield
 
 
@@ -161,6 +161,7 @@ def prepare(project: Project) -> None:
     while _last:
         before, there, uninstall = _last.pop()
         uninstall()
+        outside.forget()
         _forget_modules(before, there)
         if before.root != project.root and before.root in sys.path:
             sys.path.remove(before.root)
@@ -241,7 +242,13 @@ def _start(path: str, text: str, file: LoadedFile, merklfile: Merklfile) -> Call
         return lambda: declare_all(document, file, merklfile, include)
     sources.record(path, text)
     code = compile(text, path, "exec", dont_inherit=True)
-    return lambda: exec(code, file.module.__dict__)  # The user's own code, which is what was asked for.
+    names = file.module.__dict__
+
+    def run() -> None:
+        exec(code, names)  # The user's own code, which is what was asked for.
+        outside.look(code, names, Project(merklfile.root, merklfile.session.project_modules))
+
+    return run
 
 
 def _read(path: str, root: str) -> str:

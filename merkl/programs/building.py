@@ -14,13 +14,12 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
 
 from merkl.cluster.making import away
 from merkl.config import Config, find_root, load_config, with_target
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.engine.build import build as run_build
 from merkl.engine.evaluating import evaluate, selection_of
 from merkl.engine.project import Project

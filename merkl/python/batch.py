@@ -9,10 +9,10 @@ who reads a result whether a batch made it, or with which others.
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Final, Generic, Never, TypeVar, Unpack, cast, get_args, get_origin, overload
 
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.digest import Key
 from merkl.errors import BatchTaskError, TaskOutsError, did_you_mean
 from merkl.nodes import (

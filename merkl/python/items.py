@@ -6,14 +6,12 @@ its items.  It knows no store: how a blob is read is given to it.
 The invariant: items keep their order, and an index names every blob that its list needs.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar, overload
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, TaskFailed, TaskOutsError
 from merkl.nodes import Artifact
@@ -105,6 +103,8 @@ def index_of(items: Mapping[str, Artifact], form: str) -> tuple[Tree, str, bytes
                 )
     names = None
     if form == DICT:
+        import json  # Here and below: few results are dicts of items.
+
         names = json.dumps(list(items), separators=(",", ":")).encode()
         entries.append(TreeEntry(_NAMES, "file", Digest.of(names), len(names)))
     tree = Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
@@ -122,6 +122,8 @@ def read_index(artifact: Artifact, read: Callable[[Digest], bytes | None]) -> di
     try:
         for entry in Tree.decode(read(artifact.digest) or b"").entries:
             if entry.path == _NAMES and entry.digest is not None:
+                import json
+
                 names = json.loads(read(entry.digest) or b"")
             elif entry.digest is not None:
                 found.append(_item(entry, entry.digest))

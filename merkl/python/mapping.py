@@ -7,10 +7,9 @@ on the other items, nor on when it is made.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import encode
 from merkl.errors import CallError
 from merkl.nodes import (

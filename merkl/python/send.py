@@ -6,6 +6,7 @@ It decides what travels by value.  It runs nothing.
 The invariant: what is sent is what the call's key was made from, whatever was edited or rebound since.
 """
 
+import errno
 import functools
 import itertools
 import os
@@ -22,7 +23,7 @@ from merkl.execute.scratch import Scratch
 from merkl.execute.secrets import make_private
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Call, Node
-from merkl.python import sources
+from merkl.python import outside, sources
 from merkl.python.advice import advice, in_one_line, silent
 from merkl.python.call import FromDep
 from merkl.python.code import holds, module_label
@@ -225,8 +226,10 @@ def _check_code(node: Node, call: PythonCall, project: Project) -> None:
     """Compare what will be sent with what the key was made from, as far as it is sent by value.
 
     Raises:
-        TaskError: a global was changed between the call and now.
+        TaskError: a global was changed between the call and now, or from outside its module.
     """
+    if outside.anything_set():
+        _check_outside(node, call, project)
     function = call.task.function
     module = sys.modules.get(function.__module__)
     if call.code is None or module is None or not by_value(module):
@@ -250,6 +253,27 @@ def _check_code(node: Node, call: PythonCall, project: Project) -> None:
             f"{call.task_name} uses what was changed after it was called: {names}",
             at=node.place,
             hint="pass what differs from call to call as an argument",
+        )
+
+
+def _check_outside(node: Node, call: PythonCall, project: Project) -> None:
+    """A call must not need what the Merklfile set in a module that a worker imports as it is.
+
+    Raises:
+        TaskError: it does.
+    """
+    if call.code is None:
+        return
+    foreign, watch = call.task.code(project).foreign, call.task.watch(project)
+    found = outside.reached(watch.names if watch is not None else (), foreign)
+    if found is not None:
+        name, place = found
+        raise TaskError(
+            f"{call.task_name} uses {name}, which was set from outside its module",
+            set=place,
+            at=node.place,
+            hint="a worker runs no Merklfile, so it would not see that: pass it as an argument, or set it in a module of the "
+            "project that the task imports",
         )
 
 
@@ -364,7 +388,12 @@ def collect(node: Node, ended: Ended, place: Workplace) -> tuple[list[Staged], b
             )  # fmt: skip
         case NotStarted(error):
             raise TaskFailed(
-                f"{call.task_name} could not be started: {error.strerror}", task=label, at=node.place
+                f"{call.task_name} could not be started: {error.strerror}",
+                task=label,
+                at=node.place,
+                hint="a limit on processes was reached (ulimit -u): with -j1 most Python tasks need none of their own"
+                if error.errno == errno.EAGAIN
+                else "",
             )
         case other:
             raise AssertionError(f"a call ended as {other!r}")

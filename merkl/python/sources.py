@@ -177,6 +177,12 @@ class _RecordingLoader(SourceFileLoader):
     A ``.pyc`` is believed by the source's size and its mtime in whole seconds, so an edit can hide behind one.
     """
 
+    def exec_module(self, module: ModuleType) -> None:
+        from merkl.python.outside import importing
+
+        with importing(module):
+            super().exec_module(module)
+
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         text = _supplied.get(_absolute(path))

@@ -35,24 +35,13 @@ from merkl.python.binder import Binder, binder_of
 from merkl.python.call import Freezer, FromDep, secrets_in, unpacked
 from merkl.python.capture import CaptureOption
 from merkl.python.code import code_of, definition_of, encode_hook, holds, watch_of
+from merkl.python.deduced import called_outs, check_outs_callable, deduced_outs, may_disagree
 from merkl.python.directories import outputs_of
 from merkl.python.extras import encoded_deps, shown_deps
 from merkl.python.forms import Forms, forms_of
 from merkl.python.items import Items, declared_items, items, list_of_names
 from merkl.python.mapping import mapped
-from merkl.python.outs import (
-    Captured,
-    One,
-    Outs,
-    called_outs,
-    check_outs_callable,
-    declared_outs,
-    deduced_outs,
-    futures_of,
-    may_disagree,
-    split_result,
-    with_streams,
-)
+from merkl.python.outs import Captured, One, Outs, declared_outs, futures_of, split_result, with_streams
 from merkl.python.parts import Code
 from merkl.python.project import Project
 from merkl.python.settings import OtherOptions, OutsOption, Settings, TaskOptions, check_ignored, settings_of

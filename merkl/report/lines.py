@@ -6,11 +6,10 @@ The invariant: it never raises, also not when nobody reads any more; what failed
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final, TextIO, TypeAlias, assert_never
 
 from merkl import events
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Key
 from merkl.errors import MerklError, StoreError
 from merkl.events import Event

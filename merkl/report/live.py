@@ -10,11 +10,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TextIO, cast
 
 from merkl import events, gauge
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.digest import Key
 from merkl.events import Event, Reporter
 from merkl.report.block import Progress, Task, rows

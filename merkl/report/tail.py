@@ -4,7 +4,8 @@ It decides which bytes of two growing files are new, and in what order they are 
 ``stdout`` beside it, where a command whose output is a value has a file of its own.
 
 The invariant: no byte is given twice, no secret at all, and neither memory nor time grows with a log: who prints more than
-can be read at one look has the middle left out, and the text says so.
+can be read at one look has the middle left out, and the text says so.  Who does that look after look is shown ever less of,
+so that a flood that goes on for hours is told in a few megabytes, and who prints little is never cut.
 """
 
 import codecs
@@ -16,7 +17,8 @@ from merkl.execute.secrets import Veil
 from merkl.report.words import size
 
 _AT_ONCE: Final = 1 << 16  # bytes
-_MOST: Final = 1 << 20  # Bytes in one look.
+_MOST: Final = 1 << 20  # Bytes in one look;
+_LEAST: Final = 1 << 12  # half as many in each after one that left something out, but never fewer.
 
 
 class Tail:
@@ -71,15 +73,17 @@ class Tail:
                 fd = os.open(self._paths[name], os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
                 return None
-            self._files[name] = _Growing(fd, self._secrets)
+            self._files[name] = _Growing(fd, self._paths[name], self._secrets)
         return self._files[name]
 
 
 class _Growing:
     """One file that grows, read as text."""
 
-    def __init__(self, fd: int, secrets: Sequence[bytes]) -> None:
+    def __init__(self, fd: int, path: str, secrets: Sequence[bytes]) -> None:
         self._fd = fd
+        self._path = path
+        self._most = _MOST
         self._secrets = secrets
         self._veil = Veil(secrets)
         self._within = False  # A line whose beginning was left out, and may be in the middle of a secret.
@@ -96,10 +100,15 @@ class _Growing:
         return os.pread(self._fd, look, self.size() - look) == os.pread(other._fd, look, count - look)
 
     def new_text(self, until: int, *, final: bool = False) -> Iterator[str]:
-        if until - self._at > _MOST:
-            yield f"… {size(until - self._at - _MOST)} are left out here\n"
-            self._at, self._begun = until - _MOST, ""
+        most = max(self._most, _AT_ONCE) if final else self._most
+        if until - self._at > most:
+            where = "" if final else f": while the task runs, all is in {self._path}"
+            yield f"… {size(until - self._at - most)} are left out here{where}\n"
+            self._at, self._begun = until - most, ""
             self._veil, self._within = Veil(self._secrets), bool(self._secrets)
+            self._most = max(self._most // 2, _LEAST)
+        else:
+            self._most = min(self._most * 2, _MOST)
         while self._at < until:
             data = os.pread(self._fd, min(_AT_ONCE, until - self._at), self._at)
             if not data:

@@ -7,7 +7,6 @@ The invariant: nothing that a task printed, and no name of a file, can move the 
 
 import os
 import re
-import shlex
 from typing import Final
 
 from merkl.events import BuildDone
@@ -38,6 +37,8 @@ def typed(path: str) -> str:
     """A path as a word of a command line for bash, whatever is in its name."""
     path = f"./{path}" if path.startswith("-") else path
     if path == one_line(path):
+        import shlex
+
         return shlex.quote(path)
     raw = os.fsencode(path)
     plain = "".join(

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 DIRECTORY = "snapshots"  # In a project's ``.merkl``.
 STATE = ".merkl"
 DAY_S = 86_400  # A store notes once a day what is in use; an answer given for longer would let it go.
-ANSWERED = ("build", "list")  # Commands.
+ANSWERED = ("build", "list", "status")  # Commands.
 UNSURE = -1  # In place of a stamp: what is there has to be looked at once more.
 _MOST = 1_000  # After more changes than that everything is found out anew.
 _SPLIT = 4_000  # With more files than that, other processes look at some of them.
@@ -103,6 +103,9 @@ def answer(arguments: "Sequence[str]", version: str) -> "int | Changed | None":
     """The exit code of ``merkl ARGUMENTS…``, which has been answered; or None if it must be found out.
 
     Or what has changed, if that is not much and may be all that has to be looked at.
+
+    Raises:
+        OSError: the answer cannot be written, to a full disk or since nobody reads.
     """
     began = time.monotonic()
     if arguments and arguments[0] not in ANSWERED and arguments[0][:1] != "-":
@@ -122,7 +125,7 @@ def _say(text: str) -> int | None:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except (OSError, ValueError):  # A full disk, nobody who reads, an encoding that lacks a letter.
+        except ValueError:  # An encoding that lacks a letter.
             return None  # The long way knows what to do with that.
     return 0
 
@@ -295,6 +298,8 @@ def _compare(root: str, shares: _Shares, changed: list[tuple[bool, str]], most: 
             look = os.stat if followed else os.lstat
             found = _differing(look, os.path.join(top, before), names.split(b"\0"), stamps)
             changed += [(followed, os.fsdecode(before + name)) for name in found]
+    if len(changed) > most:
+        shares.close()  # For all of us.
 
 
 def _differing(

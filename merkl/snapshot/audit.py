@@ -14,8 +14,10 @@ from merkl.pattern import pattern
 from merkl.snapshot.answer import STATE, Stamp, full_stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB, by_user, is_import
 from merkl.snapshot.files import WRITING, from_machine, original_stat, stat, told, whole_path, written
+from merkl.snapshot.names import entries_of
 from merkl.snapshot.recording import MACHINE, Recording, active, is_device, own, packed
 
+_GLOBS: Final = f"{OURS}workspace/listing.py"  # Which says what it compares names with.
 _EFFECTS: Final = {
     **dict.fromkeys(
         (
@@ -72,6 +74,8 @@ def _opened(recording: Recording, _event: str, args: tuple[Any, ...]) -> None:
 
 
 def _listing(recording: Recording, event: str, args: tuple[Any, ...]) -> None:
+    if _thread.get_ident() in told:
+        return
     path = args[0] if args[0] is not None else "."
     where = whole_path(path, None) if not isinstance(path, int) else whole_path("", path)
     if where is None:
@@ -85,11 +89,33 @@ def _listing(recording: Recording, event: str, args: tuple[Any, ...]) -> None:
         found: Stamp = full_stamp(original_stat(where))
     except OSError as error:
         found = error.errno or 0
-    recording.look(where, found, recording.files)
     if not recording.for_source:
         recording.listed_by_others.add(where)
+    known = recording.entries.get(where)
+    if not recording.for_source and (is_import() or sys._getframe(2).f_code.co_filename == _GLOBS):
+        _note_entries(recording, where)
+    else:
+        recording.listed_freely.add(where)
+    if (
+        known is None or where in recording.listed_freely
+    ):  # Else it is seen in the end whether what matters was the same.
+        recording.look(where, found, recording.files)
     closely = event == "os.scandir" and not sys._getframe(2).f_code.co_filename.startswith((*STDLIB, OURS))
     recording.listed[where] = recording.listed.get(where, False) or closely
+
+
+def _note_entries(recording: Recording, directory: str) -> None:
+    """Which names matter is told while these are compared, or modules looked for."""
+    told.add(_thread.get_ident())
+    try:
+        entries = entries_of(directory)
+        before = recording.entries.setdefault(directory, [])
+        if entries not in before:
+            before.append(entries)
+    except OSError:
+        recording.listed_freely.add(directory)
+    finally:
+        told.discard(_thread.get_ident())
 
 
 def _effect(recording: Recording, event: str, args: tuple[Any, ...]) -> None:
@@ -119,8 +145,8 @@ def _see_database(recording: Recording, path: Any) -> None:
         quoted = os.fsencode(text[len("file:") :].partition("?")[0])
         text = os.fsdecode(_QUOTED.sub(lambda found: bytes.fromhex(found[1].decode()), quoted))
     where = whole_path(text, None)
-    if where is None or os.path.basename(os.path.dirname(where)) == STATE:
-        return  # The index is memory, and decides nothing.
+    if where is None or (os.path.basename(os.path.dirname(where)) == STATE and not recording.at_a_glance):
+        return  # To a build the index is memory, and decides nothing.
     for name in (where, f"{where}-wal"):
         try:
             found: Stamp = full_stamp(original_stat(name))

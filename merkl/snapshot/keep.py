@@ -11,14 +11,17 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
+from merkl.dataclass import dataclass
 from merkl.snapshot.answer import (
     ANSWERED,
     DIRECTORY,
     STATE,
+    UNSURE,
     Changed,
+    Laid,
     Looked,
     Stamp,
     checksum,
@@ -29,7 +32,9 @@ from merkl.snapshot.answer import (
     sum_of_all,
 )
 from merkl.snapshot.asker import SITES
+from merkl.snapshot.glanced import Unsettled, glanced
 from merkl.snapshot.layout import laid_out, with_stamps, with_trees
+from merkl.snapshot.names import Asked, asked_of, entries_of, sum_of_names
 from merkl.snapshot.recording import Packed, Recording, own, unpacked
 from merkl.stamp import longest_write_ns
 
@@ -38,66 +43,154 @@ _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clo
 _STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
 _MOST: Final = 64  # Snapshots kept in a project.
 
-KeepGraph = Callable[[set[str], dict[str, bytes], set[str]], bytes]
+Names = tuple[bytes, Asked | None]
+"""What the names in a directory were, and what was asked of them, as in ``names``."""
+
+KeepGraph = Callable[[set[str], dict[str, Names], set[str]], bytes]
 """Given the inputs of which nothing but the bytes was asked for, the directories of which nothing but the names was, with
 what these are, and the directories of which somebody else asked for anything: the checksum of the graph that was kept, or
 nothing."""
 
 
+class Looks:
+    """What a request has looked at, complete; of a build that runs or places anything, all that it looked at before.
+
+    ``root`` is the project's, ``clock_ns`` the time by the clock of its file system.  ``why`` says why it is no use, or is empty.
+    """
+
+    def __init__(self, recording: Recording, *, root: str, store: str, clock_ns: int) -> None:
+        self.recording: Final = recording
+        self.root: Final = root
+        self.store: Final = store
+        self.since: Final = clock_ns - int((time.monotonic() - recording.began) * 1e9) - TICK_NS
+        self.listings: dict[str, Names] = {}
+        arguments = recording.request[-1]
+        if recording.said:
+            recording.spoil("something was printed")
+        if own(f"{root}/"):
+            recording.spoil("the project is in a directory of Python's, merkl's or the machine's")
+        if directory_of(arguments) == "" and arguments and arguments[0] not in ANSWERED:
+            recording.spoil("the command does not begin with its name, or with -C DIR")
+        if not recording.spoiled:
+            self.listings = _complete(recording)
+        if not recording.spoiled and (placed := _placed(recording.changed, root, store)):
+            recording.spoil(f"{placed} was changed")
+
+    @property
+    def why(self) -> str:
+        """Why there can be no snapshot, or empty."""
+        return self.recording.spoiled
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a build that ran or placed something has left, by paths as they stand in a snapshot.
+
+    ``stamps`` are those of what it placed, and of what is ``found`` by its tasks and was not looked at before; ``placed`` is
+    all that it places, of which ``trees`` are directories.
+    """
+
+    stamps: Mapping[str, Stamp]
+    placed: Set[str]
+    found: Set[str]
+    trees: Set[str]
+
+
 def keep(
-    recording: Recording,
+    looks: Looks,
     *,
-    root: str,
-    store: str,
-    clock_ns: int,
     summary: tuple[str, str],
     only_ask: bool,
-    keep_graph: KeepGraph = lambda *_: b"",
+    unsure: Set[str] = frozenset(),
+    left: Left | None = None,
+    keep_graph: KeepGraph | None = None,
 ) -> str:
-    """Write the snapshot of a request that had nothing to do, or ``only_ask``; empty, or why there can be none.
+    """Write the snapshot of a request that had nothing to do, or has it now, or ``only_ask``; empty, or why there can be none.
 
-    ``summary`` is what was said, before and after the seconds; ``clock_ns`` the time by the clock of the file system that
-    ``root`` is on.  ``keep_graph`` writes what was built.
+    ``summary`` is what is said the next time, before and after the seconds.  ``keep_graph`` writes what was built: then of
+    inputs of which only the bytes count, and of what is in ``unsure``, it is enough that the next build looks once more.
     """
-    since = clock_ns - int((time.monotonic() - recording.began) * 1e9) - TICK_NS
-    if recording.said:
-        recording.spoil("something was printed")
-    arguments = recording.request[-1]
-    if own(f"{root}/"):
-        recording.spoil("the project is in a directory of Python's, merkl's or the machine's")
-    if directory_of(arguments) == "" and arguments and arguments[0] not in ANSWERED:
-        recording.spoil("the command does not begin with its name, or with -C DIR")
-    listings: dict[str, bytes] = {}
-    if not recording.spoiled:
-        listings = _complete(recording)
-    if recording.spoiled:
-        return recording.spoiled
-    files = _sorted(recording.files, root, store, recording.kept)
-    links = _sorted(recording.links, root, store, set())
-    device = os.stat(root).st_dev
-    if placed := _placed(recording.changed, root, store):
-        return f"{placed} was changed"
-    for path, stamp in (*files, *links):
-        if not settled(stamp, since, device):
-            return f"{path} was changed just now"
+    recording, root = looks.recording, looks.root
+    if looks.why:
+        return looks.why
+    files, links, mere = _seen(looks, left)
+    fresh = _fresh(looks, files) - (left.placed if left is not None else set())
+    again = (
+        mere | unsure | {_path(path, root) for path in looks.listings} if keep_graph is not None else set()
+    )
+    if changed := sorted((fresh - again) | _fresh(looks, links)):
+        return f"{changed[0]} was changed just now"
     if only_ask:
         return ""
-    request = recording.request
-    before = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
+    files.update(dict.fromkeys(fresh, UNSURE))
+    graph = b"" if keep_graph is None else _graph(looks, keep_graph, mere)
+    if (fresh or left is not None) and not graph:
+        return "what was built cannot be kept"
+    variables = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
     everything = sum_of_all(recording.environment) if recording.all_variables else None
+    try:
+        laid = _laid(looks, files, links)
+    except Unsettled as error:
+        return f"{error} was changed just now"
+    except OSError as error:
+        return f"{error.filename} cannot be looked at again"
+    _write(root, (recording.request, time.time(), variables, everything, *summary, *laid, graph))
+    return ""
+
+
+def _seen(looks: Looks, left: Left | None) -> tuple[dict[str, Stamp], dict[str, Stamp], set[str]]:
+    """What is to be compared the next time, by following links and without; and of what nothing but the bytes mattered."""
+    recording, root = looks.recording, looks.root
+    files = dict(_sorted(recording.files, root, looks.store, recording.kept))
+    links = dict(_sorted(recording.links, root, looks.store, set()))
     mere = {_path(path, root) for path in recording.by_source - recording.by_others}
+    if left is None:
+        return files, links, mere
+    files, links = _as_left(files, left), _as_left(links, left)
+    before = left.found & files.keys()  # What the Merklfile, or the plan, saw of these counts.
+    files.update((path, stamp) for path, stamp in left.stamps.items() if path not in before)
+    mere |= {path for path in left.found if _whole(path, root) not in recording.by_others}
+    return files, links, mere - left.placed
+
+
+def _fresh(looks: Looks, files: Mapping[str, Stamp]) -> set[str]:
+    """What may have been changed after it was seen."""
+    device = os.stat(looks.root).st_dev
+    return {path for path, stamp in files.items() if not settled(stamp, looks.since, device)}
+
+
+def _laid(looks: Looks, files: dict[str, Stamp], links: dict[str, Stamp]) -> list[Laid]:
+    """What is to be compared the next time, with what was seen at a glance.
+
+    Raises:
+        Unsettled: some of that may have been changed since.
+        OSError: it is gone.
+    """
+    root, device = looks.root, os.stat(looks.root).st_dev
+    more = glanced(
+        looks.recording, lambda path: _path(path, root), lambda stamp: settled(stamp, looks.since, device)
+    )
+    laid = [laid_out(sorted(each.items())) for each in (files, links)]
+    return [(groups + seen, others) for seen, (groups, others) in zip(more, laid, strict=True)]
+
+
+def _as_left(looked: dict[str, Stamp], left: Left) -> dict[str, Stamp]:
+    """What was looked at, but what a build places, which was something else when that was looked at."""
+    inside = tuple(f"{path}/" for path in left.trees)
+    return {
+        path: stamp
+        for path, stamp in looked.items()
+        if path not in left.placed and not path.startswith(inside)
+    }
+
+
+def _graph(looks: Looks, keep_graph: KeepGraph, mere: set[str]) -> bytes:
+    recording, root = looks.recording, looks.root
     others = (
         {os.path.dirname(path) for path in recording.by_others} | recording.listed_by_others | recording.timed
     )
-    graph = keep_graph(
-        mere,
-        {_path(path, root): names for path, names in listings.items()},
-        {_path(path, root) for path in others},
-    )
-    _write(
-        root, (request, time.time(), before, everything, *summary, laid_out(files), laid_out(links), graph)
-    )
-    return ""
+    listings = {_path(path, root): names for path, names in looks.listings.items()}
+    return keep_graph(mere, listings, {_path(path, root) for path in others})
 
 
 def rewrite(
@@ -131,41 +224,37 @@ def _path(path: str, root: str) -> str:
     return path[len(inside) :] if path.startswith(inside) and path != inside else path
 
 
-def names_in(directory: str) -> bytes:
-    """A checksum of the names in a directory, and of what kind each is.
-
-    Raises:
-        OSError: it cannot be listed.
-    """
-    with os.scandir(directory) as found:
-        return _sum_of_names(list(found))
+def _whole(path: str, root: str) -> str:
+    """The opposite of ``_path``."""
+    return os.path.join(root, path)
 
 
-def _sum_of_names(entries: list[os.DirEntry[str]]) -> bytes:
-    names = sorted(
-        (os.fsencode(entry.name), entry.is_symlink(), entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
-        for entry in entries
-    )  # fmt: skip
-    return checksum(marshal.dumps(names, 2))
-
-
-def _complete(recording: Recording) -> dict[str, bytes]:
+def _complete(recording: Recording) -> dict[str, Names]:
     """What is looked at on behalf of all that is not recorded one by one.
 
-    The checksums of directories of which only names were asked for.
+    Of the directories of which only names were asked for, what these were.
     """
-    listings: dict[str, bytes] = {}
+    listings: dict[str, Names] = {}
     for directory, closely in recording.listed.items():
-        with contextlib.suppress(OSError), os.scandir(directory) as found:
-            entries = list(found)
-            if not closely and directory not in recording.timed:
-                listings[directory] = _sum_of_names(entries)
-            for entry in entries:
+        asked = asked_of(recording, directory)
+        try:
+            every = recording.entries[directory] if asked is not None else [entries_of(directory)]
+        except OSError:
+            continue
+        names, entries = {sum_of_names(entries, asked) for entries in every}, every[0]
+        if len(names) > 1:
+            recording.spoil(f"what is in {directory} changed meanwhile")
+        # What is there now may be something else than what was listed.
+        same = asked is not None or unpacked(recording.files.get(directory, 0)) == _stamp(directory, True)
+        if same and not closely and directory not in recording.timed:
+            listings[directory] = min(names), asked
+        for entry, is_link, _, _ in entries:
+            if closely or is_link:  # Whether it is a directory is seen at its end.
+                inside = os.path.join(directory, os.fsdecode(entry))
+                recording.look(inside, _stamp(inside, True), recording.files)
                 if closely:
-                    recording.by_others.add(entry.path)
-                    recording.look(entry.path, _stamp(entry.path, False), recording.links)
-                if closely or entry.is_symlink():  # Whether it is a directory is seen at its end.
-                    recording.look(entry.path, _stamp(entry.path, True), recording.files)
+                    recording.by_others.add(inside)
+                    recording.look(inside, _stamp(inside, False), recording.links)
     for site in SITES:
         recording.files[site] = _stamp(site, True)
     ours = os.path.dirname(os.path.dirname(__file__))

@@ -26,12 +26,12 @@ def laid_out(files: Iterable[Looked]) -> Laid:
             directories.setdefault(before + slash, []).append((name, stamp))
         else:
             others.append((path, stamp))
-    groups = [
-        _group(directory, named[at : at + _MOST])
-        for directory, named in directories.items()
-        for at in range(0, len(named), _MOST)
-    ]
-    return groups, others
+    return [group for each in directories.items() for group in groups_of(*each)], others
+
+
+def groups_of(directory: bytes, named: list[tuple[bytes, Stamp]]) -> list[Group]:
+    """Files of one directory, which ends with a slash, with their full stamps."""
+    return [_group(directory, named[at : at + _MOST]) for at in range(0, len(named), _MOST)]
 
 
 def _group(directory: bytes, named: list[tuple[bytes, Stamp]]) -> Group:

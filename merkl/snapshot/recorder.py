@@ -20,10 +20,11 @@ from typing import Any, Final
 from merkl.snapshot.asker import HERE, by_user, is_imported
 from merkl.snapshot.audit import hook
 from merkl.snapshot.files import WRAPPED
+from merkl.snapshot.names import Finder
 from merkl.snapshot.recording import Recording, active, begin, end
 from merkl.snapshot.surroundings import Stdin, Variables, heard_err, heard_out, hearing
 
-__all__ = ["active", "drop", "for_source", "start", "stop", "unheard", "vouching"]
+__all__ = ["active", "drop", "for_source", "put_aside", "start", "stop", "unheard", "vouching"]
 
 _hooked: Final[list[bool]] = []
 
@@ -41,12 +42,22 @@ def start(request: tuple[Any, ...]) -> Recording:
 
 
 def drop() -> None:
-    """Record no more, and forget what was: for a build that runs something, and needs the memory."""
+    """Record no more, and forget what was: it would say nothing of the next time, and takes memory."""
     recording = active()
     stop()
     if recording is not None:
         for found in (recording.files, recording.links, recording.listed):
             found.clear()
+
+
+def put_aside() -> None:
+    """Record no more, as something is going to run; what was looked at until now is for whoever waits for that, or forgotten."""
+    recording = active()
+    if recording is None or recording.when_put_aside is None:
+        drop()
+    else:
+        stop()
+        recording.when_put_aside()
 
 
 def stop() -> None:
@@ -143,6 +154,8 @@ def _patch(recording: Recording) -> None:
     for stream, heard in ((sys.stdout, heard_out), (sys.stderr, heard_err)):
         if stream is not None:
             _replace(stream, "write", hearing(recording, stream.write, heard))
+    finder = Finder(recording)
+    _replace(finder.kind, "find_spec", finder.find_spec)
     _replace(atexit, "register", _registering(recording))
     if sys.stdin is not None:
         _replace(sys, "stdin", Stdin(recording, sys.stdin))

@@ -3,12 +3,14 @@
 It decides which files count, and holds the one recording that goes on in this process.
 """
 
+import os
 import posix
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
-from merkl.snapshot.answer import STATE, Stamp
+from merkl.snapshot.answer import STATE, Stamp, full_stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB
 
 MACHINE: Final = ("/proc/", "/sys/")
@@ -37,6 +39,10 @@ def unpacked(stamp: Packed) -> Stamp:
     return _FULL.unpack(stamp) if isinstance(stamp, bytes) else stamp
 
 
+Entry = tuple[bytes, bool, bool, bool]
+"""A name in a directory, and whether it is a link, a directory and a file, without following links."""
+
+
 class Recording:
     """What was looked at.  Paths are absolute; ``spoiled`` says why there can be no snapshot, or is empty."""
 
@@ -48,6 +54,13 @@ class Recording:
         self.kept: set[str] = set()  # Those of merkl's own files that count.
         # Directories; whether their entries may have been asked for more than names.
         self.listed: dict[str, bool] = {}
+        self.listed_freely: set[str] = set()  # Of those, where nobody said which names matter.
+        # What was in the others each time they were listed, if that was not the same,
+        self.entries: dict[str, list[list[Entry]]] = {}
+        self.modules: dict[str, set[str]] = {}  # which modules were looked for there,
+        self.parts: dict[
+            str, set[tuple[str, bool]]
+        ] = {}  # and with which parts of patterns names were compared.
         self.for_source = (
             False  # While merkl looks at an input that was named: its bytes, and nothing else, enter a key.
         )
@@ -55,6 +68,10 @@ class Recording:
         self.by_others: set[str] = set()  # What was looked at in another way, perhaps besides.
         self.listed_by_others: set[str] = set()  # Directories, likewise.
         self.timed: set[str] = set()  # Directories whose times somebody may have seen.
+        # Whether many files may be seen together, and none of their stamps recorded: they are looked at once more at the end.
+        self.at_a_glance = False
+        self.glanced: dict[str, list[str]] = {}  # Such files, by their directory.
+        self.trees: set[str] = set()  # Directories of which all was seen so.
         self.changed: set[str] = set()  # What merkl itself wrote, renamed or removed.
         self.variables: set[bytes] = set(UNASKED)
         self.all_variables = False
@@ -63,6 +80,7 @@ class Recording:
         self.paused = False  # While what is done is answered for in another way.
         self.said = False  # Whether something was written to stderr.
         self.spoiled = ""
+        self.when_put_aside: Callable[[], None] | None = None  # Somebody wants it though something runs.
         self.no_graph = ""  # Why what was built cannot be known without running the Merklfile, or empty.
 
     def spoil(self, why: str) -> None:
@@ -72,6 +90,18 @@ class Recording:
     def keep_no_graph(self, why: str) -> None:
         """Running the Merklfile comes to more than nodes; the first reason is kept."""
         self.no_graph = self.no_graph or why
+
+    def glance_at_tree(self, directory: str) -> None:
+        """All that is in a directory was seen."""
+        self.trees.add(directory)
+        self.look(directory, full_stamp(os.stat(directory)), self.files)
+
+    def is_other(self, path: str) -> bool:
+        """Whether a file is not what was seen of it, or none was."""
+        try:
+            return self.files.get(path) != packed(full_stamp(os.stat(path)))
+        except OSError:
+            return True
 
     def look(self, path: str, found: Packed, looked: dict[str, Packed]) -> None:
         """Remember what was found at a path; once something else than before, it cannot be said what decided."""

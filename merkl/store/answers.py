@@ -8,7 +8,6 @@ as long as it names the same record, which the database itself sees to, and byte
 fits them.  Whatever is not plain, whole and made here, or takes a write to note its use, is left to a longer look.
 """
 
-import sqlite3
 import struct
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from blake3 import blake3
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
 from merkl.pattern import pattern
+from merkl.sqlite import sqlite3
 from merkl.store.base import Record
 from merkl.store.rows import SELECT, seal_of
 from merkl.store.schema import number_of

@@ -6,7 +6,6 @@ The invariant every implementation keeps: blobs are stored before the record tha
 but a record never promises bytes that were not written; and the first record of a key wins.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -85,6 +84,8 @@ class Record:
 
 
 def _hash_of(value: object) -> str:
+    import json
+
     return Digest.of(json.dumps(value, sort_keys=True, default=repr, separators=(",", ":")).encode()).hex()
 
 

@@ -11,7 +11,6 @@ to ``quarantine/`` and are a miss from then on.
 import errno
 import io
 import os
-import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from typing import BinaryIO, Final
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, StoreError
 from merkl.events import Note
+from merkl.sqlite import sqlite3
 from merkl.stamp import Stamp
 from merkl.store.database import Database
 from merkl.store.faults import store_error

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from merkl.digest import Digest
@@ -121,11 +121,13 @@ def listed_digests(state_dir: str) -> set[Digest]:
     return listed
 
 
-def sweep_stale(state_dir: str, *, keep: Collection[str] = (), older_than_s: float = 0.0) -> int:
+def sweep_stale(
+    state_dir: str, *, keep: Callable[[], Collection[str]] = frozenset, older_than_s: float = 0.0
+) -> int:
     """Remove staging and run directories, and half-made views, of builds that are no longer alive; how many.
 
-    ``keep`` has names of directories that somebody may still want to look at; so may be those changed less than
-    ``older_than_s`` seconds ago.
+    ``keep`` gives the names of directories that somebody may still want to look at, and is asked if there are any; so may be
+    those changed less than ``older_than_s`` seconds ago.
     """
     found: list[tuple[str, str]] = []
     for folder in _KEPT_IN:
@@ -135,12 +137,14 @@ def sweep_stale(state_dir: str, *, keep: Collection[str] = (), older_than_s: flo
             continue
     # After the listing: a build that was not alive then has made none of these.
     live = live_builds(state_dir)
+    left = [(folder, name) for folder, name in found if name.partition("-")[0] not in live]
+    kept = keep() if left else ()
     removed = 0
-    for folder, name in found:
+    for folder, name in left:
         path = os.path.join(state_dir, folder, name)
         owner = name.partition("-")[0]
         least = max(older_than_s, _LONG_S) if owner == _OF_NO_BUILD else older_than_s
-        if owner in live or name in keep or _age_s(path) < least:
+        if name in kept or _age_s(path) < least:
             continue
         removed += remove_tree(path)
     return removed

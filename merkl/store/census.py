@@ -6,13 +6,13 @@ The invariant: ``bytes`` of the whole counts every blob once, whoever needs it.
 """
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Final
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
+from merkl.sqlite import sqlite3
 from merkl.store import records
 from merkl.store.base import Record
 from merkl.store.choice import DAY_S

@@ -6,12 +6,12 @@ nothing.
 The invariant: no good blob is ever removed, and no record whose blobs are good, here or there.
 """
 
-import sqlite3
 from collections.abc import Callable
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
 from merkl.errors import StoreCorrupt, StoreError
+from merkl.sqlite import sqlite3
 from merkl.store import records
 from merkl.store.answers import drop_unfit
 from merkl.store.base import Record, Shared

@@ -8,13 +8,13 @@ was stored or confirmed, within the last ``grace_s`` seconds.
 """
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
+from merkl.sqlite import sqlite3
 from merkl.store import records
 from merkl.store.base import Record
 from merkl.store.leftovers import orphan_files

@@ -9,7 +9,6 @@ is killed leaves trash and files without a row, for the next one, and never a re
 """
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import StoreError
+from merkl.sqlite import sqlite3
 from merkl.store import records
 from merkl.store.builds import listed_digests
 from merkl.store.choice import DAY_S, GRACE_S, Choice, Keep, choose

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import sqlite3
 import threading
 import time
 import weakref
@@ -22,6 +21,7 @@ from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.journal import BESIDE, keep_journal
 from merkl.pattern import pattern
+from merkl.sqlite import sqlite3
 from merkl.store import walindex
 from merkl.store.faults import Damaged, database_error, is_busy, read_only, store_error
 from merkl.store.schema import bring_up_to_date, create_tables, number_of

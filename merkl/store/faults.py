@@ -7,11 +7,11 @@ The invariant: no ``OSError`` and no ``sqlite3.Error`` that a disk can cause lea
 
 import errno
 import os
-import sqlite3
 from typing import Final
 
 from merkl.errors import StoreError, StoreFull
 from merkl.room import FULL, used_up
+from merkl.sqlite import sqlite3
 
 # Itself, the wal, its index, a journal, and the directory while it syncs that.
 _FILES_OF_A_DATABASE: Final = 5

@@ -5,9 +5,9 @@ It decides their order.  What can be asked is said in ``query``.
 The invariant: a record that is found is one whose seal fits; asking changes nothing, not even when it was last used.
 """
 
-import sqlite3
 from collections.abc import Iterator
 
+from merkl.sqlite import sqlite3
 from merkl.store.base import Record
 from merkl.store.local import LocalStore
 from merkl.store.query import Sql, compiled, field_of

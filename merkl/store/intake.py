@@ -11,16 +11,15 @@ import errno
 import fcntl
 import itertools
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from blake3 import blake3
-
 from merkl.digest import Digest
 from merkl.errors import InputMissing, StoreError
 from merkl.filesystem import clone
+from merkl.hashers import large_hasher
+from merkl.sqlite import sqlite3
 from merkl.stamp import Stamp
 from merkl.store.blobs import SMALL, Blobs, pack_stamp
 from merkl.store.faults import store_error
@@ -77,7 +76,7 @@ class Intake:
         if size <= SMALL:
             return self.put_bytes(data, durable)
         with self._draft() as draft:
-            hasher = blake3(max_threads=blake3.AUTO)
+            hasher = large_hasher()
             growing = Growing(draft.fd)
             for chunk in itertools.chain([data], rest):
                 if known is None:

@@ -14,7 +14,6 @@ nothing.  Only a store that cannot be used at all raises.
 """
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from merkl.digest import Digest, Key
 from merkl.errors import StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
+from merkl.sqlite import sqlite3
 from merkl.store import records
 from merkl.store.answers import Answer, keep_answer, long_answer, short_answer
 from merkl.store.base import Record

@@ -6,8 +6,8 @@ loaded at all has been decided before.
 """
 
 import os
-import pickle
 import sys
+from _pickle import Pickler, Unpickler  # What ``pickle`` takes them from, without what else that imports.
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Final
 
@@ -72,7 +72,7 @@ class PickleForm:
             raise SerializationError(f"a stored value cannot be read: {error}") from error
 
 
-class _Pickler(pickle.Pickler):
+class _Pickler(Pickler):
     def __init__(self, file: BinaryIO, protocol: int) -> None:
         super().__init__(file, protocol)
         self.named: dict[int, Any] = {}
@@ -91,7 +91,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if why := _unstorable(module):
             raise _refusal(module, name, why)

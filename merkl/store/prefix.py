@@ -3,9 +3,8 @@
 It decides nothing.  The invariant: it changes nothing, not even when a record was used last.
 """
 
-import sqlite3
-
 from merkl.digest import Key
+from merkl.sqlite import sqlite3
 from merkl.store.base import Record
 from merkl.store.local import LocalStore
 from merkl.store.rows import SELECT, record_of

@@ -1,7 +1,7 @@
 """Answers that are read before they are asked for, since most programs ask in the order in which they filed.
 
-It decides when and how far to read on: two questions whose answers lie one after the other begin it, and it goes further
-the longer that lasts.  What a row says, and whether it is to be believed, is not its business.
+It decides when and how far to read on: two questions whose answers lie near each other begin it, and it goes further the
+longer that lasts.  What a row says, and whether it is to be believed, is not its business.
 
 The invariant: a row is given only as long as no transaction, of any process, has ended since it was read: it is what the
 database would say.
@@ -19,7 +19,9 @@ _LARGEST: Final = 4096  # Bytes of a value that is kept in memory.
 _LEAST: Final = 16  # Rows at a time.
 _MOST: Final = 256
 _KEPT: Final = 1024  # Together not much more than 4 MiB.
-_NEAR: Final = 8  # Results of tasks that ran beside each other are filed as they came.
+_NEAR: Final = (
+    8  # Results of tasks that ran beside each other are filed as they came; of many, half as far as is read.
+)
 
 _COLUMNS: Final = (
     "SELECT answer.seal, answer.form, blob.bytes, answer.used_at, answer.id, answer.number "
@@ -37,14 +39,16 @@ class ReadAhead:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Rows by number; where the header of the database is, and what it was before they were read.
-        self._read: tuple[dict[int, Row], mmap.mmap | None, bytes] = ({}, None, b"")
+        # Rows by number; where the header of the database is, and what it was before they were read; and the latest of them.
+        self._read: tuple[dict[int, Row], mmap.mmap | None, bytes, dict[int, Row]] = ({}, None, b"", {})
         self._rows = _LEAST
-        self._after = self._before = 0  # Where the next question lies if it follows the last one.
+        self._low = self._high = 0  # Between these the next question lies if it follows the last ones.
+        self._last = self._last_but_one = -1  # Where the last two answers lie that were asked for one by one.
+        self._end = 0  # Up to here all has been read; 0 where the last question was the first.
 
     def row(self, number: tuple[int]) -> Row | None:
         """The row of a number, or None."""
-        rows, header, was = self._read
+        rows, header, was, _ = self._read
         row = rows.get(number[0])
         if row is None or header is None:
             return self._asked(number)
@@ -53,8 +57,8 @@ class ReadAhead:
                 return row
         except ValueError:
             pass  # The database was closed meanwhile.
-        self._read = {}, None, b""
-        self._rows = _LEAST
+        self._read = {}, None, b"", {}
+        self._rows, self._end = _LEAST, 0
         return self._asked(number)
 
     def _asked(self, number: tuple[int]) -> Row | None:
@@ -62,10 +66,12 @@ class ReadAhead:
         if row is None:
             return None
         at = row[4]
-        if self._after < at < self._before:
+        follows = self._low < at < self._high or at == self._last_but_one + 1  # Two workers took turns.
+        self._last, self._last_but_one = at, self._last
+        if not follows:
+            self._low, self._high, self._end, self._rows = at - _NEAR, at + _NEAR, 0, _LEAST
+        elif at > self._end:
             self._read_on(at)
-        else:
-            self._after, self._before, self._rows = at, at + _NEAR, _LEAST
         return row
 
     def _read_on(self, at: int) -> None:
@@ -73,14 +79,20 @@ class ReadAhead:
         was = b"" if header is None else header[:HEADER]
         if not is_whole(was):
             return
-        query = at - _NEAR, self._rows + _NEAR
+        kept, seen, before, latest = self._read
+        holds = seen is header and before == was
+        start = self._end if holds and self._end else at - _NEAR
+        query = start, self._rows + _NEAR
         rows = self._database.read(lambda connection: connection.execute(_LONG, query).fetchall())
-        if rows:
+        if not rows:
+            self._end = at  # What lies here is too large, and all that comes after it.
+        else:
             found = {row[5]: row for row in rows}
-            kept, seen, before = self._read
-            if seen is header and before == was and len(kept) < _KEPT:
+            if holds and len(kept) < _KEPT:
                 kept.update(found)  # They hold as long.
             else:
-                self._read = found, header, was
-            self._after, self._before = at, rows[-1][4] + _NEAR
+                kept = latest | found if holds else found
+            self._read = kept, header, was, found
+            self._low, self._end = start, rows[-1][4]
             self._rows = min(2 * self._rows, _MOST)
+            self._high = self._end + max(_NEAR, self._rows // 2)

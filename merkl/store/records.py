@@ -8,13 +8,13 @@ first name of a key, unless blobs of it are lost.  A row that does not fit its s
 """
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
+from merkl.sqlite import sqlite3
 from merkl.store.answers import DAY_S, keep_answer, keep_answers
 from merkl.store.base import Record
 from merkl.store.rows import INSERT, SELECT, Row, record_of, row_of

@@ -18,6 +18,7 @@ from blake3 import blake3
 from merkl.digest import Digest, Key
 from merkl.nodes import Artifact
 from merkl.store.base import Discovered, Record
+from merkl.store.sole import sparing
 from merkl.trust.signer import Origin
 
 V = TypeVar("V")
@@ -201,8 +202,8 @@ def _object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _outputs_of(text: bytes) -> dict[str, Artifact]:
-    return {each["name"]: _artifact(each) for each in _from_json(text)}
+def _outputs_of(text: bytes) -> Mapping[str, Artifact]:
+    return sparing({intern(each["name"]): _artifact(each) for each in _from_json(text)})
 
 
 def _artifact(each: dict[str, Any]) -> Artifact:

@@ -7,12 +7,12 @@ damaged, never half made.  A name refers to its record by the *seal*, a digest o
 record that was altered, or a name that points elsewhere, is noticed when it is read.
 """
 
-import sqlite3
 import struct
 from typing import Final
 
 from merkl.errors import SchemaTooNew
 from merkl.journal import begin_journal
+from merkl.sqlite import sqlite3
 from merkl.store.faults import Damaged
 
 SCHEMA: Final = 2  # Since 2 a record says where it came from, and names have short answers.

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from merkl.digest import Digest
 from merkl.filesystem import reserve
+from merkl.hashers import large_hasher
 from merkl.holes import has_holes, let_go, write_around_zeros
 
 _CHUNK: Final = 4 << 20  # Bytes read at once: enough for BLAKE3 to use several threads.
@@ -32,7 +33,7 @@ def hash_file(fd: int, sink: Callable[[memoryview], object] | None = None) -> tu
     """
     size = os.fstat(fd).st_size
     buffer = memoryview(bytearray(min(max(size + 1, _SMALL), _CHUNK)))
-    hasher = blake3(max_threads=blake3.AUTO if size > _CHUNK else 1)
+    hasher = large_hasher() if size > _CHUNK else blake3()
     holes = has_holes(fd)
     offset = 0
     came = _told(size) if size > _CHUNK else None

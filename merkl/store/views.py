@@ -11,7 +11,6 @@ last hashed, else by hashing it now.  A view that was changed is set aside and m
 
 import errno
 import os
-import sqlite3
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final
 
@@ -20,6 +19,7 @@ from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.filesystem import clone
+from merkl.sqlite import sqlite3
 from merkl.stamp import Stamp
 from merkl.store.blobs import check_file, pack_stamp
 from merkl.store.builds import BuildLease, draft_of

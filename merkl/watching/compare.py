@@ -10,11 +10,10 @@ The invariant: it errs towards changed.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import assert_never
 
 from merkl.config import STATE_DIR
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.engine.state import has_files
 from merkl.errors import MerklError
 from merkl.nodes import Artifact

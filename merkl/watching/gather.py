@@ -11,11 +11,10 @@ the round began is doubtful.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from merkl.config import CONFIG_FILE, MERKLFILE, MERKLFILE_YAML, is_yaml
-from merkl.dataclass import dataclass, field
+from merkl.dataclass import dataclass, field, replace
 from merkl.digest import Digest
 from merkl.engine.joint import futures_of, once
 from merkl.engine.judge import Judge

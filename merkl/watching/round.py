@@ -16,11 +16,10 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from merkl import events
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.engine.build import build
 from merkl.engine.project import Project
 from merkl.engine.request import Chosen

@@ -7,10 +7,9 @@ The invariant: a change after a round has read a file leads to another round, wh
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Final, TypeAlias
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.events import Note
 from merkl.watching.compare import memory
 from merkl.watching.gather import with_everything

@@ -8,7 +8,6 @@ save that one made by a newer merkl is refused, since throwing it away would los
 """
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final
 from merkl.errors import SchemaTooNew
 from merkl.events import Note
 from merkl.journal import BESIDE, begin_journal, keep_journal
+from merkl.sqlite import sqlite3
 
 VERSION: Final = 3
 _APPLICATION: Final = 0x6D6B6C69  # "mkli", in the file's header.
@@ -95,6 +95,11 @@ class Database:
         with self._lock:
             if self._queue:
                 self.flush()
+            return self.committed(sql, row)
+
+    def committed(self, sql: str, row: Row = ()) -> list[Any]:
+        """As ``rows``, perhaps without what was written since the last ``flush``; it commits nothing."""
+        with self._lock:
             try:
                 return self._open().execute(sql, row).fetchall()
             except _FAULTS as error:

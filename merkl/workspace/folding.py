@@ -7,7 +7,6 @@ The invariant: where a file system tells two names apart, they are never taken f
 
 import contextlib
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from merkl.workspace.paths import temporary_name
@@ -18,6 +17,8 @@ def folded(path: str) -> str:
     """What paths have in common that a file system may take for one."""
     if path.isascii():
         return path.lower()
+    import unicodedata  # Few names need it.
+
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 

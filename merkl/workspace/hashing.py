@@ -18,6 +18,7 @@ from blake3 import blake3
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import InputMissing
+from merkl.hashers import large_hasher
 from merkl.holes import has_holes, let_go
 from merkl.stamp import Stamp
 from merkl.workspace.missing import unreadable, wrong_kind
@@ -121,7 +122,7 @@ def _both(fd: int, size: int, seed: int) -> tuple[tuple[bytes, bytes], int]:
     if size <= _WHOLE:
         data = _read(fd, size)
         return (blake3(data).digest(), xxhash.xxh3_128_digest(data, seed=seed)), len(data)
-    slow, fast = blake3(max_threads=blake3.AUTO), xxhash.xxh3_128(seed=seed)
+    slow, fast = large_hasher(), xxhash.xxh3_128(seed=seed)
 
     def update(chunk: memoryview) -> None:
         slow.update(chunk)

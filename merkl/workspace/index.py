@@ -42,8 +42,10 @@ _LIMIT: Final = 1 << 63
 _ENTRY: Final = struct.Struct(f"<{_STAMP.size}s?16s32s8s")  # stamp, settled, fast, digest, check
 _DIGEST: Final = slice(_ENTRY.size - 40, _ENTRY.size - 8)
 _UNKNOWN_FAST: Final = bytes(16)
-_FEW: Final = 16  # So many files are looked up one by one before the whole table is read.
+_FEW: Final = 16  # So many files are looked up one by one before the whole table is read,
+_AS_MUCH: Final = 131_072  # or one for so many bytes of the database, which take as long to read.
 _MANY: Final = 256  # Of fewer files that must be read, each is read when it is asked for.
+_SPARED: Final = 4096  # Of those that are looked up one by one so many are kept.
 _CLOCK_FRESH_NS: Final = 5_000_000  # The clock is not asked again sooner.
 _LONGEST_WRITE: Final = 1 << 31  # Bytes of one write call.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
@@ -84,6 +86,7 @@ class FileIndex(Ledger):
         self._clock = (0, 0)  # The file system's time, and our monotonic time when it was asked; both in ns.
         self._memory: dict[bytes, bytes] | None = None
         self._single: dict[bytes, bytes | None] = {}
+        self._spares = False
         self._named: dict[str, Source] = {}  # Settled; many calls may name one file.
         self._fresh: set[bytes] = set()  # Read by this process, so that ``rehash`` reads them once.
         self._directories: dict[str, tuple[Digest, bytes]] = {}
@@ -138,9 +141,11 @@ class FileIndex(Ledger):
                 known = self._directories.get(source.path)
                 untouched = known is None or known[0] != tree.digest or known[1] == stamps
                 return tree.digest == source.digest and untouched
-            path = os.fsencode(source.path)
             where = absolute(source.path, self.root)
             found = os.stat(where)
+            if self._named.get(source.path) is source and not self._rehash:
+                return _is_that(found, source.stamp)
+            path = os.fsencode(source.path)
             if Stamp.of(found) != source.stamp:
                 return False
             return self._digest(path, where, found)[1] == source.digest
@@ -168,7 +173,14 @@ class FileIndex(Ledger):
             return Other(error.headline.removeprefix("the input "))  # It may be anything here.
 
     def _look_into(self, path: str, where: str) -> Artifact:
-        """A directory as an artifact, at a glance if nothing in it was touched since the last time."""
+        recording = recorder.active()
+        if recording is None or not recording.at_a_glance:
+            return self._glance_into(path, where)
+        recording.glance_at_tree(where)
+        with recorder.unheard():
+            return self._glance_into(path, where)
+
+    def _glance_into(self, path: str, where: str) -> Artifact:
         name = b"d" + os.fsencode(path)
         before = glance_at_tree(where, self.clock_ns())
         found = None if self._rehash else self.glances.found(name, before)
@@ -199,6 +211,15 @@ class FileIndex(Ledger):
         """The digest of the file whose stat is ``found``, if it need not be read for that."""
         return self._believed(path, _packed(found))
 
+    def remembered(self, path: str) -> tuple[Stamp, bool, Digest] | None:
+        """The stamp that a file had when it was read or written last, whether a write since then must show in it, and the digest."""
+        raw = os.fsencode(path)
+        value = self._value(raw)
+        known = None if value is None else self._intact(raw, value)
+        if value is None or known is None:
+            return None
+        return Stamp(*_STAMP.unpack_from(value)), known.settled, known.digest
+
     def digest(self, path: bytes, where: bytes, found: os.stat_result) -> tuple[Digest, int]:
         """The digest of the file at ``where``, remembered as that of ``path``, and its size; ``found`` is its stat.
 
@@ -207,6 +228,17 @@ class FileIndex(Ledger):
         """
         stamp, digest = self._digest(path, where, found)
         return digest, stamp.size
+
+    def spare(self, *, memory: bool) -> None:
+        """Keep in memory little of what is remembered of files, or as much as is of use again.
+
+        What is asked for one by one over a long time is as well looked up in the database.
+        """
+        self._spares = memory
+        if memory:
+            self._memory, self._expected = None, None
+            self._single.clear()
+            self._database.flush()
 
     def expect(self, paths: Sequence[str]) -> None:
         """Some normalised paths, sorted by bytes, are perhaps going to be asked for, in this order."""
@@ -461,23 +493,41 @@ class FileIndex(Ledger):
             return self._memory.get(path)
         if path in self._single:
             return self._single[path]
-        if len(self._single) >= _FEW:
+        if len(self._single) >= _FEW and not self._spares and len(self._single) >= self._worth():
             return self._all().get(path)
-        rows = self._database.rows("SELECT value FROM stamp WHERE path = ?", (path,))
-        self._single[path] = rows[0][0] if rows else None
-        return self._single[path]
+        # What was written since the last commit is in ``_single``.
+        rows = self._database.committed("SELECT value FROM stamp WHERE path = ?", (path,))
+        value = rows[0][0] if rows else None
+        self._keep_single(path, value)
+        return value
+
+    def _worth(self) -> int:
+        """How many files can be looked up one by one in the time in which the whole table is read."""
+        try:
+            return os.path.getsize(self._database.path) // _AS_MUCH
+        except OSError:
+            return 0
+
+    def _keep_single(self, path: bytes, value: bytes | None) -> None:
+        if len(self._single) >= _SPARED:
+            self._database.flush()
+            self._single.clear()
+        self._single[path] = value
 
     def _remember(self, path: bytes, stamp: bytes, settled: bool, fast: bytes, digest: Digest) -> None:
         value = _entry(path, stamp, settled, fast, digest, self._seed())
         if self._memory is not None:
             self._memory[path] = value
         else:
-            self._single[path] = value
+            self._keep_single(path, value)
         self._database.write(_SET_STAMP, (path, value))
 
     def _forget(self, path: bytes) -> None:
         if self._value(path) is not None:
-            (self._single if self._memory is None else self._memory).pop(path, None)
+            if self._memory is not None:
+                del self._memory[path]
+            else:
+                self._keep_single(path, None)
             self._database.write("DELETE FROM stamp WHERE path = ?", (path,))
 
     def _seed(self) -> int:

@@ -4,11 +4,14 @@ It decides nothing.  The invariant: what it answers includes all that this proce
 had committed when it was asked.
 """
 
+import itertools
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
+
+from blake3 import blake3
 
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, Key
@@ -78,6 +81,25 @@ class LastStep:
     state: str
 
 
+class Placed:
+    """What was put where, so that it can be asked whether something was: path, digest and key."""
+
+    def __init__(self) -> None:
+        self._sums: set[bytes] = set()  # Of a hundred thousand, all that they are would be much to keep.
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Take in path, digest and key of some."""
+        self._sums.update(_sum(*row) for row in rows)
+
+    def __contains__(self, placed: tuple[str, Digest, Key]) -> bool:
+        path, digest, key = placed
+        return _sum(os.fsencode(path), digest, key) in self._sums
+
+
+def _sum(path: bytes, digest: bytes, key: bytes) -> bytes:
+    return blake3(path + b"\0" + digest + key).digest(length=15)  # With what Python adds, 48 bytes.
+
+
 class Ledger:
     """The tables of the project's ``index.db`` that are about merkl's doings.
 
@@ -113,12 +135,13 @@ class Ledger:
         found = _well_formed(self._database.rows(f"{_PLACEMENTS} WHERE path = ?", (raw,)))
         return found.get(path)
 
-    def placed_now(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """The digest and then the key of what merkl put at each of ``paths``, all from one look; for comparing only."""
-        found: dict[str, bytes] = {}
+    def placed_now(self, paths: Iterable[str]) -> "Placed":
+        """What merkl put at each of ``paths``, all from one look; for comparing only."""
         query = "SELECT path, digest, key FROM placement WHERE path IN"
-        for path, digest, key in self._some(query, [os.fsencode(path) for path in paths]):
-            found[os.fsdecode(path)] = digest + key
+        found = Placed()
+        asked = iter(paths)
+        while some := [os.fsencode(path) for path in itertools.islice(asked, _AT_ONCE)]:
+            found.add(self._some(query, some))
         return found
 
     def all_placed(self) -> dict[str, Placement]:

@@ -11,17 +11,16 @@ sidecar beside it (git ignores it because merkl keeps it), and except for a path
 The invariant: the result depends only on names, links and rule files, and is sorted by bytes.
 """
 
-import fnmatch
 import functools
 import itertools
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from merkl.dataclass import dataclass
 from merkl.errors import UsageError
-from merkl.pattern import pattern
+from merkl.pattern import names_like, pattern
+from merkl.snapshot.names import asks_for
 from merkl.workspace.ignore import GITIGNORE, MERKLIGNORE, Rules, rules_above
 from merkl.workspace.paths import absolute, normalise, reserved, temporary
 
@@ -161,7 +160,8 @@ class _Walks:
         entries, inside = self._entries(directory, rules)
         if part == "**" and not last:
             yield directory, at + 1, rules
-        fits = _matcher("*" if part == "**" else part)
+        asks_for(absolute(directory, self._root), part, last=last)
+        fits = names_like("*" if part == "**" else part)
         sidecars = {entry.name for entry in entries if entry.name.endswith(".merkl")}
         for entry in entries:
             name = entry.name
@@ -214,10 +214,3 @@ def _entry(found: "os.DirEntry[str]") -> _Entry:
 
 def _hidden(name: bytes) -> bool:
     return reserved(name) or temporary(name)
-
-
-@functools.lru_cache(maxsize=256)
-def _matcher(part: str) -> Callable[[str], bool]:
-    matches = re.compile(fnmatch.translate(part.replace("[^", "[!"))).match
-    dotted = part.startswith(".")
-    return lambda name: (dotted or not name.startswith(".")) and matches(name) is not None

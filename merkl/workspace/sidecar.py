@@ -14,10 +14,9 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, Final
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, field_names
 from merkl.digest import Digest, Key
 from merkl.errors import PlacementError, SidecarConflict, SidecarError
 from merkl.nodes import Kind
@@ -236,7 +235,7 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
     missing = [each for each in needed if each not in values]
     if missing:
         raise _unusable(name, len(lines), f"it ends without saying {missing[0]!r}")
-    known = {field.name for field in fields(Sidecar)}
+    known = field_names(Sidecar)
     return Sidecar(
         **{
             attribute: values[each]

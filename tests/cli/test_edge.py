@@ -106,6 +106,33 @@ def test_a_closed_or_full_stdout_is_no_bug(merkl, command):
         assert done.returncode in (0, 1)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_whatever_cannot_be_written_is_said_in_one_line(merkl, unbuffered):
+    merkl.merklfile(
+        "from merkl import task, target\n\n@target(default=True)\ndef t():\n    task(lambda: 1)() > 'one.txt'\n"
+    )
+    for _ in range(2):  # The second time there is nothing to do.
+        merkl("build")
+    commands = ["--version", "--help", "list", "list", "status", "status --json"]
+    if not unbuffered:  # Else a build goes on though nobody hears of it.
+        commands += ["build", "build --json", "build --json nosuch"]
+    for command in commands:
+        code = 2 if "nosuch" in command else 1
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m merkl {command} >/dev/full"],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            cwd=merkl.root,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (command, done.stderr, done.returncode) == (
+            command,
+            "cannot write the output: No space left on device\n",
+            code,
+        )
+
+
 def test_ctrl_c_outside_a_build_ends_in_130_without_a_traceback(merkl):
     merkl.merklfile("import time\nopen('started', 'w').close()\ntime.sleep(60)\n")
     loading = merkl.start("list")

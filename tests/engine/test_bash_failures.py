@@ -16,9 +16,9 @@ def again(text: str) -> str:
     return next(line.split(": ", 1)[1] for line in text.splitlines() if line.strip().startswith("again:"))
 
 
-def test_the_whole_message_of_a_command_that_failed(project: Any) -> None:
-    project.write("in.txt", "input\n")
-    project.merklfile(
+def test_the_whole_message_of_a_command_that_failed(inside: Any) -> None:
+    inside.write("in.txt", "input\n")
+    inside.merklfile(
         """
         check = bash_task('''
             cat {file_arg('text', '.txt')} > {out_file_arg('copy', '.out')}
@@ -30,7 +30,7 @@ def test_the_whole_message_of_a_command_that_failed(project: Any) -> None:
             check("in.txt", "it's") > "copy.txt"
         """
     )
-    done = project.merkl("build", code=1)
+    done = inside.merkl("build", code=1)
     name = re.search(r"\.merkl/run/([0-9a-f]{8}-000001)/log", done.stderr)
     assert name is not None, done.stderr
     expected = textwrap.dedent(
@@ -55,13 +55,13 @@ def test_the_whole_message_of_a_command_that_failed(project: Any) -> None:
         line.strip() for line in expected.splitlines()
     ], shown
     assert re.fullmatch(r"1 task: 1 failed in [0-9.]+s\n", done.stdout)
-    assert (project.path / f".merkl/run/{name[1]}/log").read_text() == "looking at it's\nno good\n"
-    assert (project.path / f".merkl/stage/{name[1]}/in.out").read_text() == "input\n"
-    assert not (project.path / "copy.txt").exists()
-    (project.path / f".merkl/stage/{name[1]}/in.out").unlink()
-    by_hand = subprocess.run(again(done.stderr), shell=True, cwd=project.path, capture_output=True, text=True)
+    assert (inside.path / f".merkl/run/{name[1]}/log").read_text() == "looking at it's\nno good\n"
+    assert (inside.path / f".merkl/stage/{name[1]}/in.out").read_text() == "input\n"
+    assert not (inside.path / "copy.txt").exists()
+    (inside.path / f".merkl/stage/{name[1]}/in.out").unlink()
+    by_hand = subprocess.run(again(done.stderr), shell=True, cwd=inside.path, capture_output=True, text=True)
     assert (by_hand.returncode, by_hand.stdout, by_hand.stderr) == (3, "looking at it's\n", "no good\n")
-    assert (project.path / f".merkl/stage/{name[1]}/in.out").read_text() == "input\n"
+    assert (inside.path / f".merkl/stage/{name[1]}/in.out").read_text() == "input\n"
 
 
 def test_what_is_kept_of_a_failure_stays_until_it_has_been_repaired(inside: Any) -> None:
@@ -158,10 +158,10 @@ def test_of_much_output_the_end_is_shown_and_the_log_has_all(inside: Any) -> Non
     assert data.startswith(b"\033[31mred") and data.endswith(b"100000\n") and b"\n50000\n" in data
 
 
-def test_each_kind_of_task_can_be_run_again_by_hand_from_where_merkl_was_started(project: Any) -> None:
-    project.write("sub/keep", "")
-    project.write("a b.txt", "text")
-    project.merklfile(
+def test_each_kind_of_task_can_be_run_again_by_hand_from_where_merkl_was_started(inside: Any) -> None:
+    inside.write("sub/keep", "")
+    inside.write("a b.txt", "text")
+    inside.merklfile(
         """
         bash = bash_task("echo $V; cat {file_arg('f')} {file_arg('g', '.txt')}; pwd; exit 4", env={"V": "it's"})
         sh = bash_task("echo $V; cat {file_arg('f')} {file_arg('g', '.txt')}; pwd; exit 4", env={"V": "it's"}, interpreter="sh")
@@ -180,8 +180,8 @@ def test_each_kind_of_task_can_be_run_again_by_hand_from_where_merkl_was_started
             target(made_by.name, made_by("a b.txt", made()))
         """
     )
-    here = str(project.path / "sub")
-    done = project.merkl("build", "-k", "bash", "sh", "inner", "python", "argv", code=1, cwd=here)
+    here = str(inside.path / "sub")
+    done = inside.merkl("build", "-k", "bash", "sh", "inner", "python", "argv", code=1, cwd=here)
     commands = [
         line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
     ]
@@ -192,7 +192,7 @@ def test_each_kind_of_task_can_be_run_again_by_hand_from_where_merkl_was_started
         )
         assert ran.returncode == 4, ran
         where = ran.stdout.removeprefix("it's\ntextmade\n").strip()
-        assert where in (str(project.path), here), ran
+        assert where in (str(inside.path), here), ran
     logs = [
         line.split(": ")[1]
         for line in done.stderr.splitlines()

@@ -289,21 +289,21 @@ def test_a_tool_that_writes_beside_its_input_gets_copies_of_its_own(inside: Any)
     assert inside.build() == ["latex"]  # The views it had copies of are as they were.
 
 
-def test_what_runs_in_a_scratch_directory_can_be_run_again_by_hand(project: Any) -> None:
-    project.write("a.txt", "a")
-    project.merklfile(
+def test_what_runs_in_a_scratch_directory_can_be_run_again_by_hand(inside: Any) -> None:
+    inside.write("a.txt", "a")
+    inside.merklfile(
         """
         bad = bash_task("cat {file_arg('x')}; echo y >> y; pwd; false", scratch=True)
         target("all", bad("a.txt"))
         """
     )
-    done = project.merkl("build", "all", code=1)
+    done = inside.merkl("build", "all", code=1)
     again = next(
         line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.strip().startswith("again:")
     )
     import subprocess
 
-    ran = subprocess.run(again, shell=True, cwd=project.path, capture_output=True, text=True)
+    ran = subprocess.run(again, shell=True, cwd=inside.path, capture_output=True, text=True)
     assert ran.returncode == 1
     assert ran.stdout.startswith("a/") and ran.stdout.strip().endswith("scratch")
 

@@ -281,9 +281,9 @@ WITHOUT_POWERS = [
 ]
 
 
-def test_a_copy_of_a_read_only_input_is_an_output_like_any_other(project: Any) -> None:
+def test_a_copy_of_a_read_only_input_is_an_output_like_any_other(inside: Any) -> None:
     """As somebody who is not root, or has given up root's powers over modes."""
-    project.merklfile(
+    inside.merklfile(
         """
         make = bash_task("mkdir -p {out_dir_arg('d')}/s/t; head -c 300000 /dev/zero > {out_dir_arg('d')}/s/big; echo x > {out_dir_arg('d')}/s/t/small")
         copy = bash_task("cp -r {dir_arg('d')} {out_dir_arg('o')}/; chmod 0 {out_dir_arg('o')}/d/s/t/small {out_dir_arg('o')}/d/s; mkdir $TMPDIR/x; touch $TMPDIR/x/y; chmod 0 $TMPDIR/x")
@@ -300,11 +300,11 @@ def test_a_copy_of_a_read_only_input_is_an_output_like_any_other(project: Any) -
     if prefix and shutil.which("setpriv") is None:
         pytest.skip("root, without setpriv to be less")
     command = [*prefix, sys.executable, "-m", "merkl", "build"]
-    done = subprocess.run(command, cwd=project.path, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=inside.path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert project.read("copy/d/s/t/small") == "x\n" and project.read("edited") == "x\ny\n"
-    assert (project.path / "copy/d/s/big").stat().st_size == 300_000
-    assert os.listdir(project.path / ".merkl/run") == os.listdir(project.path / ".merkl/stage") == []
+    assert inside.read("copy/d/s/t/small") == "x\n" and inside.read("edited") == "x\ny\n"
+    assert (inside.path / "copy/d/s/big").stat().st_size == 300_000
+    assert os.listdir(inside.path / ".merkl/run") == os.listdir(inside.path / ".merkl/stage") == []
 
 
 def test_an_output_is_named_after_the_first_file_and_not_after_a_directory_before_it(inside: Any) -> None:

@@ -349,7 +349,7 @@ def test_an_uncached_task_runs_in_every_build_and_its_readers_only_if_its_bytes_
     assert inside.read("runs") == "run\n" * 4
 
 
-MANY = 200_000 if os.environ.get("MERKL_FULL") else 20_000
+MANY = 200_000 if os.environ.get("MERKL_FULL") else 10_000
 
 
 def test_a_list_of_very_many_inputs_goes_into_a_file(inside: Any) -> None:

@@ -32,8 +32,8 @@ def everything(project: Any) -> dict[str, tuple[int, bytes]]:
     return {str(p.relative_to(project.path)): (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
 
 
-def test_one_job_runs_in_the_order_of_the_code(project: Any) -> None:
-    project.merklfile(
+def test_one_job_runs_in_the_order_of_the_code(inside: Any) -> None:
+    inside.merklfile(
         WORDS
         + """
     @target(default=True)
@@ -43,15 +43,15 @@ def test_one_job_runs_in_the_order_of_the_code(project: Any) -> None:
         say("last") > "last.txt"
     """
     )
-    project.build("-j1")
+    inside.build("-j1")
 
-    assert said(project) == ["d", "b", "a", "c", "joined", "last"]
-    assert project.read("all.txt") == "d\nb\na\nc\n"
+    assert said(inside) == ["d", "b", "a", "c", "joined", "last"]
+    assert inside.read("all.txt") == "d\nb\na\nc\n"
 
 
 @BOTH
-def test_a_node_that_two_targets_and_two_consumers_need_runs_once(project: Any, jobs: str) -> None:
-    project.merklfile(
+def test_a_node_that_two_targets_and_two_consumers_need_runs_once(inside: Any, jobs: str) -> None:
+    inside.merklfile(
         WORDS
         + """
     @target
@@ -64,14 +64,14 @@ def test_a_node_that_two_targets_and_two_consumers_need_runs_once(project: Any, 
         join([say("two"), say("shared")]) > "three.txt"
     """
     )
-    project.build(jobs, "one", "two")
+    inside.build(jobs, "one", "two")
 
-    assert sorted(said(project)) == ["joined"] * 3 + ["one", "shared", "two"]
-    assert project.read("three.txt") == "two\nshared\n"
+    assert sorted(said(inside)) == ["joined"] * 3 + ["one", "shared", "two"]
+    assert inside.read("three.txt") == "two\nshared\n"
 
 
-def test_without_keep_going_nothing_starts_after_a_failure(project: Any) -> None:
-    project.merklfile(
+def test_without_keep_going_nothing_starts_after_a_failure(inside: Any) -> None:
+    inside.merklfile(
         WORDS
         + """
     fail = bash_task("false {arg('n')}")
@@ -83,9 +83,9 @@ def test_without_keep_going_nothing_starts_after_a_failure(project: Any) -> None
         join([say("after")]) > "after.txt"
     """
     )
-    events = project.events("-j1", code=1)
+    events = inside.events("-j1", code=1)
 
-    assert said(project) == ["before"]
+    assert said(inside) == ["before"]
     assert {e["task"]: e["event"] for e in events if "task" in e and e["event"] != "running"} == {
         "say": "skipped", "fail": "failed", "join": "skipped",
     }  # fmt: skip
@@ -93,8 +93,8 @@ def test_without_keep_going_nothing_starts_after_a_failure(project: Any) -> None
 
 
 @BOTH
-def test_with_keep_going_all_that_does_not_need_the_failure_runs(project: Any, jobs: str) -> None:
-    project.merklfile(
+def test_with_keep_going_all_that_does_not_need_the_failure_runs(inside: Any, jobs: str) -> None:
+    inside.merklfile(
         WORDS
         + """
     fail = bash_task("false; : {out_file_arg('out', '.txt')}")
@@ -105,15 +105,15 @@ def test_with_keep_going_all_that_does_not_need_the_failure_runs(project: Any, j
         join([say("b"), say("c")]) > "good.txt"
     """
     )
-    events = project.events("-k", jobs, code=1)
+    events = inside.events("-k", jobs, code=1)
 
-    assert sorted(said(project)) == ["a", "b", "c", "joined"]
+    assert sorted(said(inside)) == ["a", "b", "c", "joined"]
     assert (events[-1]["failed"], events[-1]["skipped"], events[-1]["ran"]) == (1, 1, 4)
-    assert project.read("good.txt") == "b\nc\n" and not (project.path / "never.txt").exists()
+    assert inside.read("good.txt") == "b\nc\n" and not (inside.path / "never.txt").exists()
 
 
-def test_a_dry_run_says_what_would_run_and_writes_nothing(project: Any) -> None:
-    project.merklfile(
+def test_a_dry_run_says_what_would_run_and_writes_nothing(inside: Any) -> None:
+    inside.merklfile(
         WORDS
         + """
     @target(default=True)
@@ -121,25 +121,25 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(project: Any) -> None:
         join([say("a"), say("b")]) > "all.txt"
     """
     )
-    before = everything(project)
+    before = everything(inside)
 
-    text = project.merkl("build", "-n").stdout
+    text = inside.merkl("build", "-n").stdout
 
     assert text.count("would run") == 4 or text.count("would run") + text.count("may run") >= 3, text
-    assert said(project) == []
-    assert {name for name in everything(project) if not name.startswith((".merkl", "__pycache__"))} == set(
+    assert said(inside) == []
+    assert {name for name in everything(inside) if not name.startswith((".merkl", "__pycache__"))} == set(
         before
     )
 
-    project.build()
-    said(project)
-    before = everything(project)
-    assert "nothing would run" in project.merkl("build", "-n").stdout
-    visible = {name: what for name, what in everything(project).items() if not name.startswith(".merkl")}
+    inside.build()
+    said(inside)
+    before = everything(inside)
+    assert "nothing would run" in inside.merkl("build", "-n").stdout
+    visible = {name: what for name, what in everything(inside).items() if not name.startswith(".merkl")}
     assert visible == {name: what for name, what in before.items() if not name.startswith(".merkl")}
 
 
-def test_a_diamond_is_cut_off_where_the_bytes_are_the_same(project: Any) -> None:
+def test_a_diamond_is_cut_off_where_the_bytes_are_the_same(inside: Any) -> None:
     text = """
         @task
         def top():
@@ -162,22 +162,22 @@ def test_a_diamond_is_cut_off_where_the_bytes_are_the_same(project: Any) -> None
             n = top()
             bottom(left(n), right(n)) > "out.txt"
     """.replace("def top", "def top").replace("@task\n        def top", "@task(outs=1)\n        def top")
-    project.merklfile(text % '"a": 1, "b": 2')
-    assert sorted(project.build("-j1")) == ["bottom", "left", "right", "top"]
+    inside.merklfile(text % '"a": 1, "b": 2')
+    assert sorted(inside.build("-j1")) == ["bottom", "left", "right", "top"]
 
-    project.merklfile(text % '"a": 1 + 0, "b": 2')
-    events = project.events()
+    inside.merklfile(text % '"a": 1 + 0, "b": 2')
+    events = inside.events()
     assert [e["task"] for e in events if e["event"] == "ran"] == ["top"]
     assert sorted(e["task"] for e in events if e["event"] == "cutoff") == ["bottom", "left", "right"]
 
-    project.merklfile(text % '"a": 1 + 0, "b": 2, "c": 3')
-    assert sorted(project.build()) == ["left", "right", "top"]
-    project.merklfile(text % '"a": 5, "b": 2')
-    assert sorted(project.build()) == ["bottom", "left", "right", "top"]
-    assert project.read("out.txt") == "7\n"
-    project.merklfile(text % '"a": 1, "b": 2')
-    assert project.build() == []
-    assert project.read("out.txt") == "3\n"
+    inside.merklfile(text % '"a": 1 + 0, "b": 2, "c": 3')
+    assert sorted(inside.build()) == ["left", "right", "top"]
+    inside.merklfile(text % '"a": 5, "b": 2')
+    assert sorted(inside.build()) == ["bottom", "left", "right", "top"]
+    assert inside.read("out.txt") == "7\n"
+    inside.merklfile(text % '"a": 1, "b": 2')
+    assert inside.build() == []
+    assert inside.read("out.txt") == "3\n"
 
 
 RANDOM = """
@@ -195,35 +195,35 @@ RANDOM = """
 """
 
 
-def test_the_first_result_of_a_key_stays_its_result(project: Any) -> None:
-    project.merklfile(RANDOM)
-    project.build()
-    first = project.read("rolled.txt")
+def test_the_first_result_of_a_key_stays_its_result(inside: Any) -> None:
+    inside.merklfile(RANDOM)
+    inside.build()
+    first = inside.read("rolled.txt")
 
-    assert project.build("-B") == ["roll", "copy"]
-    forced = project.read("rolled.txt")
-    assert forced != first and project.read("one.txt") == forced
+    assert inside.build("-B") == ["roll", "copy"]
+    forced = inside.read("rolled.txt")
+    assert forced != first and inside.read("one.txt") == forced
 
     # What ran by force is not filed where there was a record: the first one answers again, for all that need it.
-    assert project.build() == []
-    assert project.read("rolled.txt") == project.read("one.txt") == first
-    project.build("other")
-    assert project.read("two.txt") == first
+    assert inside.build() == []
+    assert inside.read("rolled.txt") == inside.read("one.txt") == first
+    inside.build("other")
+    assert inside.read("two.txt") == first
 
 
-def test_a_lost_result_is_made_again_and_what_needs_it_agrees_with_it(project: Any) -> None:
-    project.merklfile(RANDOM)
-    project.build()
-    first = project.read("rolled.txt")
-    _lose(project, first.encode())
+def test_a_lost_result_is_made_again_and_what_needs_it_agrees_with_it(inside: Any) -> None:
+    inside.merklfile(RANDOM)
+    inside.build()
+    first = inside.read("rolled.txt")
+    _lose(inside, first.encode())
     for name in ("rolled.txt", "one.txt"):
-        (project.path / name).unlink()
+        (inside.path / name).unlink()
 
-    ran = project.build()
+    ran = inside.build()
 
     assert ran == ["roll", "copy"]
-    assert project.read("rolled.txt") == project.read("one.txt") != first
-    assert project.build() == []
+    assert inside.read("rolled.txt") == inside.read("one.txt") != first
+    assert inside.build() == []
 
 
 def _lose(project: Any, data: bytes) -> None:
@@ -237,8 +237,8 @@ def _lose(project: Any, data: bytes) -> None:
     shutil.rmtree(project.path / ".merkl/view", ignore_errors=True)
 
 
-def test_lost_bytes_that_nobody_needs_cost_nothing(project: Any) -> None:
-    project.merklfile(
+def test_lost_bytes_that_nobody_needs_cost_nothing(inside: Any) -> None:
+    inside.merklfile(
         WORDS
         + """
     @target(default=True)
@@ -246,17 +246,17 @@ def test_lost_bytes_that_nobody_needs_cost_nothing(project: Any) -> None:
         join([say("a"), say("b")]) > "all.txt"
     """
     )
-    project.build()
-    _lose(project, b"a\n")
+    inside.build()
+    _lose(inside, b"a\n")
 
-    assert project.build() == []
-    (project.path / "all.txt").unlink()
-    assert project.build() == []
-    assert project.read("all.txt") == "a\nb\n"
+    assert inside.build() == []
+    (inside.path / "all.txt").unlink()
+    assert inside.build() == []
+    assert inside.read("all.txt") == "a\nb\n"
 
 
-def test_a_damaged_blob_is_a_miss_and_is_made_again(project: Any) -> None:
-    project.merklfile("""
+def test_a_damaged_blob_is_a_miss_and_is_made_again(inside: Any) -> None:
+    inside.merklfile("""
         large = bash_task("head -c 300000 /dev/zero | tr '\\\\0' x > {out_file_arg('out', '.txt')}")
         count = bash_task("wc -c < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}; : {arg('n')}")
 
@@ -269,26 +269,26 @@ def test_a_damaged_blob_is_a_miss_and_is_made_again(project: Any) -> None:
         def again():
             count(large(), 2) > "again.txt"
     """)
-    project.build()
+    inside.build()
     blobs = [
-        path for path in (project.path / ".merkl/store/blobs").glob("*/*") if path.stat().st_size == 300_000
+        path for path in (inside.path / ".merkl/store/blobs").glob("*/*") if path.stat().st_size == 300_000
     ]
     assert len(blobs) == 1
-    shutil.rmtree(project.path / ".merkl/view")
+    shutil.rmtree(inside.path / ".merkl/view")
     blobs[0].chmod(0o644)
     with blobs[0].open("r+b") as file:
         file.seek(1000)
         file.write(b"damage")
-    (project.path / "big.txt").unlink()
+    (inside.path / "big.txt").unlink()
 
-    assert project.build() == ["large"]
-    assert set(project.read("big.txt")) == {"x"}
-    assert project.build("again") == ["count"]
-    assert project.read("again.txt").split() == ["300000"]
+    assert inside.build() == ["large"]
+    assert set(inside.read("big.txt")) == {"x"}
+    assert inside.build("again") == ["count"]
+    assert inside.read("again.txt").split() == ["300000"]
 
 
-def test_a_damaged_input_is_made_again_in_the_middle_of_a_build(project: Any) -> None:
-    project.merklfile("""
+def test_a_damaged_input_is_made_again_in_the_middle_of_a_build(inside: Any) -> None:
+    inside.merklfile("""
         large = bash_task("head -c 300000 /dev/zero | tr '\\\\0' x > {out_file_arg('out', '.txt')}")
         count = bash_task("wc -c < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}; : {arg('n')}")
 
@@ -296,15 +296,15 @@ def test_a_damaged_input_is_made_again_in_the_middle_of_a_build(project: Any) ->
         def all(n: int = 1):
             count(large(), n) > "count.txt"
     """)
-    project.build()
-    (blob,) = (project.path / ".merkl/store/blobs").glob("*/*")
-    shutil.rmtree(project.path / ".merkl/view")
+    inside.build()
+    (blob,) = (inside.path / ".merkl/store/blobs").glob("*/*")
+    shutil.rmtree(inside.path / ".merkl/view")
     blob.chmod(0o644)
     with blob.open("r+b") as file:
         file.write(b"damage")
 
-    assert project.build("n=2") == ["large", "count"]
-    assert project.read("count.txt").split() == ["300000"]
+    assert inside.build("n=2") == ["large", "count"]
+    assert inside.read("count.txt").split() == ["300000"]
 
 
 @BOTH
@@ -340,8 +340,8 @@ def test_an_uncached_task_runs_once_in_every_build_that_reaches_it(project: Any,
     assert project.build(jobs, "other") == ["use"]
 
 
-def test_tasks_without_outputs_run_for_what_they_do(project: Any) -> None:
-    project.merklfile("""
+def test_tasks_without_outputs_run_for_what_they_do(inside: Any) -> None:
+    inside.merklfile("""
         check = bash_task("echo checked >> said; : {file_arg('text', '.txt')}", cache=False)
         lint = bash_task("echo linted >> said; : {file_arg('text', '.txt')}")
 
@@ -350,18 +350,18 @@ def test_tasks_without_outputs_run_for_what_they_do(project: Any) -> None:
             check("in.txt")
             lint("in.txt")
     """)
-    project.write("in.txt", "1")
-    project.build("-j1")
-    assert said(project) == ["checked", "linted"]
-    project.build("-j1")
-    assert said(project) == ["checked"]
-    project.write("in.txt", "2")
-    project.build("-j1")
-    assert said(project) == ["checked", "linted"]
+    inside.write("in.txt", "1")
+    inside.build("-j1")
+    assert said(inside) == ["checked", "linted"]
+    inside.build("-j1")
+    assert said(inside) == ["checked"]
+    inside.write("in.txt", "2")
+    inside.build("-j1")
+    assert said(inside) == ["checked", "linted"]
 
 
-def test_an_always_target_runs_its_own_tasks_each_time(project: Any) -> None:
-    project.merklfile(
+def test_an_always_target_runs_its_own_tasks_each_time(inside: Any) -> None:
+    inside.merklfile(
         WORDS
         + """
     deploy = bash_task("echo deployed {file_arg('text', '.txt')} >> said", name="deploy")
@@ -375,17 +375,17 @@ def test_an_always_target_runs_its_own_tasks_each_time(project: Any) -> None:
         deploy(say("made"))
     """
     )
-    project.build("ship", "-j1")
-    assert said(project)[:2] == ["made", "deployed"]
-    project.build("ship", "-j1")
-    assert said(project)[:1] == ["deployed"]
-    project.build("calm")
-    assert said(project) == []
+    inside.build("ship", "-j1")
+    assert said(inside)[:2] == ["made", "deployed"]
+    inside.build("ship", "-j1")
+    assert said(inside)[:1] == ["deployed"]
+    inside.build("calm")
+    assert said(inside) == []
 
 
 @BOTH
-def test_after_orders_without_data(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_after_orders_without_data(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         import time
 
         @task
@@ -408,14 +408,14 @@ def test_after_orders_without_data(project: Any, jobs: str) -> None:
         def second():
             work(1) > "1.txt"
     """)
-    project.build(jobs)
-    assert said(project) == ["prepared", "work1"]
-    project.build(jobs)
-    assert said(project) == ["work1"]
+    inside.build(jobs)
+    assert said(inside) == ["prepared", "work1"]
+    inside.build(jobs)
+    assert said(inside) == ["work1"]
 
 
-def test_after_a_failure_what_comes_after_does_not_run(project: Any) -> None:
-    project.merklfile("""
+def test_after_a_failure_what_comes_after_does_not_run(inside: Any) -> None:
+    inside.merklfile("""
         fail = bash_task("false")
         work = bash_task("echo work >> said")
 
@@ -427,13 +427,13 @@ def test_after_a_failure_what_comes_after_does_not_run(project: Any) -> None:
         def second():
             work()
     """)
-    project.merkl("build", "-k", code=1)
+    inside.merkl("build", "-k", code=1)
 
-    assert said(project) == []
+    assert said(inside) == []
 
 
-def test_records_say_what_ran_with_which_arguments(project: Any) -> None:
-    project.merklfile(
+def test_records_say_what_ran_with_which_arguments(inside: Any) -> None:
+    inside.merklfile(
         WORDS
         + """
     @target(default=True)
@@ -441,8 +441,8 @@ def test_records_say_what_ran_with_which_arguments(project: Any) -> None:
         join([say("hello")]) > "all.txt"
     """
     )
-    project.build()
-    (database,) = (project.path / ".merkl/store").glob("store-*.db")
+    inside.build()
+    (database,) = (inside.path / ".merkl/store").glob("store-*.db")
     connection = sqlite3.connect(database)
     rows = {
         task: (json.loads(arguments), json.loads(dependencies))
@@ -456,7 +456,7 @@ def test_records_say_what_ran_with_which_arguments(project: Any) -> None:
     assert [dependency["task"] for dependency in rows["join"][1]] == ["say"]
 
 
-def test_results_are_shared_by_projects_with_one_store(project: Any, tmp_path: Any) -> None:
+def test_results_are_shared_by_projects_with_one_store(inside: Any, tmp_path: Any) -> None:
     text = """
         count = bash_task("wc -l < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}", portable=True)
 
@@ -468,23 +468,23 @@ def test_results_are_shared_by_projects_with_one_store(project: Any, tmp_path: A
         def all():
             double(count("in.txt")) > "out.txt"
     """
-    other = type(project)(tmp_path / "other")
+    other = type(inside)(tmp_path / "other")
     environment = os.environ | {"MERKL_STORE": str(tmp_path / "shared")}
-    for each in (project, other):
+    for each in (inside, other):
         each.path.mkdir(exist_ok=True)
         each.write("in.txt", "a\nb\n")
         each.merklfile(text)
 
-    assert project.build(env=environment) == ["count", "double"]
+    assert inside.build(env=environment) == ["count", "double"]
     assert other.build(env=environment) == []
-    assert other.read("out.txt") == project.read("out.txt") == "22"
+    assert other.read("out.txt") == inside.read("out.txt") == "22"
     assert not (other.path / ".merkl/store").exists()
 
 
-def test_a_moved_project_keeps_its_results(project: Any, tmp_path: Any) -> None:
-    project.write("in.txt", "a\n")
-    project.write("lib.py", "import os\nHERE = os.path.dirname(__file__)\ndef f(t):\n    return t.upper()\n")
-    project.merklfile("""
+def test_a_moved_project_keeps_its_results(inside: Any, tmp_path: Any) -> None:
+    inside.write("in.txt", "a\n")
+    inside.write("lib.py", "import os\nHERE = os.path.dirname(__file__)\ndef f(t):\n    return t.upper()\n")
+    inside.merklfile("""
         import lib
 
         count = bash_task("wc -l < {file_arg('text', '.txt')} > {out_file_arg('out', '.txt')}")
@@ -497,9 +497,9 @@ def test_a_moved_project_keeps_its_results(project: Any, tmp_path: Any) -> None:
         def all():
             upper(file("in.txt"), count("in.txt")) > "out.txt"
     """)
-    project.build()
-    moved = type(project)(tmp_path / "a new 'place'")
-    os.rename(project.path, moved.path)
+    inside.build()
+    moved = type(inside)(tmp_path / "a new 'place'")
+    os.rename(inside.path, moved.path)
 
     assert moved.build() == []
     (moved.path / "out.txt").unlink()
@@ -523,3 +523,26 @@ def test_what_is_logged_can_be_written_whatever_names_files_have(inside: Any, tm
         handler.close()
 
     assert r"placed out/\udcff.txt" in (tmp_path / "build.log").read_text()
+
+
+def test_what_a_call_that_ended_merkl_itself_left_is_removed_by_the_next_build(project: Any) -> None:
+    project.merklfile("""
+        import os
+
+        @task
+        def made(x):
+            if os.path.exists("end"):
+                os._exit(3)
+            return x
+
+        @target(default=True)
+        def all():
+            made(1) > "made.txt"
+    """)
+    project.write("end", "")
+    project.merkl("build", "-j1", code=3)
+    assert list((project.path / ".merkl/run").iterdir())
+    (project.path / "end").unlink()
+
+    project.merkl("build", "-j1")
+    assert not any(list((project.path / f".merkl/{name}").iterdir()) for name in ("run", "stage", "builds"))

@@ -446,12 +446,29 @@ def state(top: Path) -> str:
     return hashlib.sha256(repr(contents(top)).encode()).hexdigest()
 
 
+# A remote in which everything is, and the state of the clone that it came from.
+_pushed: list[tuple[Path, str]] = []
+
+
+@pytest.fixture
+def pushed(team: Team, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Everything is in the remote; the state of the clone that built it.  Made once for each worker of the suite."""
+    if not _pushed:
+        one = team.clone("one", MIXED)
+        team.ran(one, "--push")
+        kept = tmp_path_factory.mktemp("pushed")
+        shutil.copytree(team.share, kept / "share", symlinks=True)
+        _pushed.append((kept / "share", state(one)))
+    else:
+        shutil.copytree(_pushed[0][0], team.share, symlinks=True, dirs_exist_ok=True)
+    return _pushed[0][1]
+
+
 @pytest.mark.parametrize("kind", ["records", "made", "index", "packs", "blobs", "merkl-remote"])
 @pytest.mark.parametrize("damage", [*DAMAGES, "swapped", "gone"])
-def test_row_25_26_27_what_is_damaged_in_the_remote_is_a_miss(team: Team, kind: str, damage: str) -> None:
-    one = team.clone("one", MIXED)
-    team.ran(one, "--push")
-    good = state(one)
+def test_row_25_26_27_what_is_damaged_in_the_remote_is_a_miss(
+    team: Team, pushed: str, kind: str, damage: str
+) -> None:
     paths = [team.share / kind] if kind == "merkl-remote" else team.objects(kind)
     assert paths
     if damage == "swapped":
@@ -466,7 +483,7 @@ def test_row_25_26_27_what_is_damaged_in_the_remote_is_a_miss(team: Team, kind: 
 
     events = team.events(two)
 
-    assert state(two) == good
+    assert state(two) == pushed
     ran = sorted(event["task"] for event in events if event["event"] == "ran")
     told = [e["text"] for e in events if e["event"] == "note" and "in the remote" in e["text"]]
     harmless = damage == "gone" or (kind, damage) == (
@@ -488,4 +505,4 @@ def test_row_25_26_27_what_is_damaged_in_the_remote_is_a_miss(team: Team, kind: 
         three, four = team.clone("three", MIXED), team.clone("four", MIXED)
         team.ran(three, "--push")
         assert team.ran(four) == []
-        assert state(three) == state(four) == good
+        assert state(three) == state(four) == pushed

@@ -421,7 +421,7 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize("jobs", ["-j1", "-j2"])
-def test_a_python_task_is_looked_at_inline_and_in_workers(project: Any, calls: Any, jobs: str) -> None:
+def test_a_python_task_is_looked_at_inline_and_in_workers(inside: Any, calls: Any, jobs: str) -> None:
     events = (
         type(calls).events(calls, "--check-deps", jobs)
         if jobs == "-j2"
@@ -587,10 +587,10 @@ def test_what_did_not_run_is_said_not_to_be_looked_at(inside: Any) -> None:
     assert "hint: merkl build --check-deps -B runs all of them\n" in done.stdout
 
 
-def test_a_project_reached_through_a_link_is_looked_at_the_same_way(project: Any) -> None:
-    project.write("config.ini", "x")
-    project.write("in.txt", "x")
-    project.merklfile("""
+def test_a_project_reached_through_a_link_is_looked_at_the_same_way(inside: Any) -> None:
+    inside.write("config.ini", "x")
+    inside.write("in.txt", "x")
+    inside.merklfile("""
         @task
         def load():
             return open("config.ini").read()
@@ -600,11 +600,11 @@ def test_a_project_reached_through_a_link_is_looked_at_the_same_way(project: Any
             bash_task("cat {file_arg('a')} config.ini > {out_file_arg('made', '.txt')}", name="gen")("in.txt") > "out.txt"
             load() > "b.txt"
     """)
-    link = project.path.parent / "alias"
-    link.symlink_to(project.path)
-    project.path = link
+    link = inside.path.parent / "alias"
+    link.symlink_to(inside.path)
+    inside.path = link
 
-    assert uses(project, "-j2") == {"gen": [("read", "config.ini")], "load": [("read", "config.ini")]}
+    assert uses(inside, "-j2") == {"gen": [("read", "config.ini")], "load": [("read", "config.ini")]}
 
 
 def test_nothing_is_told_and_nothing_is_left_without_the_option(inside: Any) -> None:

@@ -526,3 +526,15 @@ def test_none_is_expected_where_one_slot_runs_calls_here(bench):
         executor.expect(1)
         assert children() == before
         assert value(*finish(executor, bench.call(os.getpid))) == os.getpid()
+
+
+def test_the_time_of_a_call_begins_when_its_worker_has_come_to_it(executor, bench, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(1.5)\n")
+    slow = {"PYTHONPATH": str(tmp_path)}
+
+    brief = bench.call(time.sleep, 0, timeout=1.0, variables=slow)
+    late = bench.call(time.sleep, 60, timeout=0.2, variables=slow)
+
+    assert isinstance(finish(executor, brief)[0].how, Returned)
+    (ended,) = finish(executor, late)
+    assert ended.how.timed_out and ended.seconds < 30

@@ -20,6 +20,7 @@ from typing import Any
 
 import disk_story as story
 import pytest
+import strace_runs
 from disk_story import no_traceback, with_errors
 
 Mount = Callable[..., Path]
@@ -39,7 +40,8 @@ def test_row_19_a_content_that_cannot_be_read_is_made_again(
     """Each call fails once; what is believed by its stamp is read a second time, to see whose fault it was."""
     story.set_up(project)
     project.build()
-    for blob in story.blobs(project):
+    blobs = story.blobs(project)
+    for blob in blobs if strace_runs.FULL else strace_runs.chances().sample(blobs, 2):
         shutil.rmtree(project.path / ".merkl/view", ignore_errors=True)
         shutil.rmtree(project.path / "build")
         if settled:
@@ -309,7 +311,8 @@ def test_row_22_outputs_that_may_not_be_placed_are_named(written: Any) -> None:
 @pytest.mark.parametrize(
     "env",
     [
-        {"HOME": None}, {"HOME": "/nonexistent"}, {"HOME": ""}, {"TMPDIR": "/nonexistent"}, {"TMPDIR": ""},
+        {"HOME": None}, {"HOME": "/nonexistent"}, pytest.param({"HOME": ""}, marks=pytest.mark.full),
+        {"TMPDIR": "/nonexistent"}, pytest.param({"TMPDIR": ""}, marks=pytest.mark.full),
         {"TMPDIR": None, "HOME": None, "LANG": None, "PATH": "/usr/bin:/bin"},
     ],
     ids=str,

@@ -273,13 +273,13 @@ SCRIPT = """
 """
 
 
-def test_a_script_can_evaluate_one_file(project: Any) -> None:
+def test_a_script_can_evaluate_one_file(inside: Any) -> None:
     import subprocess
     import sys
 
-    project.write("script.py", textwrap.dedent(SCRIPT).replace("kind) -> DirRef", "kind) -> 'DirRef | int'"))
+    inside.write("script.py", textwrap.dedent(SCRIPT).replace("kind) -> DirRef", "kind) -> 'DirRef | int'"))
     said = subprocess.run(
-        [sys.executable, "-W", "error", "script.py"], cwd=project.path, check=True, capture_output=True, text=True
+        [sys.executable, "-W", "error", "script.py"], cwd=inside.path, check=True, capture_output=True, text=True
     )  # fmt: skip
 
     assert said.stdout.splitlines() == [

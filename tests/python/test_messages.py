@@ -1680,14 +1680,14 @@ def test_what_is_said_word_by_word(inside: Any, case: Case, monkeypatch: pytest.
     )
 
 
-def test_the_seed_case_under_merkl_run(project: Any) -> None:
-    project.write(
+def test_the_seed_case_under_merkl_run(inside: Any) -> None:
+    inside.write(
         "steps.py",
         "from merkl import pipeline, task\n\n\n@task\ndef one(x):\n    return x\n\n\n"
         "@pipeline\ndef inner(text):\n    return one(text, 2, 3)\n\n\n"
         "@pipeline\ndef outer():\n    return inner('to be')\n",
     )
-    assert project.merkl("run", "steps.outer", code=2).stderr == textwrap.dedent("""\
+    assert inside.merkl("run", "steps.outer", code=2).stderr == textwrap.dedent("""\
         one takes 1 argument, and got 3
           signature: one(x)
           passed: ('to be', 2, 3)
@@ -1758,9 +1758,9 @@ def uncaught(project: Any, text: str) -> str:
     ("body", "message"), IN_SCRIPT, ids=lambda value: value if "return" in value[:7] else ""
 )
 def test_an_error_that_ends_a_script_shows_the_lines_of_the_script_alone(
-    project: Any, body: str, message: str
+    inside: Any, body: str, message: str
 ) -> None:
-    said = uncaught(project, SCRIPT.format(body=body) + "outer(0)\n")
+    said = uncaught(inside, SCRIPT.format(body=body) + "outer(0)\n")
 
     assert said == "\n".join([
         "Traceback (most recent call last):",
@@ -1774,14 +1774,14 @@ def test_an_error_that_ends_a_script_shows_the_lines_of_the_script_alone(
     ])  # fmt: skip
 
 
-def test_an_error_that_ends_a_thread_shows_the_lines_of_the_script_alone(project: Any) -> None:
-    project.write(
+def test_an_error_that_ends_a_thread_shows_the_lines_of_the_script_alone(inside: Any) -> None:
+    inside.write(
         "script.py",
         "import threading\nfrom merkl import task\n@task\ndef one(x):\n    return x\n"
         "thread = threading.Thread(target=lambda: one(1, 2))\nthread.start()\nthread.join()\n",
     )
     said = subprocess.run(
-        [sys.executable, "script.py"], cwd=project.path, capture_output=True, text=True
+        [sys.executable, "script.py"], cwd=inside.path, capture_output=True, text=True
     ).stderr
     assert "script.py:6" in said and "CallError: one takes 1 argument, and got 2" in said
     assert OURS not in said
@@ -1800,9 +1800,9 @@ def test_a_bug_of_merkl_keeps_its_frames_in_a_script(project: Any) -> None:
     assert said.endswith("AttributeError: 'NoneType' object has no attribute 'evaluate'")
 
 
-def test_a_hook_that_was_there_before_is_asked_too(project: Any) -> None:
+def test_a_hook_that_was_there_before_is_asked_too(inside: Any) -> None:
     said = uncaught(
-        project,
+        inside,
         "import sys\nsys.excepthook = lambda kind, error, trace: print('mine', error, file=sys.stderr)\n"
         "from merkl import task\n@task\ndef one(x):\n    return x\none()\n",
     )

@@ -562,10 +562,10 @@ def test_a_plain_script_remembers_what_it_constructed(tmp_path: Path) -> None:
     assert other.stdout.splitlines() == ["BODY", "3"]
 
 
-def test_a_build_of_remembered_pipelines_is_answered_by_a_snapshot(project: Any) -> None:
-    project.merklfile(WORDS)
-    project.write("in.txt", "or not")
-    project.merkl("build")
-    project.merkl("build")
+def test_a_build_of_remembered_pipelines_is_answered_by_a_snapshot(inside: Any) -> None:
+    inside.merklfile(WORDS)
+    inside.write("in.txt", "or not")
+    inside.merkl("build")
+    inside.merkl("build")
 
-    assert "no snapshot" not in project.merkl("build", "-v").stdout
+    assert "no snapshot" not in inside.merkl("build", "-v").stdout

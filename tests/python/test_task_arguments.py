@@ -8,8 +8,8 @@ BOTH = pytest.mark.parametrize("jobs", ["-j1", "-j2"])
 
 
 @BOTH
-def test_futures_are_found_in_lists_dicts_sets_and_dataclasses(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_futures_are_found_in_lists_dicts_sets_and_dataclasses(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         from collections import namedtuple
         from dataclasses import dataclass
 
@@ -42,13 +42,13 @@ def test_futures_are_found_in_lists_dicts_sets_and_dataclasses(project: Any, job
             )
             total > "total.txt"
     """)
-    assert sorted(project.build(jobs)) == ["add"] + ["number"] * 7
-    assert project.read("total.txt") == "1111118\n"
-    assert project.build(jobs) == []
+    assert sorted(inside.build(jobs)) == ["add"] + ["number"] * 7
+    assert inside.read("total.txt") == "1111118\n"
+    assert inside.build(jobs) == []
 
 
-def test_a_changed_list_of_the_callers_does_not_change_the_call(project: Any) -> None:
-    project.merklfile("""
+def test_a_changed_list_of_the_callers_does_not_change_the_call(inside: Any) -> None:
+    inside.merklfile("""
         @task
         def total(numbers):
             return sum(numbers)
@@ -60,14 +60,14 @@ def test_a_changed_list_of_the_callers_does_not_change_the_call(project: Any) ->
             numbers.append(100)
             future > "total.txt"
     """)
-    project.build()
+    inside.build()
 
-    assert project.read("total.txt") == "3\n"
+    assert inside.read("total.txt") == "3\n"
 
 
-def test_a_file_argument_counts_by_content_and_path(project: Any) -> None:
-    project.write("a.txt", "same")
-    project.write("b.txt", "same")
+def test_a_file_argument_counts_by_content_and_path(inside: Any) -> None:
+    inside.write("a.txt", "same")
+    inside.write("b.txt", "same")
     text = """
         @task
         def size(path):
@@ -77,23 +77,23 @@ def test_a_file_argument_counts_by_content_and_path(project: Any) -> None:
         def all():
             size(file("%s")) > "size.txt"
     """
-    project.merklfile(text % "a.txt")
-    assert project.build() == ["size"]
-    project.merklfile(text % "b.txt")
-    assert project.build() == ["size"]
-    assert project.read("size.txt") == "b.txt 4"
+    inside.merklfile(text % "a.txt")
+    assert inside.build() == ["size"]
+    inside.merklfile(text % "b.txt")
+    assert inside.build() == ["size"]
+    assert inside.read("size.txt") == "b.txt 4"
 
-    project.write("b.txt", "other")
-    assert project.build() == ["size"]
-    assert project.read("size.txt") == "b.txt 5"
-    project.write("b.txt", "same")
-    assert project.build() == []
-    assert project.read("size.txt") == "b.txt 4"
+    inside.write("b.txt", "other")
+    assert inside.build() == ["size"]
+    assert inside.read("size.txt") == "b.txt 5"
+    inside.write("b.txt", "same")
+    assert inside.build() == []
+    assert inside.read("size.txt") == "b.txt 4"
 
 
-def test_a_plain_path_is_text_and_nothing_more(project: Any) -> None:
-    project.write("a.txt", "one")
-    project.merklfile("""
+def test_a_plain_path_is_text_and_nothing_more(inside: Any) -> None:
+    inside.write("a.txt", "one")
+    inside.merklfile("""
         @task
         def read(path):
             return open(path).read()
@@ -102,14 +102,14 @@ def test_a_plain_path_is_text_and_nothing_more(project: Any) -> None:
         def all():
             read("a.txt") > "out.txt"
     """)
-    project.build()
-    project.write("a.txt", "two")
+    inside.build()
+    inside.write("a.txt", "two")
 
-    assert project.build() == []
+    assert inside.build() == []
 
 
 @BOTH
-def test_code_among_the_arguments_counts(project: Any, jobs: str) -> None:
+def test_code_among_the_arguments_counts(inside: Any, jobs: str) -> None:
     text = """
         from functools import partial
 
@@ -126,20 +126,20 @@ def test_code_among_the_arguments_counts(project: Any, jobs: str) -> None:
             apply(partial(scaled, by=%(by)s), 2) > "partial.txt"
             apply(scaled.__call__ if False else abs, -3) > "abs.txt"
     """
-    project.merklfile(text % {"add": 1, "by": 2})
-    assert project.build(jobs) == ["apply"] * 3
-    assert [project.read(f"{n}.txt") for n in ("lambda", "partial", "abs")] == ["2\n", "4\n", "3\n"]
+    inside.merklfile(text % {"add": 1, "by": 2})
+    assert inside.build(jobs) == ["apply"] * 3
+    assert [inside.read(f"{n}.txt") for n in ("lambda", "partial", "abs")] == ["2\n", "4\n", "3\n"]
 
-    project.merklfile(text % {"add": 5, "by": 2})
-    assert project.build(jobs) == ["apply"]
-    assert project.read("lambda.txt") == "6\n"
-    project.merklfile(text % {"add": 5, "by": 3})
-    assert project.build(jobs) == ["apply"]
-    assert project.read("partial.txt") == "6\n"
+    inside.merklfile(text % {"add": 5, "by": 2})
+    assert inside.build(jobs) == ["apply"]
+    assert inside.read("lambda.txt") == "6\n"
+    inside.merklfile(text % {"add": 5, "by": 3})
+    assert inside.build(jobs) == ["apply"]
+    assert inside.read("partial.txt") == "6\n"
 
 
-def test_an_argument_without_an_encoding_names_task_parameter_and_type(project: Any) -> None:
-    project.merklfile("""
+def test_an_argument_without_an_encoding_names_task_parameter_and_type(inside: Any) -> None:
+    inside.merklfile("""
         import threading
 
         @task
@@ -150,15 +150,15 @@ def test_an_argument_without_an_encoding_names_task_parameter_and_type(project: 
         def all():
             f({"lock": [threading.Lock()]})
     """)
-    said = project.merkl("build", code=2).stderr
+    said = inside.merkl("build", code=2).stderr
 
     assert "f: the argument 'things' holds a value of type _thread.lock" in said
     assert "things['lock'][0]" in said
     assert "Merklfile.py:" in said
 
 
-def test_a_call_that_does_not_fit_is_refused_where_it_is_written(project: Any) -> None:
-    project.merklfile("""
+def test_a_call_that_does_not_fit_is_refused_where_it_is_written(inside: Any) -> None:
+    inside.merklfile("""
         @task
         def f(a, b=1):
             return a
@@ -167,14 +167,14 @@ def test_a_call_that_does_not_fit_is_refused_where_it_is_written(project: Any) -
         def all():
             f(1, c=3)
     """)
-    said = project.merkl("build", code=2).stderr
+    said = inside.merkl("build", code=2).stderr
 
     assert "f has no parameter 'c'" in said
     assert "f(a, b=1)" in said
     assert "Merklfile.py:9, in all" in said
 
 
-def test_version_replaces_the_code_and_deps_add_to_it(project: Any) -> None:
+def test_version_replaces_the_code_and_deps_add_to_it(inside: Any) -> None:
     text = """
         SETTING = %(setting)r
 
@@ -191,16 +191,16 @@ def test_version_replaces_the_code_and_deps_add_to_it(project: Any) -> None:
             versioned() > "v.txt"
             dependent() > "d.txt"
     """
-    project.merklfile(text % {"setting": "a", "version": "1", "result": "old"})
-    assert sorted(project.build()) == ["dependent", "versioned"]
-    project.merklfile(text % {"setting": "a", "version": "1", "result": "new"})
-    assert project.build() == []
-    assert project.read("v.txt") == "old"
-    project.merklfile(text % {"setting": "a", "version": "2", "result": "new"})
-    assert project.build() == ["versioned"]
-    assert project.read("v.txt") == "new"
-    project.merklfile(text % {"setting": "b", "version": "2", "result": "new"})
-    assert project.build() == ["dependent"]
+    inside.merklfile(text % {"setting": "a", "version": "1", "result": "old"})
+    assert sorted(inside.build()) == ["dependent", "versioned"]
+    inside.merklfile(text % {"setting": "a", "version": "1", "result": "new"})
+    assert inside.build() == []
+    assert inside.read("v.txt") == "old"
+    inside.merklfile(text % {"setting": "a", "version": "2", "result": "new"})
+    assert inside.build() == ["versioned"]
+    assert inside.read("v.txt") == "new"
+    inside.merklfile(text % {"setting": "b", "version": "2", "result": "new"})
+    assert inside.build() == ["dependent"]
 
 
 def test_a_file_or_a_future_in_deps_counts(project: Any) -> None:
@@ -239,21 +239,21 @@ def test_a_file_or_a_future_in_deps_counts(project: Any) -> None:
     [("FUNCTION", True, False, False), ("MODULE", True, True, False), ("FIND_DEPS", True, False, True)],
 )
 def test_a_hash_mode_says_which_edits_count(
-    project: Any, mode: str, own: bool, file: bool, helper: bool
+    inside: Any, mode: str, own: bool, file: bool, helper: bool
 ) -> None:
     files = {"own": "1", "file": "1", "helper": "1"}
 
     def write(**edits: str) -> None:
         now = files | edits
-        project.write("lib.py", f"def helper():\n    return {now['helper']}\n")
-        project.write(
+        inside.write("lib.py", f"def helper():\n    return {now['helper']}\n")
+        inside.write(
             "tasks.py",
             "from merkl import *\nimport lib\n"
             f"@task(hash_mode=HashMode.{mode})\ndef f():\n    return lib.helper() + {now['own']}\n"
             f"def unused():\n    return {now['file']}\n",
         )
 
-    project.merklfile("""
+    inside.merklfile("""
         import tasks
 
         @target(default=True)
@@ -261,12 +261,12 @@ def test_a_hash_mode_says_which_edits_count(
             tasks.f() > "out.txt"
     """)
     write()
-    assert project.build() == ["f"]
+    assert inside.build() == ["f"]
     edits: dict[str, str] = {}
     for edit, counts in (("own", own), ("file", file), ("helper", helper)):
         edits[edit] = "2"
         write(**edits)
-        assert (project.build() == ["f"]) is counts, edit
+        assert (inside.build() == ["f"]) is counts, edit
 
 
 def test_a_file_in_a_dataclass_of_the_project_counts_by_content(inside: Any) -> None:

@@ -10,9 +10,9 @@ BOTH = pytest.mark.parametrize("jobs", ["-j1", "-j2"])
 
 
 @BOTH
-def test_an_exception_shows_the_users_frames_and_nothing_of_merkl(project: Any, jobs: str) -> None:
-    project.write("lib.py", "def deep(n):\n    return 1 / n\n")
-    project.merklfile("""
+def test_an_exception_shows_the_users_frames_and_nothing_of_merkl(inside: Any, jobs: str) -> None:
+    inside.write("lib.py", "def deep(n):\n    return 1 / n\n")
+    inside.merklfile("""
         import lib
 
         def middle(n):
@@ -27,7 +27,7 @@ def test_an_exception_shows_the_users_frames_and_nothing_of_merkl(project: Any, 
         def all():
             divide(0) > "out.txt"
     """)
-    said = project.merkl("build", jobs, code=1).stderr
+    said = inside.merkl("build", jobs, code=1).stderr
 
     assert "divide raised ZeroDivisionError: division by zero" in said
     frames = [line.strip() for line in said.splitlines() if line.strip().startswith('File "')]
@@ -38,12 +38,12 @@ def test_an_exception_shows_the_users_frames_and_nothing_of_merkl(project: Any, 
     ]
     assert "return 1 / n" in said and "before it failed" in said
     assert "Merklfile.py:15" in said
-    assert not (project.path / "out.txt").exists()
+    assert not (inside.path / "out.txt").exists()
 
 
 @BOTH
-def test_an_exception_of_the_users_own_class_is_shown_by_its_text(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_an_exception_of_the_users_own_class_is_shown_by_its_text(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         class Wrong(Exception):
             def __init__(self, code, *, why):
                 super().__init__(f"code {code} because {why}")
@@ -56,14 +56,14 @@ def test_an_exception_of_the_users_own_class_is_shown_by_its_text(project: Any, 
         def all():
             return f()
     """)
-    said = project.merkl("build", jobs, code=1).stderr
+    said = inside.merkl("build", jobs, code=1).stderr
 
     assert "Wrong: code 7 because of this" in said
 
 
 @BOTH
-def test_sys_exit_in_a_task_is_a_failure_of_that_task(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_sys_exit_in_a_task_is_a_failure_of_that_task(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         import sys
 
         @task
@@ -74,7 +74,7 @@ def test_sys_exit_in_a_task_is_a_failure_of_that_task(project: Any, jobs: str) -
         def all():
             return leaves()
     """)
-    assert "leaves raised SystemExit: 0" in project.merkl("build", jobs, code=1).stderr
+    assert "leaves raised SystemExit: 0" in inside.merkl("build", jobs, code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_sys_exit_in_a_task_is_a_failure_of_that_task(project: Any, jobs: str) -
     [("os._exit(3)", "exit code 3"), ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL")],
 )
 def test_a_task_that_ends_its_worker_is_named_and_the_rest_goes_on(
-    project: Any, death: str, says: str
+    inside: Any, death: str, says: str
 ) -> None:
-    project.merklfile(f"""
+    inside.merklfile(f"""
         import os
         import signal
 
@@ -106,17 +106,17 @@ def test_a_task_that_ends_its_worker_is_named_and_the_rest_goes_on(
             for n in range(4):
                 lives(n) > f"{{n}}.txt"
     """)
-    events = project.events("-k", "-j2", code=1)
+    events = inside.events("-k", "-j2", code=1)
 
     failed = [event for event in events if event["event"] == "failed"]
     assert [event["task"] for event in failed] == ["dies"]
     assert "dies lost its process" in failed[0]["error"] and says in failed[0]["error"]
     assert [event["task"] for event in events if event["event"] == "skipped"] == ["after"]
-    assert [project.read(f"{n}.txt") for n in range(4)] == ["0\n", "1\n", "2\n", "3\n"]
+    assert [inside.read(f"{n}.txt") for n in range(4)] == ["0\n", "1\n", "2\n", "3\n"]
 
 
-def test_the_text_of_an_exception_may_be_a_whole_table_and_is_cut(project: Any) -> None:
-    project.merklfile("""
+def test_the_text_of_an_exception_may_be_a_whole_table_and_is_cut(inside: Any) -> None:
+    inside.merklfile("""
         @task
         def fails():
             raise ValueError("x" * 1_000_000)
@@ -125,7 +125,7 @@ def test_the_text_of_an_exception_may_be_a_whole_table_and_is_cut(project: Any) 
         def all():
             return fails()
     """)
-    said = project.merkl("build", "-j1", code=1)
+    said = inside.merkl("build", "-j1", code=1)
 
     assert (
         "fails raised ValueError: xxxx" in said.stdout + said.stderr
@@ -133,8 +133,8 @@ def test_the_text_of_an_exception_may_be_a_whole_table_and_is_cut(project: Any) 
     )
 
 
-def test_a_failed_task_is_not_remembered_as_done(project: Any) -> None:
-    project.merklfile("""
+def test_a_failed_task_is_not_remembered_as_done(inside: Any) -> None:
+    inside.merklfile("""
         import os
 
         @task
@@ -147,14 +147,14 @@ def test_a_failed_task_is_not_remembered_as_done(project: Any) -> None:
         def all():
             sometimes() > "out.txt"
     """)
-    assert project.build(code=1) == []
-    project.write("ready", "")
+    assert inside.build(code=1) == []
+    inside.write("ready", "")
 
-    assert project.build() == ["sometimes"]
+    assert inside.build() == ["sometimes"]
 
 
-def test_a_task_is_tried_again_as_often_as_it_says(project: Any) -> None:
-    project.merklfile("""
+def test_a_task_is_tried_again_as_often_as_it_says(inside: Any) -> None:
+    inside.merklfile("""
         import os
 
         @task(retries=2)
@@ -169,14 +169,14 @@ def test_a_task_is_tried_again_as_often_as_it_says(project: Any) -> None:
         def all():
             flaky() > "out.txt"
     """)
-    events = project.events("-j1")
+    events = inside.events("-j1")
 
     assert [e["event"] for e in events].count("ran") == 1
-    assert project.read("tries") == "xx" and project.read("out.txt") == "done"
+    assert inside.read("tries") == "xx" and inside.read("out.txt") == "done"
 
 
-def test_a_timeout_ends_the_task_and_says_so(project: Any) -> None:
-    project.merklfile("""
+def test_a_timeout_ends_the_task_and_says_so(inside: Any) -> None:
+    inside.merklfile("""
         import time
 
         @task(timeout=0.3)
@@ -188,12 +188,12 @@ def test_a_timeout_ends_the_task_and_says_so(project: Any) -> None:
             return slow()
     """)
     for jobs in ("-j1", "-j2"):
-        assert "slow took longer than 0.3 s" in project.merkl("build", jobs, code=1).stderr
+        assert "slow took longer than 0.3 s" in inside.merkl("build", jobs, code=1).stderr
 
 
 @BOTH
-def test_what_a_task_does_to_the_process_is_undone(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_what_a_task_does_to_the_process_is_undone(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         import os
 
         @task
@@ -211,15 +211,15 @@ def test_what_a_task_does_to_the_process_is_undone(project: Any, jobs: str) -> N
         def all():
             after(rude()) > "cwd.txt"
     """)
-    project.build(jobs)
+    inside.build(jobs)
 
-    assert project.read("cwd.txt") == os.path.realpath(project.path)
-    plain = project.write("plain.txt", "")
-    assert (project.path / "cwd.txt").stat().st_mode == plain.stat().st_mode
+    assert inside.read("cwd.txt") == os.path.realpath(inside.path)
+    plain = inside.write("plain.txt", "")
+    assert (inside.path / "cwd.txt").stat().st_mode == plain.stat().st_mode
 
 
-def test_a_dead_worker_leaves_no_process(project: Any) -> None:
-    project.merklfile("""
+def test_a_dead_worker_leaves_no_process(inside: Any) -> None:
+    inside.merklfile("""
         import os
         import subprocess
 
@@ -234,16 +234,16 @@ def test_a_dead_worker_leaves_no_process(project: Any) -> None:
         def all():
             return leaves_a_child()
     """)
-    project.merkl("build", "-j2", code=1)
+    inside.merkl("build", "-j2", code=1)
 
     with pytest.raises(ProcessLookupError):
-        os.kill(int(project.read("child")), signal.SIG_DFL)
+        os.kill(int(inside.read("child")), signal.SIG_DFL)
 
 
 @BOTH
-def test_a_global_that_cannot_travel_is_an_error_that_says_where_to_put_it(project: Any, jobs: str) -> None:
-    project.write("lib.py", "import threading\nLOCK = threading.Lock()\n")
-    project.merklfile("""
+def test_a_global_that_cannot_travel_is_an_error_that_says_where_to_put_it(inside: Any, jobs: str) -> None:
+    inside.write("lib.py", "import threading\nLOCK = threading.Lock()\n")
+    inside.merklfile("""
         import threading
         import lib
 
@@ -264,8 +264,8 @@ def test_a_global_that_cannot_travel_is_an_error_that_says_where_to_put_it(proje
             own() > "own.txt"
             imported() > "imported.txt"
     """)
-    said = project.merkl("build", "-k", jobs, code=1).stderr
+    said = inside.merkl("build", "-k", jobs, code=1).stderr
 
     assert "own cannot be sent to a worker: cannot pickle '_thread.lock' object" in said
     assert "in a module that it imports" in said
-    assert project.read("imported.txt") == "2\n"
+    assert inside.read("imported.txt") == "2\n"

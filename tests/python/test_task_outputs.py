@@ -10,8 +10,8 @@ BOTH = pytest.mark.parametrize("jobs", ["-j1", "-j2"])
 
 
 @BOTH
-def test_outputs_are_told_from_the_return_statements(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_outputs_are_told_from_the_return_statements(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         @task
         def pair(n):
             if n > 5:
@@ -41,16 +41,16 @@ def test_outputs_are_told_from_the_return_statements(project: Any, jobs: str) ->
             one(7) > "one.json"
             nothing() > "nothing.json"
     """)
-    assert sorted(project.build(jobs)) == ["named", "nothing", "one", "pair"]
-    assert (project.read("number.txt"), project.read("word.txt")) == ("3\n", "small")
-    assert (project.read("low.txt"), project.read("high.txt")) == ("9\n", "11\n")
-    assert json.loads(project.read("one.json")) == [7, 7]
-    assert json.loads(project.read("nothing.json")) is None
-    assert project.build(jobs) == []
+    assert sorted(inside.build(jobs)) == ["named", "nothing", "one", "pair"]
+    assert (inside.read("number.txt"), inside.read("word.txt")) == ("3\n", "small")
+    assert (inside.read("low.txt"), inside.read("high.txt")) == ("9\n", "11\n")
+    assert json.loads(inside.read("one.json")) == [7, 7]
+    assert json.loads(inside.read("nothing.json")) is None
+    assert inside.build(jobs) == []
 
 
-def test_outputs_can_be_declared(project: Any) -> None:
-    project.merklfile("""
+def test_outputs_can_be_declared(inside: Any) -> None:
+    inside.merklfile("""
         @task(outs=3)
         def three():
             return [n * n for n in range(3)]
@@ -70,11 +70,11 @@ def test_outputs_can_be_declared(project: Any) -> None:
             named()["b"] > "b.txt"
             one() > "one.json"
     """)
-    assert sorted(project.build()) == ["named", "one", "three"]
+    assert sorted(inside.build()) == ["named", "one", "three"]
 
-    assert [project.read(f"{n}.txt") for n in range(3)] == ["0\n", "1\n", "4\n"]
-    assert project.read("b.txt") == "2\n"
-    assert json.loads(project.read("one.json")) == [1, 2]
+    assert [inside.read(f"{n}.txt") for n in range(3)] == ["0\n", "1\n", "4\n"]
+    assert inside.read("b.txt") == "2\n"
+    assert json.loads(inside.read("one.json")) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -94,23 +94,23 @@ def test_outputs_can_be_declared(project: Any) -> None:
         ),
     ],
 )
-def test_outs_that_cannot_be_are_refused_before_anything_runs(project: Any, code: str, says: str) -> None:
-    project.merklfile(f"""
+def test_outs_that_cannot_be_are_refused_before_anything_runs(inside: Any, code: str, says: str) -> None:
+    inside.merklfile(f"""
         {code}
 
         @target(default=True)
         def all():
             return f(1)
     """)
-    done = project.merkl("build", code=2)
+    done = inside.merkl("build", code=2)
 
     assert says in done.stderr
     assert "Merklfile.py:" in done.stderr
 
 
 @BOTH
-def test_a_result_of_another_shape_fails_the_task_and_says_both(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_a_result_of_another_shape_fails_the_task_and_says_both(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         @task(outs=2)
         def f():
             return [1, 2, 3]
@@ -123,7 +123,7 @@ def test_a_result_of_another_shape_fails_the_task_and_says_both(project: Any, jo
         def all():
             return f(), g()
     """)
-    done = project.merkl("build", "-k", jobs, code=None)
+    done = inside.merkl("build", "-k", jobs, code=None)
 
     assert "f should return 2 values, and returned 3" in done.stderr + done.stdout
     assert "g should return a dict of a, b, and returned a dict of a, c" in done.stderr + done.stdout
@@ -131,8 +131,8 @@ def test_a_result_of_another_shape_fails_the_task_and_says_both(project: Any, jo
 
 
 @BOTH
-def test_a_file_from_the_tasks_own_tmpdir_is_taken_with_its_name_and_mode(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_a_file_from_the_tasks_own_tmpdir_is_taken_with_its_name_and_mode(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         import os
         import tempfile
 
@@ -153,19 +153,19 @@ def test_a_file_from_the_tasks_own_tmpdir_is_taken_with_its_name_and_mode(projec
             script = tool("hi") > "bin/hi"
             run(script) > "said.txt"
     """)
-    assert project.build(jobs) == ["tool", "run"]
+    assert inside.build(jobs) == ["tool", "run"]
 
-    assert project.read("said.txt") == "hi\n"
-    assert os.access(project.path / "bin/hi", os.X_OK)
-    tmpdir = project.merkl("log", "bin/hi").stdout.split()[0]
-    assert tmpdir.startswith(str(project.path))
+    assert inside.read("said.txt") == "hi\n"
+    assert os.access(inside.path / "bin/hi", os.X_OK)
+    tmpdir = inside.merkl("log", "bin/hi").stdout.split()[0]
+    assert tmpdir.startswith(str(inside.path))
     assert not os.path.exists(tmpdir)
 
 
 @BOTH
-def test_a_file_that_is_not_the_tasks_own_is_copied_and_stays(project: Any, jobs: str) -> None:
-    project.write("data/in.csv", "a,b\n")
-    project.merklfile("""
+def test_a_file_that_is_not_the_tasks_own_is_copied_and_stays(inside: Any, jobs: str) -> None:
+    inside.write("data/in.csv", "a,b\n")
+    inside.merklfile("""
         @task
         def same(path):
             return path
@@ -179,14 +179,14 @@ def test_a_file_that_is_not_the_tasks_own_is_copied_and_stays(project: Any, jobs
             same(file("data/in.csv")) > "out.csv"
             folder() > "copy"
     """)
-    assert sorted(project.build(jobs)) == ["folder", "same"]
+    assert sorted(inside.build(jobs)) == ["folder", "same"]
 
-    assert project.read("data/in.csv") == project.read("out.csv") == project.read("copy/in.csv") == "a,b\n"
+    assert inside.read("data/in.csv") == inside.read("out.csv") == inside.read("copy/in.csv") == "a,b\n"
 
 
 @BOTH
-def test_one_file_may_be_two_outputs(project: Any, jobs: str) -> None:
-    project.merklfile("""
+def test_one_file_may_be_two_outputs(inside: Any, jobs: str) -> None:
+    inside.merklfile("""
         import os
 
         @task
@@ -202,12 +202,12 @@ def test_one_file_may_be_two_outputs(project: Any, jobs: str) -> None:
             one > "one.txt"
             two > "two.txt"
     """)
-    assert project.build(jobs) == ["twice"]
-    assert project.read("one.txt") == project.read("two.txt") == "x"
+    assert inside.build(jobs) == ["twice"]
+    assert inside.read("one.txt") == inside.read("two.txt") == "x"
 
 
-def test_directories_travel_whole_from_task_to_task(project: Any) -> None:
-    project.merklfile("""
+def test_directories_travel_whole_from_task_to_task(inside: Any) -> None:
+    inside.merklfile("""
         import os
 
         @task
@@ -232,12 +232,12 @@ def test_directories_travel_whole_from_task_to_task(project: Any) -> None:
             names > "names.json"
             text > "text.txt"
     """)
-    assert project.build() == ["make", "look"]
+    assert inside.build() == ["make", "look"]
 
-    assert json.loads(project.read("names.json")) == ["empty", "link", "sub"]
-    assert project.read("text.txt") == project.read("out/link") == "deep"
-    assert os.readlink(project.path / "out/link") == "sub/f.txt"
-    assert os.listdir(project.path / "out/empty") == []
+    assert json.loads(inside.read("names.json")) == ["empty", "link", "sub"]
+    assert inside.read("text.txt") == inside.read("out/link") == "deep"
+    assert os.readlink(inside.path / "out/link") == "sub/f.txt"
+    assert os.listdir(inside.path / "out/empty") == []
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,9 @@ def test_a_result_that_cannot_be_kept_fails_the_task_by_name(
     assert "bad()" in done.stderr + done.stdout
 
 
-def test_values_are_placed_in_the_form_that_the_extension_asks_for(project: Any) -> None:
+def test_values_are_placed_in_the_form_that_the_extension_asks_for(inside: Any) -> None:
     pytest.importorskip("numpy")
-    project.merklfile("""
+    inside.merklfile("""
         @task
         def text():
             return "words"
@@ -313,12 +313,12 @@ def test_values_are_placed_in_the_form_that_the_extension_asks_for(project: Any)
     """)
     import numpy
 
-    project.build()
+    inside.build()
 
-    assert project.read("t.txt") == "words"
-    assert json.loads(project.read("d.json")) == {"k": [1, 2.5, None]}
-    assert numpy.load(project.path / "a.npy").tolist() == [0, 1, 2]
-    assert (project.path / "r.bin").read_bytes() == (project.path / "r.dat").read_bytes() == b"\x00\xff"
-    assert "d.npy" in project.merkl("build", "wrong", code=1).stderr
-    said = project.merkl("build", "unknown", code=1).stderr
+    assert inside.read("t.txt") == "words"
+    assert json.loads(inside.read("d.json")) == {"k": [1, 2.5, None]}
+    assert numpy.load(inside.path / "a.npy").tolist() == [0, 1, 2]
+    assert (inside.path / "r.bin").read_bytes() == (inside.path / "r.dat").read_bytes() == b"\x00\xff"
+    assert "d.npy" in inside.merkl("build", "wrong", code=1).stderr
+    said = inside.merkl("build", "unknown", code=1).stderr
     assert ".xyz" in said and ".json" in said

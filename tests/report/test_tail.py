@@ -12,9 +12,34 @@ def test_a_flood_has_its_middle_left_out_and_says_so(tmp_path):
 
     text = "".join(Tail(str(tmp_path / "log")).new_text())
 
-    assert text.startswith("… 4.0 MB are left out here\n")
+    assert text.startswith("… 4.0 MB are left out here: while the task runs, all is in ")
+    assert text.partition("\n")[0].endswith("/log")
     assert text.endswith(line.decode())
     assert len(text) < 1_100_000
+
+
+def test_a_flood_that_goes_on_is_shown_ever_less_of(tmp_path):
+    line = b"x" * 99 + b"\n"
+    tail, shown = Tail(str(tmp_path / "log")), []
+    with open(tmp_path / "log", "wb", buffering=0) as log:
+        for _ in range(40):
+            log.write(line * 20_000)
+            shown.append(len("".join(tail.new_text())))
+        log.write(line * 20_000 + b"the end\n")
+        assert "".join(tail.rest()).endswith("\nthe end\n")
+    assert sum(shown) < 2_500_000 and 4_000 < shown[-1] < 5_000
+
+
+def test_who_prints_little_is_never_cut_and_a_flood_is_forgiven(tmp_path):
+    line = b"x" * 99 + b"\n"
+    tail = Tail(str(tmp_path / "log"))
+    with open(tmp_path / "log", "wb", buffering=0) as log:
+        for _ in range(10):
+            log.write(line * 20_000)
+            "".join(tail.new_text())
+        for count in [40] * 10 + [5_000]:  # As it goes on, as much as it was at first.
+            log.write(line * count)
+            assert "".join(tail.new_text()).encode() == line * count
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path):

@@ -1,5 +1,6 @@
 """How the files of a snapshot are laid out and compared, by one process and by several."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merkl.snapshot import answer
 from merkl.snapshot.layout import laid_out, looked_at, with_stamps
 
 STAMPS = st.one_of(st.sampled_from([2, -1, (1, 2, 3)]), st.tuples(*[st.integers(0, 2**63 - 1)] * 6))
@@ -149,3 +151,15 @@ def test_a_process_with_threads_forks_none(tmp_path):
     )
 
     assert said == ["([], [])", "no child 0"]
+
+
+def test_who_has_seen_enough_lets_nobody_take_another_share():
+    groups = [(True, (b"", b"name", b"", 1))] * 50
+    shares, of_another = answer._Shares(groups, True), answer._Shares(groups, False)
+    of_another._pipe = os.dup(shares._pipe)  # As a process that is forked has it.
+    assert shares.take() and of_another.take()
+
+    answer._compare("/", of_another, [(True, "changed")], 0)
+
+    assert not shares.take()
+    shares.close()

@@ -177,8 +177,8 @@ def test_what_the_store_has_lost_is_not_taken_for_known(settled: Asked) -> None:
 
 
 def test_a_damaged_graph_is_none(settled: Asked) -> None:
-    (graph,) = (settled.path / ".merkl/graphs").iterdir()
-    graph.write_bytes(graph.read_bytes()[:-1] + b"?")
+    for graph in (settled.path / ".merkl/graphs").iterdir():
+        graph.write_bytes(graph.read_bytes()[:20] + b"?" + graph.read_bytes()[21:])
     settled.write("src/b.txt", "other\n")
     assert settled.told("build")[0] == "found out"
 
@@ -187,7 +187,7 @@ def _edited_at_random(path: Path, count: int, seed: int) -> list[str]:
     """Edit so many times; how each build was made."""
     twins, hows, done = Twins(path), [], []
     draw = random.Random(seed)
-    for _ in range(2):
+    for _ in range(draw.choice([1, 1, 2])):
         assert "tasks: " in twins.build()[1][1]
         time.sleep(0.05)
     for _ in range(count):

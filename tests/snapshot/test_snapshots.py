@@ -585,6 +585,7 @@ def test_another_way_to_start_python_is_another_question(asked: Asked) -> None:
 def test_what_cannot_be_written_leaves_nothing_behind(asked: Asked) -> None:
     merklfile(asked, PLAIN)
     asked.ask()
+    shutil.rmtree(asked.path / ".merkl/snapshots", ignore_errors=True)
     first = asked.path.parent / "first/code.py"
     first.parent.mkdir()
     first.write_text(

@@ -71,6 +71,18 @@ def test_who_asks_in_the_order_of_filing_asks_sqlite_seldom(store: LocalStore) -
     assert 0 < len(asked) <= 10
 
 
+def test_who_asks_for_what_several_workers_filed_in_batches_asks_sqlite_seldom(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path / "store"))
+    for start in range(0, 300, 60):
+        for n in (*range(start, start + 60, 2), *range(start + 1, start + 60, 2)):
+            file(store, n, value(n))
+    asked = questions(store)
+    for _ in range(2):
+        assert [ask(store, n) for n in range(300)] == [value(n) for n in range(300)]
+    assert 0 < len(asked) <= 60
+    store.close()
+
+
 def test_nothing_is_read_ahead_for_one_question_or_for_others_here_and_there(store: LocalStore) -> None:
     store.close()
     asked = questions(store)

@@ -497,7 +497,7 @@ def test_a_killed_build_is_not_alive_and_what_it_left_is_swept(tmp_path: Path) -
 
     assert live_builds(str(tmp_path)) == {alive_id}
     assert sweep_stale(str(tmp_path), older_than_s=60) == 0
-    assert sweep_stale(str(tmp_path), keep={f"{dead_id}-000001"}) == 2
+    assert sweep_stale(str(tmp_path), keep=lambda: {f"{dead_id}-000001"}) == 2
 
     assert sorted(os.listdir(tmp_path / "stage")) == sorted(
         [f"{dead_id}-000001", f"{alive_id}-000000", f"{alive_id}-000001"]

@@ -393,8 +393,8 @@ def _imports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.needs("git")
 @pytest.mark.usefixtures("_imports")
-def test_twenty_random_sequences_lose_nothing_and_status_is_right() -> None:
-    play(20, 10)
+def test_twelve_random_sequences_lose_nothing_and_status_is_right() -> None:
+    play(12, 10)
 
 
 @pytest.mark.full

@@ -10,10 +10,9 @@ import inspect
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from merkl.dataclass import dataclass
+from merkl.dataclass import dataclass, replace
 from merkl.errors import did_you_mean
 from merkl.merklfile.declared.expression import Value
 from merkl.merklfile.declared.form import CallForm, Rows, TargetForm, references

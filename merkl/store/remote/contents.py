@@ -19,6 +19,7 @@ from blake3 import blake3
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, StoreError
 from merkl.events import Note
+from merkl.hashers import large_hasher
 from merkl.store.faults import store_error
 from merkl.store.remote import packs
 from merkl.store.remote.errors import RemoteError
@@ -172,7 +173,7 @@ class RemoteContents:
         file = self.objects.open(name)
         if file is None:
             return False
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = large_hasher()
         with file:
             for piece in self._plain(file):
                 hasher.update(piece)

@@ -15,9 +15,9 @@ The invariant: of one record, namespace and key there is one text, and a signer'
 """
 
 import re
-from dataclasses import replace
 from typing import Any, Final
 
+from merkl.dataclass import replace
 from merkl.digest import Key
 from merkl.store.base import Record
 from merkl.store.remote.codec import LARGEST, NotARecord, canonical, fields_of, read_fields

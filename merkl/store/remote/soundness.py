@@ -14,10 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
-from blake3 import blake3
-
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest, Key
+from merkl.hashers import large_hasher
 from merkl.store import records
 from merkl.store.remote.codec import LARGEST, NotARecord
 from merkl.store.remote.errors import RemoteError
@@ -216,7 +215,7 @@ class _Inspection:
         file = self._objects.open(name)
         if file is None:
             return None
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = large_hasher()
         try:
             with file:
                 for piece in pieces(file):
