@@ -32,7 +32,7 @@ def main() -> int:
     try:
         from merkl.snapshot.answer import ANSWERED, answer, directory_of, request_of
 
-        code = answer(arguments, _version())
+        code = answer(arguments, _version(), _load_builds)
     except KeyboardInterrupt:
         return _interrupted()
     except OSError as error:
@@ -77,6 +77,10 @@ def main() -> int:
     except KeyboardInterrupt:  # Once more: it is ending already.
         return 130
     return code
+
+
+def _load_builds() -> None:
+    import merkl.cli.changed  # noqa: F401  # Something has changed, so it will be wanted.
 
 
 def _ended(code: int) -> int:

@@ -99,10 +99,13 @@ class Changed:
         self.graph: bytes = kept[-1]
 
 
-def answer(arguments: "Sequence[str]", version: str) -> "int | Changed | None":
+def answer(
+    arguments: "Sequence[str]", version: str, meanwhile: "Callable[[], None] | None" = None
+) -> "int | Changed | None":
     """The exit code of ``merkl ARGUMENTS…``, which has been answered; or None if it must be found out.
 
-    Or what has changed, if that is not much and may be all that has to be looked at.
+    Or what has changed, if that is not much and may be all that has to be looked at.  ``meanwhile`` is called at most once, when
+    something has changed and other processes are still looking for more.
 
     Raises:
         OSError: the answer cannot be written, to a full disk or since nobody reads.
@@ -111,7 +114,7 @@ def answer(arguments: "Sequence[str]", version: str) -> "int | Changed | None":
     if arguments and arguments[0] not in ANSWERED and arguments[0][:1] != "-":
         return None
     try:
-        found = _compared(arguments, version)
+        found = _compared(arguments, version, meanwhile)
     except Exception:  # noqa: BLE001  # Whatever it is, the long way tells it better.
         return None
     if found is None or found.paths or found.links:
@@ -130,7 +133,9 @@ def _say(text: str) -> int | None:
     return 0
 
 
-def _compared(arguments: "Sequence[str]", version: str) -> Changed | None:
+def _compared(
+    arguments: "Sequence[str]", version: str, meanwhile: "Callable[[], None] | None"
+) -> Changed | None:
     request = request_of(arguments, version)
     start = os.getcwd()
     root, data = _find(os.path.join(start, directory_of(arguments)), name_of(request))
@@ -146,7 +151,7 @@ def _compared(arguments: "Sequence[str]", version: str) -> Changed | None:
         return None
     if _build_begun(root):
         return None  # It was killed, and what it left is to be removed; or it is going on.
-    changed = _changed(root, files, links, _MOST if graph else 0)
+    changed = _changed(root, files, links, _MOST if graph else 0, meanwhile)
     return None if changed is None else Changed(root, kept, *changed)
 
 
@@ -194,7 +199,9 @@ def _same_environment(variables: dict[bytes, bytes | None], everything: bytes | 
     return all(sum_of(found.get(name)) == value for name, value in variables.items())
 
 
-def _changed(root: str, files: Laid, links: Laid, most: int) -> tuple[list[str], list[str]] | None:
+def _changed(
+    root: str, files: Laid, links: Laid, most: int, meanwhile: "Callable[[], None] | None"
+) -> tuple[list[str], list[str]] | None:
     """The files and the links that are not as they were; None if there are more than ``most``."""
     groups: list[tuple[bool, Group]] = [(True, group) for group in files[0]]
     groups += [(False, group) for group in links[0]]
@@ -209,6 +216,9 @@ def _changed(root: str, files: Laid, links: Laid, most: int) -> tuple[list[str],
         os.chdir(root)
         changed += [(True, path) for path, stamp in files[1] if _is_other(os.stat, path, stamp)]
         changed += [(False, path) for path, stamp in links[1] if _is_other(os.lstat, path, stamp)]
+        if helpers and most and meanwhile is not None and _finds_any(root, shares, changed, most):
+            os.chdir(start)
+            meanwhile()
         _compare(root, shares, changed, most)
         shares.close()
         for reading, _ in helpers:
@@ -235,11 +245,15 @@ class _Shares:
         self._size = len(groups) // _SHARES + 1
         self._left = range(0 if several else -(-len(groups) // self._size))
         self._pipe: int | None = None
+        self._news = (-1, -1)
+        self._has_told = False
         if several:
             count = -(-len(groups) // self._size)
             self._pipe, writing = os.pipe()
             os.write(writing, b"".join([number.to_bytes(2) for number in range(count)]))
             os.close(writing)
+            self._news = os.pipe()
+            os.set_blocking(self._news[0], False)
 
     def take(self) -> list[tuple[bool, Group]]:
         """One of them; nothing if there is none."""
@@ -252,12 +266,28 @@ class _Shares:
             number = -1
         return [] if number < 0 else self._groups[number * self._size : (number + 1) * self._size]
 
+    def tell(self) -> None:
+        """Say that something has changed."""
+        if self._pipe is not None and not self._has_told:
+            self._has_told = True
+            os.write(self._news[1], b"!")
+
+    def told(self) -> bool:
+        """Whether somebody has said so."""
+        if self._pipe is None:
+            return False
+        try:
+            return bool(os.read(self._news[0], 1))
+        except BlockingIOError:
+            return False
+
     def close(self) -> None:
         """Let nobody take another."""
         self._left = range(0)
         if self._pipe is not None:
             os.read(self._pipe, 2 * _SHARES)
-            os.close(self._pipe)
+            for fd in (self._pipe, *self._news):
+                os.close(fd)
             self._pipe = None
 
 
@@ -290,16 +320,31 @@ def _helper(root: str, shares: _Shares, most: int) -> tuple[int, int]:
     return reading, child
 
 
+def _finds_any(root: str, shares: _Shares, changed: list[tuple[bool, str]], most: int) -> bool:
+    """Whether it is known that something has changed; if so, some shares may be left."""
+    found = bool(changed) or shares.told()
+    while not found and _compare_next(root, shares, changed):
+        found = bool(changed) or shares.told()
+    return (found or shares.told()) and len(changed) <= most
+
+
 def _compare(root: str, shares: _Shares, changed: list[tuple[bool, str]], most: int) -> None:
     """Add what is not as it was to ``changed``, until that is more than ``most``."""
-    top = os.fsencode(root)
-    while len(changed) <= most and (share := shares.take()):
-        for followed, (before, names, stamps, _) in share:
-            look = os.stat if followed else os.lstat
-            found = _differing(look, os.path.join(top, before), names.split(b"\0"), stamps)
-            changed += [(followed, os.fsdecode(before + name)) for name in found]
+    while len(changed) <= most and _compare_next(root, shares, changed):
+        if changed:
+            shares.tell()
     if len(changed) > most:
         shares.close()  # For all of us.
+
+
+def _compare_next(root: str, shares: _Shares, changed: list[tuple[bool, str]]) -> bool:
+    """Do so with a share; whether there was one."""
+    top, share = os.fsencode(root), shares.take()
+    for followed, (before, names, stamps, _) in share:
+        look = os.stat if followed else os.lstat
+        found = _differing(look, os.path.join(top, before), names.split(b"\0"), stamps)
+        changed += [(followed, os.fsdecode(before + name)) for name in found]
+    return bool(share)
 
 
 def _differing(

@@ -59,8 +59,8 @@ def counted():
     forks.append(pid)
     return pid
 os.fork = counted
-def compared(most=1000):
-    found = answer._changed(os.getcwd(), files, links, most)
+def compared(most=1000, meanwhile=None):
+    found = answer._changed(os.getcwd(), files, links, most, meanwhile)
     return None if found is None else tuple(map(sorted, found))
 here = os.getcwd()
 """
@@ -136,6 +136,34 @@ class TestOneProcessOrSeveral:
         assert said == ["no answer" if helpers else "([], [])", f"no child {helpers}"]
 
 
+@pytest.mark.parametrize("changed", ["a/3", "f/59", "none", "link"])
+def test_while_others_look_for_more_something_else_is_done_once(tmp_path, changed):
+    said = compare(
+        tmp_path,
+        100,
+        f"""
+        done = []
+        def meanwhile():
+            done.append(os.getcwd() == here)
+        print(compared(meanwhile=meanwhile), done)
+        os.path.lexists({changed!r}) and os.unlink({changed!r})
+        os.symlink("a/2", {changed!r})
+        look, ours, waited = answer._compare_next, os.getpid(), []
+        def late(*args):  # Mostly the others get all that is left, and tell.
+            if os.getpid() == ours and not waited and {changed!r} in names:
+                import select
+                waited.append(select.select([args[1]._news[0]], [], [], 0.3))
+            return look(*args)
+        answer._compare_next = late
+        found = compared(meanwhile=meanwhile)
+        print({changed!r} in (found[1] if {changed!r} == "link" else found[0]), sum(map(len, found)), done)
+        print(compared(0, meanwhile), done)
+        """,
+    )
+
+    assert said == ["([], []) []", "True 1 [True]", "None [True]", "no child 6"]
+
+
 def test_a_process_with_threads_forks_none(tmp_path):
     said = compare(
         tmp_path,
@@ -157,6 +185,7 @@ def test_who_has_seen_enough_lets_nobody_take_another_share():
     groups = [(True, (b"", b"name", b"", 1))] * 50
     shares, of_another = answer._Shares(groups, True), answer._Shares(groups, False)
     of_another._pipe = os.dup(shares._pipe)  # As a process that is forked has it.
+    of_another._news = tuple(map(os.dup, shares._news))
     assert shares.take() and of_another.take()
 
     answer._compare("/", of_another, [(True, "changed")], 0)
