@@ -15,7 +15,7 @@ from merkl.execute.local import Local
 
 def interrupt_self(times=1):
     for _ in range(times):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # To this thread: another one would tell it a little later.
     return "not reached"
 
 

@@ -148,13 +148,13 @@ def test_while_others_look_for_more_something_else_is_done_once(tmp_path, change
         print(compared(meanwhile=meanwhile), done)
         os.path.lexists({changed!r}) and os.unlink({changed!r})
         os.symlink("a/2", {changed!r})
-        look, ours, waited = answer._compare_next, os.getpid(), []
-        def late(*args):  # Mostly the others get all that is left, and tell.
-            if os.getpid() == ours and not waited and {changed!r} in names:
+        finds = answer._finds_any
+        def late(root, shares, changed, most):  # The others get all that is left, and tell.
+            if not changed:
                 import select
-                waited.append(select.select([args[1]._news[0]], [], [], 0.3))
-            return look(*args)
-        answer._compare_next = late
+                assert select.select([shares._news[0]], [], [], 30)[0]
+            return finds(root, shares, changed, most)
+        answer._finds_any = late
         found = compared(meanwhile=meanwhile)
         print({changed!r} in (found[1] if {changed!r} == "link" else found[0]), sum(map(len, found)), done)
         print(compared(0, meanwhile), done)
