@@ -6,6 +6,7 @@ Each is done at the size that is of interest, by the tools that are quick enough
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from benchmarks.dialects import Dialect
@@ -16,6 +17,10 @@ from benchmarks.results import Result
 from benchmarks.setting import Setting
 from benchmarks.steps import Step
 from benchmarks.turns import Contender
+
+_RUN = (
+    time.time_ns()
+)  # What an earlier run wrote into a project that is used again, merkl has the results of.
 
 
 def nothing(setting: Setting) -> Iterator[Step]:
@@ -62,7 +67,7 @@ def leaf(setting: Setting) -> Iterator[Step]:
 def _edits(project: Project) -> Callable[[], None]:
     groups = list(dict.fromkeys(target.inputs[0] for target in project.graph.targets))
     turns = itertools.count(len(groups) // 2)
-    return lambda: project.edit(groups[next(turns) % len(groups)], f"edit {next(turns)}\n")
+    return lambda: project.edit(groups[next(turns) % len(groups)], f"edit {next(turns)} of run {_RUN}\n")
 
 
 def shared(setting: Setting) -> Iterator[Step]:
@@ -89,7 +94,7 @@ def shared(setting: Setting) -> Iterator[Step]:
 def _comments(project: Project) -> Callable[[], None]:
     turns = itertools.count()
     shared = "shared.txt"
-    return lambda: project.edit(shared, f"# comment {next(turns)}\n{text_of(shared)}")
+    return lambda: project.edit(shared, f"# comment {next(turns)} of run {_RUN}\n{text_of(shared)}")
 
 
 def _merkl_runs(commands: int) -> Callable[[Dialect], int | None]:
