@@ -5,7 +5,7 @@ It decides nothing.  The engine emits events in the order things happen; a node 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Key
@@ -277,6 +277,10 @@ class Silent:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+BESIDES: Final = (Note, Saved, Undeclared, Waiting)
+"""What tells a user more than which tasks ran: a build that told any such thing is not answered for the next time."""
 
 
 class Forwarding:

@@ -188,8 +188,7 @@ class _Heard(Forwarding):
         self.said = False
 
     def report(self, event: Event) -> None:
-        if isinstance(event, (events.Note, events.Saved, events.Undeclared, events.Waiting)):
-            self.said = True
+        self.said |= isinstance(event, events.BESIDES)
         super().report(event)
 
 

@@ -16,9 +16,9 @@ from merkl.engine.judge import Judge
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
 from merkl.engine.step import State
-from merkl.nodes import Node
+from merkl.nodes import Node, Source
 
-_File: TypeAlias = tuple[str, bytes, bool]
+File: TypeAlias = tuple[str, bytes, bool]
 """Kind, digest and executable bit of a file that is read."""
 
 _json: Final = json.JSONEncoder(
@@ -41,7 +41,7 @@ def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Place
     name = _name(nodes, known, judge)
     if project.index.lineages.covers(name, len(known)):
         return
-    writing = _Writing()
+    writing = Writing()
     numbers: dict[Key, int] = {}
     for node in nodes:
         deps = [numbers[dep.future.node.key] for dep in node.deps]
@@ -58,7 +58,7 @@ def remember(project: Project, nodes: Sequence[Node], placements: Iterable[Place
     project.index.lineages.set(name, writing.value(), made)
 
 
-class _Writing:
+class Writing:
     """A lineage as JSON: the files, and of each node the numbers of those it reads and of the nodes it needs.
 
     It is put together as text, since of a large graph all else would take several times the memory.
@@ -69,17 +69,17 @@ class _Writing:
         self._nodes = bytearray()
         self._count = 0
         self._numbers: dict[str, int] = {}  # By path.
-        self._others: dict[tuple[str, _File], int] = {}  # Of a path that was another file before.
-        self._files: list[_File] = []
+        self._others: dict[tuple[str, File], int] = {}  # Of a path that was another file before.
+        self._files: list[File] = []
 
-    def add(self, sources: Iterable[tuple[str, _File]], deps: Sequence[int]) -> int:
+    def add(self, sources: Iterable[tuple[str, File]], deps: Sequence[int]) -> int:
         """The number of a node that reads ``sources`` and needs ``deps``."""
         own = [self._number(path, file) for path, file in sources]
         self._nodes += b",%s" % _json((own, deps)).encode("ascii")
         self._count += 1
         return self._count - 1
 
-    def _number(self, path: str, file: _File) -> int:
+    def _number(self, path: str, file: File) -> int:
         known = self._numbers.get(path)
         if known is not None and self._files[known] == file:
             return known
@@ -126,14 +126,13 @@ def _discovered(node: Node, judge: Judge) -> Mapping[str, Digest | None]:
     return {} if record is None or record.discovered is None else record.discovered.files
 
 
-def _sources(node: Node, judge: Judge) -> list[tuple[str, _File]]:
-    """The files that a node reads, by path; one that must stay empty has no kind."""
-    named: list[tuple[str, _File]] = [
-        (source.path, (source.kind, source.digest, source.executable)) for source in node.sources
-    ]
-    if not node.discovers:
-        return named
-    found = _discovered(node, judge).items()
-    return named + [
+def _sources(node: Node, judge: Judge) -> list[tuple[str, File]]:
+    return files_read(node.sources, _discovered(node, judge).items() if node.discovers else ())
+
+
+def files_read(named: Iterable[Source], found: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, File]]:
+    """The files that a node reads, by path, from those that were named and found; one that must stay empty has no kind."""
+    files: list[tuple[str, File]] = [(each.path, (each.kind, each.digest, each.executable)) for each in named]
+    return files + [
         (path, ("", b"", False) if digest is None else ("any", digest, False)) for path, digest in found
     ]

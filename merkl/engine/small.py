@@ -8,7 +8,6 @@ long way, or ``NotKept`` is raised before anything ran.
 """
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,6 +20,7 @@ from merkl.engine.changes import Looking
 from merkl.engine.judge import Judge
 from merkl.engine.kept import DISCOVERS, STEP, Kept, KeptLabels, NotKept
 from merkl.engine.keptnodes import Found, found_by
+from merkl.engine.lineage import Writing, files_read
 from merkl.engine.part import Part
 from merkl.engine.placement import Placement
 from merkl.engine.project import Project
@@ -152,29 +152,21 @@ class SmallBuild:
         """As ``lineage.remember``, from what is kept."""
         kept = self.kept
         places = {number: at for at, number in enumerate(self._upstream)}
-        sources: dict[tuple[str, str, str, bool], int] = {}
-        described: list[tuple[list[int], list[int]]] = []
+        writing = Writing()
         for number in self._upstream:
             read = [
                 self._sources[each] if each in self._sources else kept.source(each)
                 for each in kept.reads[number]
             ]
-            own = [(source.path, str(source.kind), source.digest.hex(), source.executable) for source in read]
-            own += [
-                (path, "any" if digest else "", digest.hex() if digest else "", False)
-                for path, digest in self._found(number, judge)
-            ]
-            deps = [places[dep] for dep in kept.deps[number]]
-            described.append(([sources.setdefault(each, len(sources)) for each in own], deps))
+            own = files_read(read, self._found(number, judge))
+            writing.add(own, [places[dep] for dep in kept.deps[number]])
         made = {
             placement.path: (placement.future.node.key, places[kept.numbers[placement.future.node.key]])
             for placement in placements
             if judge.steps[placement.future.node.key].state is State.KNOWN
         }
         if made:
-            value = json.dumps({"sources": list(sources), "nodes": described}, separators=(",", ":")).encode(
-                "ascii"
-            )
+            value = writing.value()
             name = blake3(repr(sorted(made.items())).encode("utf-8", "surrogatepass") + value).digest()
             project.index.lineages.set(
                 name, value, ((path, *each) for path, each in made.items()), of_all=False
@@ -215,8 +207,6 @@ class _WithRest(Forwarding):
             case events.BuildDone():
                 count, saved = self._small.rest(self._small.judge)
                 event = self.done = replace(event, cached=event.cached + count, saved=event.saved + saved)
-            case events.Note() | events.Saved() | events.Undeclared() | events.Waiting():
-                self.said = True
             case _:
-                pass
+                self.said |= isinstance(event, events.BESIDES)
         super().report(event)
