@@ -23,7 +23,7 @@ PACKAGE = Path(merkl.__file__).parent
 LAYERS = """
     fieldmethods
     dataclass pattern sqlite
-    errors stamp hashers
+    errors stamp hashers signals
     digest holes room sizes filesystem root snapshot tracebacks lending gauge
     tree journal remotes
     executors

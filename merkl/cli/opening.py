@@ -24,6 +24,7 @@ from merkl.events import Note, Reporter
 from merkl.merklfile.registry import Merklfile
 from merkl.nodes import Future, shorten_places, walk
 from merkl.report.color import Paint, When, painter, wanted
+from merkl.signals import ends_in_order
 
 if TYPE_CHECKING:  # Only a build needs it.
     from merkl.engine.judge import Judge
@@ -38,14 +39,15 @@ def paint_of(options: Options, stream: TextIO) -> Paint:
 @contextlib.contextmanager
 def project_of(options: Options, config: Config | None = None, *, runs: bool = False) -> Iterator[Project]:
     """The project that is meant, closed afterwards; what it has to say then is told."""
-    project = opened(options, config, runs=runs)
-    try:
-        yield project
-    except MerklError as error:
-        shorten_places(error, project.root)
-        raise
-    finally:
-        project.close()
+    with ends_in_order():
+        project = opened(options, config, runs=runs)
+        try:
+            yield project
+        except MerklError as error:
+            shorten_places(error, project.root)
+            raise
+        finally:
+            project.close()
 
 
 def opened(options: Options, config: Config | None = None, *, runs: bool = False) -> Project:

@@ -74,11 +74,13 @@ class Project(ProjectState):
 
     def close(self) -> None:
         """As of ``ProjectState``; what was started ends before, at once after an error."""
-        if self.begun is not None:
-            self.begun.close(at_once=sys.exc_info()[0] is not None)
-        self._end_brief()
-        self.brief.clear()
-        super().close()
+        try:
+            if self.begun is not None:
+                self.begun.close(at_once=sys.exc_info()[0] is not None)
+            self._end_brief()
+            self.brief.clear()
+        finally:
+            super().close()
 
     # ---- nodes.Session -------------------------------------------------------------------------------------------
 

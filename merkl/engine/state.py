@@ -17,6 +17,7 @@ from merkl.errors import InputMissing, NotTrusted
 from merkl.events import Note
 from merkl.nodes import Artifact, Node
 from merkl.remotes import NAMESPACE
+from merkl.signals import put_off
 from merkl.trust.directories import why_unsafe
 from merkl.workspace.drafts import end_drafts
 from merkl.workspace.index import FileIndex
@@ -204,7 +205,11 @@ class ProjectState:
             pass  # A read-only project: the index and the store say what follows from it.
 
     def close(self) -> None:
-        """Write back what is remembered and close the databases.  Idempotent."""
+        """Write back what is remembered and close the databases, whoever asks for the end meanwhile.  Idempotent."""
+        with put_off():
+            self._close()
+
+    def _close(self) -> None:
         self._leave_shelter()
         for name in ("index", "results", "store", "remote"):
             opened = self.__dict__.pop(name, None)

@@ -201,6 +201,59 @@ def test_row_07_signals_at_any_moment_leave_nothing_and_lose_nothing(project: An
     expect_nothing_left(project.path)
 
 
+# A build that is told to end as it comes to a function of its own, by that function's module and name.
+AT_A_MOMENT = """
+import signal, sys
+from merkl.__main__ import main
+
+number, module, function = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+sys.argv[:] = [sys.argv[0], "build"]
+
+def look(frame, event, _):
+    if event == "call" and (frame.f_globals["__name__"], frame.f_code.co_qualname) == (module, function):
+        sys.setprofile(None)
+        print("it came to", function)
+        signal.raise_signal(number)
+
+sys.setprofile(look)
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "merkl.cli.keeping Keeping.end",
+        "merkl.workspace.database Database.close",
+        "merkl.store.database Database.close",
+    ],
+)
+def test_row_07_a_build_that_is_told_to_end_after_its_last_task_puts_everything_away(
+    project: Any, number: int, moment: str
+) -> None:
+    project.merklfile(
+        """
+        one = bash_task("echo one > {out_file_arg('out', '.txt')}")
+
+        @target(default=True)
+        def all():
+            one() > "one.txt"
+        """
+    )
+    project.write("driver.py", AT_A_MOMENT)
+    ended = subprocess.run(
+        [sys.executable, "driver.py", str(int(number)), *moment.split()],
+        cwd=project.path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert f"it came to {moment.split()[1]}" in ended.stdout, ended.stdout + ended.stderr
+    assert ended.returncode in (130, -number) and "Traceback" not in ended.stderr, ended.stderr
+    expect_nothing_left(project.path)
+    assert project.build() == []
+    assert project.read("one.txt") == "one\n"
+
+
 # ---- 8: memory ---------------------------------------------------------------------------------------------------------
 
 
