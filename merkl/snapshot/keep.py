@@ -42,6 +42,7 @@ TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are sho
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
 _STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
 _MOST: Final = 64  # Snapshots kept in a project.
+_NEW: Final = ".new"
 
 Names = tuple[bytes, Asked | None]
 """What the names in a directory were, and what was asked of them, as in ``names``."""
@@ -321,15 +322,16 @@ def write_file(directory: str, name: str, data: bytes, most: int = _MOST, *, pri
 
     Nobody else can read one that is ``private``.
     """
-    temporary = os.path.join(directory, f"{name}.{os.getpid()}.new")
+    temporary = os.path.join(directory, f"{name}.{os.getpid()}{_NEW}")
     try:
         os.makedirs(directory, exist_ok=True)
         try:
             with open(temporary, "wb", opener=_open_private if private else None) as file:
                 file.write(data)
             os.replace(temporary, os.path.join(directory, name))
-        except OSError:
-            os.unlink(temporary)
+        except BaseException:  # Of Ctrl-C too nothing is left.
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise
         _prune(directory, most)
     except OSError:
@@ -343,6 +345,18 @@ def _open_private(path: str, flags: int) -> int:
 def _prune(directory: str, most: int) -> None:
     with os.scandir(directory) as entries:
         aged = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
-    for _, path in aged[:-most]:
+    unfinished = [path for _, path in aged if path.endswith(_NEW) and not _lives(path.split(".")[-2])]
+    for path in [*unfinished, *(path for _, path in aged[:-most])]:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _lives(pid: str) -> bool:
+    """Whether a process is there; one of another machine, which writes at this moment, only writes in vain."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -209,8 +209,9 @@ from merkl.__main__ import main
 number, module, function = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 sys.argv[:] = [sys.argv[0], "build"]
 
-def look(frame, event, _):
-    if event == "call" and (frame.f_globals["__name__"], frame.f_code.co_qualname) == (module, function):
+def look(frame, event, called):
+    what = {"call": frame.f_code.co_qualname, "c_call": f"{frame.f_code.co_name}:{getattr(called, '__name__', '')}"}
+    if frame.f_globals.get("__name__") == module and what.get(event) == function:
         sys.setprofile(None)
         print("it came to", function)
         signal.raise_signal(number)
@@ -225,6 +226,7 @@ raise SystemExit(main())
     "moment",
     [
         "merkl.cli.keeping Keeping.end",
+        "merkl.snapshot.keep write_file:write",
         "merkl.workspace.database Database.close",
         "merkl.store.database Database.close",
     ],
@@ -250,6 +252,7 @@ def test_row_07_a_build_that_is_told_to_end_after_its_last_task_puts_everything_
     assert f"it came to {moment.split()[1]}" in ended.stdout, ended.stdout + ended.stderr
     assert ended.returncode in (130, -number) and "Traceback" not in ended.stderr, ended.stderr
     expect_nothing_left(project.path)
+    assert not list(project.path.glob(".merkl/*/*.new"))
     assert project.build() == []
     assert project.read("one.txt") == "one\n"
 
