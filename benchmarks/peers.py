@@ -16,8 +16,8 @@ LIBRARIES = ("joblib", "diskcache")
 
 def installed(package: str, top: str) -> str:
     """Install ``package`` into an environment below ``top``, unless it is there; the directory of its programs."""
-    place = os.path.join(top, f"venv-{package}")
-    programs = os.path.join(place, "bin")
+    programs = _programs(package, top)
+    place = os.path.dirname(programs)
     if os.path.exists(os.path.join(place, "complete")):
         return programs
     subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
@@ -27,12 +27,23 @@ def installed(package: str, top: str) -> str:
         return programs
 
 
+def _programs(package: str, top: str) -> str:
+    return os.path.join(top, f"venv-{package}", "bin")
+
+
 def found(
-    wanted: Iterable[str] | None, top: str, say: Callable[[str], None]
+    wanted: Iterable[str] | None, top: str, say: Callable[[str], None], *, install: bool = True
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of programs and of interpreters with a library, by name: of ``wanted``, or all.  One that cannot be had is left out."""
+    """Paths of programs and of interpreters with a library, by name: of ``wanted``, or all.  One that cannot be had is left out.
+
+    Without ``install`` they are where they would be.
+    """
     names = None if wanted is None else {name.lower() for name in wanted}
     programs, pythons = {}, {}
+
+    def place(package: str) -> str | None:
+        return _tried(package, top, say) if install else _programs(package, top)
+
     for dialect in DIALECTS[1:]:
         if names is not None and dialect.name.lower() not in names:
             continue
@@ -42,11 +53,11 @@ def found(
                 say(f"{dialect.name} is not installed, and is left out")
             else:
                 programs[dialect.name] = path
-        elif (place := _tried(dialect.package, top, say)) is not None:
-            programs[dialect.name] = os.path.join(place, dialect.program)
+        elif (directory := place(dialect.package)) is not None:
+            programs[dialect.name] = os.path.join(directory, dialect.program)
     for library in LIBRARIES:
-        if (names is None or library in names) and (place := _tried(library, top, say)) is not None:
-            pythons[library] = os.path.join(place, "python")
+        if (names is None or library in names) and (directory := place(library)) is not None:
+            pythons[library] = os.path.join(directory, "python")
     return programs, pythons
 
 

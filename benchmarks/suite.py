@@ -21,6 +21,7 @@ what it should is left out, a peer that does not is left out of its step; either
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -71,14 +72,16 @@ def suite(words: Sequence[str]) -> int:
     asked = _asked(words)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as top:
         work = asked.work or top
-        os.makedirs(work, exist_ok=True)
+        if not asked.plan:
+            os.makedirs(work, exist_ok=True)
         setting = Setting(
             work, {"merkl": MERKL}, rounds=asked.rounds, sizes=asked.sizes, everything=asked.everything
         )
-        programs, setting.pythons = found(asked.peers, asked.environments or top, setting.say)
+        programs, setting.pythons = found(
+            asked.peers, asked.environments or top, setting.say, install=not asked.plan
+        )
         setting.programs.update(programs)
-        tools = {name: name for name in TOOLS}
-        setting.versions = versions(setting.programs | tools, setting.pythons)
+        setting.versions = _versions(setting)
         try:
             return _measured(setting, asked)
         except results.OtherMachine:
@@ -90,6 +93,17 @@ def suite(words: Sequence[str]) -> int:
         except KeyboardInterrupt:
             setting.say(f"stopped; what was measured is in {asked.out}, and --missing goes on from there")
             return 130
+
+
+def _versions(setting: Setting) -> dict[str, str]:
+    """Of all tools; empty of one that is not there, as none is installed for a plan."""
+    programs = setting.programs | {name: name for name in TOOLS}
+    lacking = {name for name, path in (programs | setting.pythons).items() if shutil.which(path) is None}
+    there = [
+        {name: path for name, path in each.items() if name not in lacking}
+        for each in (programs, setting.pythons)
+    ]
+    return dict.fromkeys(lacking, "") | versions(*there)
 
 
 def _measured(setting: Setting, asked: argparse.Namespace) -> int:
@@ -168,7 +182,7 @@ def _asked(words: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=_count)
     parser.add_argument("--sizes", type=_sizes)
     parser.add_argument("--only", type=_names(SCENARIOS), default=tuple(SCENARIOS))
     peers = [*(dialect.name.lower() for dialect in DIALECTS[1:]), *LIBRARIES, *TOOLS]
@@ -185,7 +199,13 @@ def _asked(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(sorted(int(word) for word in text.split(",")))
+    return tuple(sorted({_count(word) for word in text.split(",")}))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:

@@ -13,12 +13,15 @@ def main() -> int:
 
         sys.stderr.write(f"{_WINDOWS}\n")
         return 2
+    import atexit
+
+    others = atexit._ncallbacks()  # What is added later is ours, as long as no code of the user's has run.
     if sys.argv[1:] == ["--version"] and sys.stdout is not None:
         try:
             sys.stdout.write(f"merkl {_version()}\n")
         except OSError as error:
             return _unwritten(error)
-        return _ended(0)
+        return _ended(0, others)
     if sys.argv[1:2] == ["--complete"]:  # Asked by a shell's script, which shows no errors.
         from merkl.cli.shells import main as complete
 
@@ -32,13 +35,13 @@ def main() -> int:
     try:
         from merkl.snapshot.answer import ANSWERED, answer, directory_of, request_of
 
-        code = answer(arguments, _version(), _load_builds)
+        code = answer(arguments, _version(), _get_ready)
     except KeyboardInterrupt:
         return _interrupted()
     except OSError as error:
         return _unwritten(error)
     if isinstance(code, int):
-        return _ended(code)
+        return _ended(code, others)
     from merkl.snapshot import process
 
     # Else it is that of a program that calls us, such as a test.
@@ -53,7 +56,7 @@ def main() -> int:
         if code is not None:
             gc.freeze()
             if not process.has_run_code:
-                return _ended(code)
+                return _ended(code, others)
             _wait_for_threads(code)
             return code
     try:
@@ -79,19 +82,26 @@ def main() -> int:
     return code
 
 
-def _load_builds() -> None:
-    import merkl.cli.changed  # noqa: F401  # Something has changed, so it will be wanted.
+def _get_ready(root: str, kept: tuple[object, ...]) -> object:
+    from merkl.cli.changed import get_ready  # Something has changed, so it will be wanted.
+
+    return get_ready(root, kept)
 
 
-def _ended(code: int) -> int:
+def _ended(code: int, others: int) -> int:
     """The exit code, where no code of the user's has run; if nobody comes after us, this is the end.
 
-    To take all modules apart takes a third as long as to import them.
+    To take all modules apart takes a third as long as to import them.  ``others`` is how many wanted to be called at the end
+    before we began: to them Python sees.
     """
+    import _thread
     import atexit
     import os
     import sys
 
+    last = sys._getframe(2).f_code.co_filename == sys.argv[0] and not others and not _thread._count()
+    if last:
+        atexit._run_exitfuncs()
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -100,7 +110,7 @@ def _ended(code: int) -> int:
         return _unwritten(error)
     except ValueError:  # It was closed, of which Python says what is to be said.
         return code
-    if sys._getframe(2).f_code.co_filename == sys.argv[0] and not atexit._ncallbacks():
+    if last:
         os._exit(code)
     return code
 

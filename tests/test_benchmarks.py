@@ -49,6 +49,16 @@ def test_a_small_suite_gives_a_table_and_a_picture(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "results.json").read_text())["results"]) == set(results)
 
 
+def test_a_plan_installs_and_makes_nothing(tmp_path: Path) -> None:
+    asked = ["--peers", "scons,joblib", "--only", "leaf,calls", "--out", f"{tmp_path}/out"]
+    places = ["--work", f"{tmp_path}/work", "--environments", f"{tmp_path}/peers"]
+    done = run("-m", "benchmarks", "suite", "--plan", *asked, *places)
+
+    assert done.returncode == 0 and " steps, on a quiet machine" in done.stderr + done.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert run("-m", "benchmarks", "suite", "--plan", "--sizes", "0").returncode == 2
+
+
 CHEAT = """
 import sys
 from benchmarks.dialects.dialect import Dialect

@@ -49,6 +49,7 @@ PURE = (
     "merkl.nodes",
     "merkl.events",
     "merkl.bash.binding",
+    "merkl.bash.compiler",
     "merkl.bash.cursor",
     "merkl.bash.dollar",
     "merkl.bash.grammar",

@@ -40,6 +40,11 @@ NUMERIC_TESTS: Final = frozenset("-eq -ne -lt -le -gt -ge".split())
 NAMING_TESTS: Final = frozenset(("-v", "-R"))
 
 
+def evaluates(command: bytes) -> bool:
+    """Whether a command of that name takes its words for code."""
+    return any(command == name.encode() for name in EVALUATING)
+
+
 def evaluated(words: Sequence[Word]) -> Iterator[tuple[Word, str]]:
     """Each word of a simple command that is read again as code, and by what."""
     words = _without_prefixes(words)

@@ -9,19 +9,20 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from merkl.bash.depfile import Look, Searched, discovered_set, include_dirs, parse_depfile
 from merkl.bash.failure import TAIL_BYTES, command_text, failure
 from merkl.bash.seen import Seen, depfile_path, output_path
 from merkl.bash.task import BashCall
 from merkl.errors import TaskFailed
 from merkl.execute.base import Ended, Exited, NotStarted
-from merkl.execute.meaning import exit_meaning
 from merkl.execute.secrets import hide_in_file, secrets_of
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.store.base import Discovered
+
+if TYPE_CHECKING:
+    from merkl.bash.depfile import Look
 
 COPY_BYTES: Final = 1 << 20
 CANNOT_RUN: Final = 126  # What a shell says of a program that it cannot start.
@@ -69,6 +70,8 @@ class _Outcome:
             spoke = os.stat(os.path.join(self.place.root, self.place.log)).st_size > 0
         except OSError:
             spoke = False
+        from merkl.execute.meaning import exit_meaning
+
         return "exit code 1" if code == 1 and spoke else exit_meaning(code)
 
     def hint_of(self, code: int) -> str:
@@ -221,7 +224,7 @@ def discover(
     inputs: Sequence[Artifact],
     place: Workplace,
     placed_by: Callable[[str], str | None],
-    look: Look,
+    look: "Look",
 ) -> Discovered:
     """The inputs that the command says it found.
 
@@ -229,6 +232,8 @@ def discover(
         TaskFailed: it wrote no depfile, or it read an output of another node in the workspace.
         InputChanged: one of them was edited meanwhile.
     """
+    from merkl.bash.depfile import Searched, discovered_set, include_dirs, parse_depfile
+
     outcome, seen = _Outcome(node, inputs, place), Seen(node, inputs, place)
     try:
         with open(os.path.join(place.root, depfile_path(place)), "rb") as file:

@@ -8,12 +8,10 @@ is the same bytes for all values.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from merkl.bash.cursor import Form
 from merkl.bash.expression import Expression
-from merkl.bash.hazards import EVALUATING
-from merkl.bash.heredoc import Body
 from merkl.bash.placeholders import (
     Arg,
     DirArg,
@@ -37,6 +35,9 @@ from merkl.bash.quoting import (
 )
 from merkl.dataclass import dataclass
 from merkl.errors import CallError
+
+if TYPE_CHECKING:
+    from merkl.bash.heredoc import Body
 
 Source: TypeAlias = Placeholder | Expression
 INT64: Final = range(-(1 << 63), 1 << 63)
@@ -83,7 +84,7 @@ class ShellText:
 
     texts: tuple[str, ...]
     holes: tuple[Occurrence, ...]
-    bodies: tuple[Body, ...]
+    bodies: "tuple[Body, ...]"
     bash: bool
 
     def script(self, values: "Values") -> Script:
@@ -116,7 +117,7 @@ class ShellText:
         may_be = self.bash and may_vanish(hole.source)
         return reference(hole.variable, hole.form, several=several or may_be).encode()
 
-    def check_body(self, index: int, body: Body, found: Sequence[Words]) -> None:
+    def check_body(self, index: int, body: "Body", found: Sequence[Words]) -> None:
         """Refuse values that would end a here document, or lose their tabs in it."""
         inside = [hole for hole in self.holes if hole.body == index]
         if not inside:
@@ -292,10 +293,13 @@ class Values:
             what = "None" if words is None else f"a list of {len(words)}"
             hint = "" if words is None else "join it: {{ … | join(' ') }}"
             raise CallError(f"{hole.written} is {what}, and stands where exactly one word must be", hint=hint)
-        if hole.command and _first(words) in _EVALUATING:
-            raise CallError(
-                f"{hole.written} would make {_first(words)!r} the command, which takes its words for code"
-            )
+        if hole.command:
+            from merkl.bash.hazards import evaluates  # Few commands are arguments.
+
+            if evaluates(name := _first(words)):
+                raise CallError(
+                    f"{hole.written} would make {name!r} the command, which takes its words for code"
+                )
         return words
 
     def check_type(self, placeholder: Placeholder) -> None:
@@ -320,9 +324,6 @@ class Values:
                 f"{hole.written} is {value!r:.60}, and {hole.number} takes an integer of 64 bits",
                 hint="the shell would compute it; anything else could be code",
             )
-
-
-_EVALUATING: Final = frozenset(name.encode() for name in EVALUATING)
 
 
 def _first(words: Words) -> bytes:

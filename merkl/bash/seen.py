@@ -18,8 +18,6 @@ from merkl.bash.task import BashCall
 from merkl.errors import SerializationError
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node
-from merkl.store.serializers import for_extension
-from merkl.workspace.copying import copy_into, make_executable
 from merkl.workspace.paths import reserved
 
 
@@ -194,6 +192,8 @@ def _write_value(seen: Seen, index: int) -> None:
         if isinstance(value, bytes):
             file.write(value)
         else:
+            from merkl.store.serializers import for_extension
+
             for_extension(os.path.splitext(seen.node.deps[index].name)[1]).dump(value, file)
         os.fchmod(file.fileno(), 0o444)
 
@@ -232,6 +232,8 @@ def _copy(seen: Seen, path: bytes, name: bytes) -> None:
 
 
 def _copy_file(source: str, target: str) -> str:
+    from merkl.workspace.copying import copy_into, make_executable
+
     with open(source, "rb") as content, open(target, "wb") as file:
         copy_into(content, file.fileno())
         if os.fstat(content.fileno()).st_mode & 0o100:

@@ -15,7 +15,7 @@ from merkl.bash.arguments import Arguments
 from merkl.bash.options import Options, check_options, names_of, options_of, stdout_form, text_of
 from merkl.bash.placeholders import DepfileArg, EnvArg, OutDirArg, OutFileArg, SecretArg
 from merkl.bash.slots import Plain, Slots, encoded, shared, shown_plain_values
-from merkl.bash.template import Template, bind_call, compile_template
+from merkl.bash.template import Template, bind_call
 from merkl.config import system_name
 from merkl.dataclass import dataclass
 from merkl.digest import Digest, encode, encoded_tuple
@@ -301,6 +301,8 @@ def bash_task(
         TemplateError: the template cannot be compiled; the message points at the place.
         TaskError: an option is wrong.
     """
+    from merkl.bash.compiler import compile_template  # What is compiled already needs none.
+
     place = calling_place()
     if (argv is None) == (template == ""):
         raise TaskError("a bash task takes a template or argv=[…], one of them", at=place)
@@ -316,7 +318,7 @@ def bash_task(
         version=version, interpreter=interpreter, strict=strict, prelude=prelude, cwd=cwd, scratch=scratch,
         portable=portable, ok_codes=ok_codes, env=env, timeout=timeout, retries=retries, interactive=interactive,
         eager=eager, nice=nice, resources=resources, target=target,
-        stdout=form, stdout_file=_stdout_file(compiled, declared, place) if declared else "",
+        stdout=form, stdout_file=_stdout_file(compiled, compile_template([declared]), declared, place) if declared else "",
     )  # fmt: skip
     asked = names_of("tools", tools, f" of programs, such as [{tools!r}]")
     return BashTask(
@@ -331,11 +333,10 @@ def bash_task(
     )
 
 
-def _stdout_file(template: Template, declared: str, place: Place) -> str:
+def _stdout_file(template: Template, named: Template, declared: str, place: Place) -> str:
     """The output parameter that ``stdout=`` declares: the one in that text."""
-    named = compile_template([declared]).placeholders
-    found = [name for name, placeholder in named.items() if isinstance(placeholder, OutFileArg)]
-    if len(named) != 1 or not found:
+    found = [name for name, placeholder in named.placeholders.items() if isinstance(placeholder, OutFileArg)]
+    if len(named.placeholders) != 1 or not found:
         raise TaskError(
             f"stdout={declared!r} is not one output file",
             hint="stdout=\"{out_file_arg('report', '.txt')}\"",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
 from merkl.errors import MerklError
-from merkl.report.ready import ready_streams
+from merkl.report.ready import ready_streams, take_unsaid
 
 SIGPIPE_EXIT: Final = 141  # What a shell reports of a program that writes to nobody.
 _LENGTHY: Final = ("traceback", "output", "log")  # Of a task that failed.
@@ -22,17 +22,21 @@ def ended(command: Callable[[], int | None], arguments: Sequence[str]) -> int:
     """Run what a command line, ``arguments``, asks for; the exit code."""
     ready_streams()
     code = _ended(command, arguments)
+    error = take_unsaid()
     try:
         sys.stdout.flush()
+    except OSError as again:
+        error = again
+    if error is None:
         return code
-    except OSError as error:
-        said = unwritten(error)
-        return code or said
+    said = unwritten(error)
+    return code or said
 
 
 def unwritten(error: OSError) -> int:
     """Say that stdout took no more; the exit code.  What is left in its buffer goes nowhere, instead of into a message at exit."""
     _give_up(sys.stdout)
+    take_unsaid()
     if isinstance(error, BrokenPipeError):
         return SIGPIPE_EXIT
     try:

@@ -38,8 +38,17 @@ class Options:
 
     @property
     def cwd(self) -> str:
-        """The directory that paths of the request start from."""
-        return os.path.abspath(self.directory or ".")
+        """The directory that paths of the request start from.
+
+        Raises:
+            UsageError: it was removed.
+        """
+        try:
+            return os.path.abspath(self.directory or ".")
+        except FileNotFoundError:
+            raise UsageError(
+                "the current directory is gone", hint="go to one that is there: cd DIR"
+            ) from None
 
     def place(self) -> tuple[str, str | None]:
         """The root of the project that is meant, or the directory itself where there is none; and the Merklfile in it

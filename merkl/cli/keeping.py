@@ -8,7 +8,6 @@ The invariant: what the Merklfile came from is taken as it was before anything r
 import os
 import sys
 from collections.abc import Mapping, Set
-from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from merkl import events
@@ -21,12 +20,14 @@ from merkl.events import BuildDone, Event, Forwarding, Reporter
 from merkl.report.color import When
 from merkl.report.ending import last_line
 from merkl.report.words import duration, one_line
-from merkl.snapshot import recorder
+from merkl.snapshot import process, recorder
 from merkl.snapshot.recording import Recording
 
 if TYPE_CHECKING:
+    from merkl.engine.keepgraph import Calls
     from merkl.engine.leaving import Leaving
-    from merkl.snapshot.keep import KeepGraph, Looks, Names
+    from merkl.snapshot.keep import KeepGraph, Looks
+    from merkl.snapshot.writing import Names
 
 _MOST = 50_000  # Nodes: of more, what was looked at takes memory that their build needs.
 
@@ -40,10 +41,11 @@ class Keeping:
         self._recording = recorder.active() if _is_usual(options, it) else None
         self._looks: Looks | None = None
         self._heard: _Heard | None = None
-        self._looked = (0, 0)
+        self._calls: Calls | None = None  # As they were before functions ran in this process.
+        self._sees_outputs = False
         self._removals = ""
         if self._recording is not None:
-            self._looked = len(self._recording.files), len(self._recording.links)
+            self._sees_outputs = self._looks_at_outputs(self._recording)
             self._removals = it.project.store.removals()  # Before anything is answered from there.
             if len(it.chosen.selection.roots) <= _MOST:
                 self._recording.when_put_aside = self._put_aside
@@ -62,6 +64,12 @@ class Keeping:
         if recording.out:
             recording.spoil("the Merklfile printed something")
         self._looks = self._complete(recording)
+        if self._it.project.config.jobs == 1 and not process.has_run_code and not self._against_graph():
+            # Of two slots or more all calls run in workers, which change nothing here.
+            from merkl.engine.keepgraph import Calls
+
+            self._calls = Calls(self._it.project)
+            self._calls.write_ahead(self._it.chosen.selection)
 
     def _complete(self, recording: Recording) -> "Looks":
         from merkl.snapshot.keep import Looks
@@ -98,6 +106,9 @@ class Keeping:
         if not verbose and not quiet and (not found or "\n" in before):
             recording.spoil("more than the last line was printed")
         against = self._against_graph()
+        if against:  # Then nothing is wanted of what was built, and what was looked at takes memory too.
+            judge.forget()
+            self._it.project.index.spare(memory=True)
         why = keep(
             self._complete(recording),
             summary=(f"{before} in ", after) if found else ("", ""),
@@ -117,6 +128,8 @@ class Keeping:
         told = self._heard is not None and self._heard.said
         if done.interrupted or told or looks.why or self._against_graph():
             return
+        if process.has_run_code and (self._calls is None or not self._calls.ahead):
+            return  # They may have changed what calls hold.
         output = self._it.project.config.output
         try:
             leaving = Leaving(self._it.project, self._it.chosen.selection, judge)
@@ -156,7 +169,7 @@ class Keeping:
             }
             return keep_graph(
                 it.project, it.chosen.selection, judge, it.labels(judge), name=name_of(recording.request), mere=mere,
-                listings=listings, others=others, more=more, leaving=leaving,
+                listings=listings, others=others, more=more, leaving=leaving, calls=self._calls,
             )  # fmt: skip
 
         return write
@@ -166,7 +179,8 @@ class Keeping:
         from merkl.engine.keepgraph import lacks
 
         assert self._recording is not None
-        seen = "the Merklfile looked at an output" if self._looks_at_outputs(self._recording) else ""
+        listed = any(self._recording.listed.values())
+        seen = "the Merklfile looked at an output" if listed or self._sees_outputs else ""
         unknown = "" if self._it.merklfile.unknown is None else "a target of any name was asked for"
         return (
             self._recording.no_graph or seen or unknown or lacks(self._it.project, self._it.chosen.selection)
@@ -174,10 +188,18 @@ class Keeping:
 
     def _looks_at_outputs(self, recording: Recording) -> bool:
         """Whether what is placed was looked at before the build: what came of that may be another thing after the next."""
-        root = self._it.project.root
-        paths = {*islice(recording.files, self._looked[0]), *islice(recording.links, self._looked[1])}
-        placed = {os.path.join(root, placement.path) for placement in self._it.chosen.selection.placements}
-        return any(recording.listed.values()) or any(_is_in(path, placed, root) for path in paths)
+        from merkl.engine.keepgraph import lacks
+
+        selection, root = self._it.chosen.selection, self._it.project.root
+        if lacks(self._it.project, selection):
+            return False  # And nobody asks.
+        placed = {os.path.join(root, placement.path) for placement in selection.placements}
+        directories: set[str] = set()
+        for path in recording.paths():
+            if path in placed:
+                return True
+            directories.add(path.rpartition("/")[0])
+        return any(_is_in(path, placed, root) for path in directories)
 
 
 class _Heard(Forwarding):

@@ -144,7 +144,7 @@ def _keep_snapshot(options: Options, seen: Survey, clock_ns: int) -> None:
         return  # What was learnt now decides the next time.
     # A store says of a large content that it is there by its file.
     blobs = os.path.join(config.store, "blobs", "")
-    recording.kept.update(path for path in recording.files if path.startswith(blobs))
+    recording.keep_below(blobs)
     looks = Looks(recording, root=config.root, store=config.store, clock_ns=clock_ns)
     keep(looks, summary=("".join(recording.out), ""), only_ask=False)
 

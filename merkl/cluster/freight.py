@@ -29,8 +29,8 @@ from merkl.store.remote.objects import REFRESH_S
 from merkl.store.remote.packs import LARGEST
 from merkl.store.remote.remote import Remote
 from merkl.tree import Tree, TreeEntry
-from merkl.workspace.ignore import GITIGNORE, MERKLIGNORE, Rules
-from merkl.workspace.paths import absolute, reserved
+from merkl.workspace.ignore import MERKLIGNORE, Rules
+from merkl.workspace.paths import GITIGNORE, absolute, reserved
 
 _MOST_FILES: Final = 20_000
 _SOURCES: Final = (

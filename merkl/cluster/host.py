@@ -3,7 +3,7 @@
 It decides in which order they run, one after another within a pack, and that what ended is published before it is told.
 
 The invariant: when the Dask worker is gone, or says so, every command has been ended and this process ends; nothing is
-told to be there that is not in the shared store.
+told to be there that is not in the shared store, and no failure of what was ended together with this process.
 """
 
 import contextlib
@@ -31,6 +31,9 @@ _TICK: Final = 0.25  # Seconds between looks at logs that grow.
 _IDLE: Final = 60.0  # Seconds without errands after which the process ends; the next one starts another.
 
 _SPARE_S: Final = 120.0  # For which the process waits for another sender.
+# Seconds for which a failure is kept back.  Whoever takes the machine away, such as a queue, sends a signal to all processes of
+# its job, one after another: so a command may be gone before this process hears of it.
+_DOUBT_S: Final = 1.0
 _IDLE_UNWANTED: Final = 2.0  # The same after something was cancelled: its client may be gone.
 
 
@@ -92,6 +95,7 @@ class Host:
         self._packs: dict[int, Pack] = {}
         self._going: dict[int, tuple[Pack, Going]] = {}  # By ticket of the executor.
         self._sending = ThreadPoolExecutor(2, "merkl-publish")
+        self._doubted: deque[tuple[float, Pack]] = deque()  # When (monotonic) each is to be told.
         self._refused = -1  # Packs up to this epoch begin nothing more.
         self._heard_at = time.monotonic()
         self._idle = _IDLE
@@ -102,11 +106,11 @@ class Host:
     def run(self) -> bool:
         """Serve until there is nobody to serve; whether there may be another sender."""
         try:
-            while not self._over:
-                self._obey()
+            while self._obey():
                 for pack in list(self._packs.values()):
                     self._go_on(pack)
-                ended_now = self._executor.wait(_TICK if self._going else 1.0)
+                self._tell_doubted()
+                ended_now = self._executor.wait(_TICK if self._going or self._doubted else 1.0)
                 if isinstance(self._hosted, Hosted):
                     # Before a call counts as ended: what it said is all there by then.
                     self._hosted.take_items(self._executor.take_emitted(), self._going_by_ticket())
@@ -114,7 +118,7 @@ class Host:
                         self._ended(self._hosted, ended)
                     self._hosted.keeping.tidy()
                 self._tell_logs()
-                if not self._packs and time.monotonic() - self._heard_at > self._idle:
+                if not self._packs and not self._doubted and time.monotonic() - self._heard_at > self._idle:
                     return False
             return not self._gone
         finally:
@@ -129,7 +133,8 @@ class Host:
 
     # ---- hearing -------------------------------------------------------------------------------------------------
 
-    def _obey(self) -> None:
+    def _obey(self) -> bool:
+        """Do what the parent has said; whether to go on."""
         while not self._over and not self._news.empty():
             self._heard_at = time.monotonic()
             match self._news.get():
@@ -150,6 +155,7 @@ class Host:
                     self._over = True
                 case None:
                     self._over = self._gone = True
+        return not self._over
 
     def _cancel(self, pack: Pack) -> None:
         pack.cancelled = True
@@ -187,7 +193,10 @@ class Host:
         if pack.running is None and not pack.left:
             del self._packs[pack.number]
             self._frames.write(("ran", pack.number))
-            self._sending.submit(self._deliver, pack)
+            if any(answer.error is not None and not answer.interrupted for answer in pack.answers):
+                self._doubted.append((time.monotonic() + _DOUBT_S, pack))
+            else:
+                self._sending.submit(self._deliver, pack)
 
     def _ended(self, hosted: Hosted, ended: Ended) -> None:
         pack, going = self._going.pop(ended.ticket)
@@ -206,6 +215,11 @@ class Host:
                 self._frames.write(("log", self._session, going.errand.ticket, piece))
 
     # ---- telling -------------------------------------------------------------------------------------------------
+
+    def _tell_doubted(self) -> None:
+        """Tell of what has failed some time ago: it was not the end of all."""
+        while self._doubted and self._doubted[0][0] <= time.monotonic():
+            self._sending.submit(self._deliver, self._doubted.popleft()[1])
 
     def _deliver(self, pack: Pack) -> None:
         """Publish what a pack made, and tell what came of it."""

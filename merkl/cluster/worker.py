@@ -134,11 +134,11 @@ def run_pack(runs: dict[str, str], head: Sealed, epoch: int, data: Sealed) -> by
     if not given.told.is_set() and not cancelled:
         dask.secede()  # Another may begin here while what was made is published.
     given.told.wait()
-    answers = given.answers
+    answers = [answer for answer in given.answers if isinstance(answer, Answer)]
+    if cancelled:  # What was ended for that has not failed, should somebody want it after all.
+        answers = [answer for answer in answers if answer.record is not None]
     if len(answers) < len(errands):
-        return pickle.dumps(
-            ("lost", [answer for answer in answers if isinstance(answer, Answer)], worker.address)
-        )
+        return pickle.dumps(("lost", answers, worker.address))
     return pickle.dumps(("done", answers, worker.address))
 
 

@@ -21,7 +21,6 @@ from merkl.engine.contained import refuse_absent
 from merkl.engine.directories import Directories
 from merkl.engine.discovery import Began, Files
 from merkl.engine.growing import put_index
-from merkl.engine.longlog import bounded
 from merkl.engine.project import Project
 from merkl.engine.recorded import arguments_of, dependencies_of
 from merkl.engine.shares import Grant
@@ -32,9 +31,8 @@ from merkl.execute.secrets import hide_in_error, hide_in_file, secret_told, secr
 from merkl.execute.workplace import Staged, Workplace
 from merkl.nodes import Artifact, Node
 from merkl.python.calls import is_parcel, is_python_call, is_task_call, is_written_call
-from merkl.python.items import Items, as_file, as_plain
 from merkl.python.noting import SAID
-from merkl.python.outs import Captured
+from merkl.python.placed import as_file
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.store.base import Discovered, Record, RunLock
 from merkl.store.removal import remove_tree
@@ -162,6 +160,7 @@ class Attempts:
         return Attempt(node, inputs, content, place, number, lock, views=views, lodged=lodged)
 
     def _value(self, artifact: Artifact) -> Any:
+        from merkl.python.items import as_plain
         from merkl.python.run import load_value
 
         return as_plain(load_value(self.project.shelter, artifact))
@@ -171,6 +170,9 @@ class Attempts:
         call = node.call
         if not is_python_call(call) or self.check is not None:
             return False
+        from merkl.python.items import Items
+        from merkl.python.outs import Captured
+
         simple = not isinstance(call.outs, Items | Captured) and not call.task.settings.together
         return simple and not call.secrets and self._kept_theirs.get(node.name, 0) < _OFTEN
 
@@ -429,6 +431,8 @@ class Attempts:
         try:
             if os.stat(log).st_size == 0:
                 return None
+            from merkl.engine.longlog import bounded  # Few commands print.
+
             return put_file(bounded(log, self.project.config.log_limit), self.project.shelter, blobs)[0]
         except FileNotFoundError:
             return None

@@ -17,7 +17,6 @@ from merkl.errors import WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact
 from merkl.stamp import Stamp
-from merkl.store.bundle import Slice
 from merkl.workspace.gitignore import add_ignored
 from merkl.workspace.sidecar import Sidecar, write_sidecar
 
@@ -60,7 +59,7 @@ class Beside:
 
     def _keep(self, path: str, found: Artifact, artifact: Artifact, *, new: bool) -> None:
         """Let the store have what a sidecar names where that is the bytes of no output, such as a value in another form."""
-        if found.kind != "file" or (found.digest == artifact.digest and not isinstance(artifact, Slice)):
+        if found.kind != "file" or (found.digest == artifact.digest and type(artifact) is Artifact):
             return
         if not self._project.shelter.has([found.digest]):
             self._project.shelter.put_file(os.path.join(self._project.root, path))

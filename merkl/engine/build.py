@@ -16,16 +16,13 @@ from merkl.config import CRITICAL_PATH
 from merkl.digest import Key
 from merkl.engine.attempt import Attempts
 from merkl.engine.discovery import change_finder
-from merkl.engine.frozen import refusal, require_placed
 from merkl.engine.holding import Held
 from merkl.engine.joint import require_whole
 from merkl.engine.judge import Judge
 from merkl.engine.laststeps import expected_seconds
 from merkl.engine.lineage import remember
 from merkl.engine.logged import logged
-from merkl.engine.order import critical_path
 from merkl.engine.outcome import Outcome
-from merkl.engine.part import Part
 from merkl.engine.placing import Workspace
 from merkl.engine.project import Project
 from merkl.engine.recorded import InBrief
@@ -51,8 +48,9 @@ from merkl.snapshot import recorder
 from merkl.store.builds import register_build, sweep_stale
 from merkl.workspace.drafts import sweep_drafts
 
-if TYPE_CHECKING:  # Only with other machines; with a remote; with --check-deps.
+if TYPE_CHECKING:  # Only with other machines; of a small build; with a remote; with --check-deps.
     from merkl.engine.away import Away
+    from merkl.engine.part import Part
     from merkl.engine.pushing import Pushing
     from merkl.engine.undeclared import Check
 
@@ -63,7 +61,7 @@ def judge(
     *,
     force: bool = False,
     away: "Away | None" = None,
-    part: Part | None = None,
+    part: "Part | None" = None,
     brief: bool = False,
 ) -> Judge:
     """Plan: judge every node the selection needs, as far as can be known before anything runs.
@@ -95,7 +93,7 @@ def build(
     needs_bytes: Sequence[Future[Any]] = (),
     reins: Reins | None = None,
     feed: Feed | None = None,
-    part: Part | None = None,
+    part: "Part | None" = None,
 ) -> tuple[BuildDone, Judge]:
     """Build a selection; what happened is in the last event, which is also returned, with what is known of each node.
 
@@ -189,6 +187,8 @@ def _announce(
     """Say what there is to do, and put it in order."""
     expected = expected_seconds(project, to_run, names)
     if project.config.order == CRITICAL_PATH:
+        from merkl.engine.order import critical_path
+
         planned.reorder(critical_path(everything, expected, selection.after))
     if slots.note is not None:
         reporter.report(slots.note)
@@ -227,7 +227,7 @@ def _run(
     reins: Reins | None,
     feed: Feed | None,
     away: "Away | None",
-    part: Part | None,
+    part: "Part | None",
 ) -> Outcome:
     """Run what is to run, and place and remember what there is."""
     workspace = Workspace(project, selection.placements, reporter, names)
@@ -280,7 +280,7 @@ def _planned(
     force: bool,
     needs_bytes: Sequence[Future[Any]],
     away: "Away | None",
-    part: Part | None,
+    part: "Part | None",
 ) -> Judge:
     """Put away what builds that are gone have left, and plan.
 
@@ -297,6 +297,8 @@ def _planned(
         planned.want([])
     require_whole(selection.placements, planned, partial(is_there, project))
     if project.config.frozen:
+        from merkl.engine.frozen import refusal, require_placed
+
         require_placed(project, selection, planned)
         if (error := refusal(planned, names)) is not None:
             raise error

@@ -19,8 +19,8 @@ from merkl.engine.project import Project
 from merkl.errors import InputMissing
 from merkl.nodes import Artifact, Source
 from merkl.snapshot.answer import UNSURE, Changed, Looked, Stamp, full_stamp, kind_stamp
-from merkl.snapshot.keep import TICK_NS, Names, settled
 from merkl.snapshot.names import entries_of, sum_of_names
+from merkl.snapshot.writing import TICK_NS, Names, settled
 from merkl.workspace.paths import absolute
 
 _ASKED: Final = (
@@ -55,6 +55,7 @@ class Looking:
     def _look(self, changed: Changed) -> None:
         kept, before = self._kept, {path: self._stamp(path) for path in changed.paths}
         mere, unsure, listings = kept.head["mere"], kept.head["unsure"], kept.head["listings"]
+        databases = kept.head["databases"]
         within: dict[str, None] = {}  # Directories that are inputs.
         for path, stamp in before.items():
             inputs = kept.directories_at(path)
@@ -63,13 +64,15 @@ class Looking:
                 self._look_at_source(path, mere[path])
             elif path in unsure and self._is_in_place(path, *unsure[path]):
                 pass
+            elif path in databases and not inputs:
+                pass  # Asked before who places it, which takes all that is placed to be read.
             elif (placer := kept.places(path)) is not None:
                 self.nodes.add(placer)
             elif inputs:
                 continue
             elif path in listings:
                 self._look_into(path, listings[path])
-            elif path not in kept.head["databases"]:
+            elif path not in databases:
                 raise NotKept(f"{path} changed")
             self.stamps[path] = stamp if settled(stamp, self._clock, self._device) else UNSURE
         for path in changed.links:
@@ -129,15 +132,12 @@ class Looking:
             source = self._project.index.source(path, "file")
         except InputMissing:
             raise NotKept(f"{path} is gone") from None
-        finders = self._kept.found.get(path, [])
-        if number < 0:
-            before = dict(self._kept.said(finders[0]).found)[path]
-        else:
-            before = self._kept.source(number).digest
-            if not self._is_another(number, source):
-                return
-        if source.digest != before:
-            self.nodes.update(finders)
+        if number >= 0:
+            self._is_another(number, source)
+        # One that failed, or ran while the file was edited, may have found other bytes than the rest.
+        for finder in self._kept.found.get(path, ()):
+            if dict(self._kept.said(finder).found)[path] != source.digest:
+                self.nodes.add(finder)
 
     def _is_another(self, number: int, source: Source) -> bool:
         known = self._kept.source(number)

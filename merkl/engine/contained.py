@@ -7,16 +7,18 @@ The invariant: what is derived follows from the containing artifact's digest alo
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from merkl.dataclass import dataclass, field
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, TaskOutsError
 from merkl.nodes import Artifact, Node, inside_named, inside_of
-from merkl.python.items import is_index, read_index
+from merkl.python.placed import is_index
 from merkl.store.base import Record
-from merkl.store.bundle import Reads, Slice, is_bundle, items_of
 from merkl.tree import Tree, TreeEntry, leads_to
+
+if TYPE_CHECKING:
+    from merkl.store.bundle import Reads
 
 _SHOWN: Final = 6
 
@@ -48,11 +50,15 @@ class Contents:
 
 def held(artifact: Artifact) -> Artifact:
     """What must be in the store for the bytes of ``artifact`` to be there: itself, or what it lies in."""
+    if type(artifact) is Artifact:
+        return artifact
+    from merkl.store.bundle import Slice  # Few results are kept together.
+
     return artifact.holder if isinstance(artifact, Slice) else artifact
 
 
 def find_inside(
-    store: Reads, node: Node, name: str, made: Mapping[str, Artifact], known: Contents
+    store: "Reads", node: Node, name: str, made: Mapping[str, Artifact], known: Contents
 ) -> Artifact | None:
     """The artifact of an output that lies inside one of those that were ``made``; None if its contents cannot be told."""
     outer, inner = inside_of(node, name) or (name, "")
@@ -61,7 +67,7 @@ def find_inside(
 
 
 def all_inside(
-    store: Reads, outer: str, made: Mapping[str, Artifact], known: Contents
+    store: "Reads", outer: str, made: Mapping[str, Artifact], known: Contents
 ) -> Mapping[str, Artifact] | None:
     """Everything that lies inside one of the outputs that were ``made``, by name; None if that cannot be told."""
     container = made.get(outer)
@@ -75,7 +81,7 @@ def all_inside(
     return known.tables[outer]
 
 
-def recorded(store: Reads, record: Record, name: str) -> Artifact | None:
+def recorded(store: "Reads", record: Record, name: str) -> Artifact | None:
     """What a record says of one output, or of one inside another; None if it says nothing of it."""
     place = inside_named(record.outputs, name)
     if place is None:
@@ -110,7 +116,10 @@ def unreadable(node: Node, name: str) -> NotThere:
     )  # fmt: skip
 
 
-def _table(store: Reads, container: Artifact) -> Mapping[str, Artifact] | None:
+def _table(store: "Reads", container: Artifact) -> Mapping[str, Artifact] | None:
+    from merkl.python.items import read_index
+    from merkl.store.bundle import is_bundle, items_of
+
     if is_bundle(container):
         return items_of(store, container)
     if is_index(container):

@@ -8,9 +8,8 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from merkl.bash.includes import LARGEST_TEXT, Asked, asked_for
 from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.engine.lookup import FindChange
@@ -18,8 +17,11 @@ from merkl.engine.project import Project
 from merkl.store.base import Discovered
 from merkl.workspace.paths import absolute
 
+if TYPE_CHECKING:
+    from merkl.bash.includes import Asked
+
 _MOST_TEXTS: Final = 20_000
-_asked: dict[Digest, tuple[Asked, ...]] = {}  # By the text: a hundred C files read the same headers.
+_asked: "dict[Digest, tuple[Asked, ...]]" = {}  # By the text: a hundred C files read the same headers.
 _FUTURE_NS: Final = 60_000_000_000  # A stamp so far ahead is not of now, whoever's clock it is.
 
 
@@ -94,8 +96,10 @@ class Files:
                 pass
         return False
 
-    def asked(self, path: str) -> tuple[Asked, ...]:
+    def asked(self, path: str) -> "tuple[Asked, ...]":
         """The names that the text of a file asks for; nothing, if it is no text or cannot be read."""
+        from merkl.bash.includes import LARGEST_TEXT, asked_for
+
         try:
             with open(absolute(path, self.project.root), "rb") as file:
                 text = file.read(LARGEST_TEXT + 1)

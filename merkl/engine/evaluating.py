@@ -21,7 +21,8 @@ from merkl.engine.yields import in_order
 from merkl.errors import Interrupted, StoreCorrupt, TaskFailed
 from merkl.events import Reporter, Silent
 from merkl.nodes import Artifact, Future, walk
-from merkl.python.items import is_index, read_index, seen
+from merkl.python.items import read_index, seen
+from merkl.python.placed import is_index
 from merkl.python.run import load_value
 from merkl.workspace.refs import DirRef, FileRef
 

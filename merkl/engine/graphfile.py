@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from merkl.engine.kept import Kept
 from merkl.snapshot.answer import STATE, checksum
-from merkl.snapshot.keep import write_file
+from merkl.snapshot.writing import write_file
 
 DIRECTORY: Final = "graphs"  # In a project's ``.merkl``.
 _CHANGES: Final = ".changes"  # After the name of a graph: what is other there since.
-_FILES: Final = 16  # Kept in a project: eight graphs.
+_GRAPHS: Final = 8  # Kept in a project.
 _ROWS: Final = ("keys", "said", "sources")  # Where each row ends, and all of them.
 _LATER: Final = ("saved", "undone", "unsure")  # What changes besides rows.
 _PIECE: Final = 16_384  # Bytes, each with a checksum of its own.
@@ -86,7 +86,7 @@ def write_graph(root: str, name: str, head: Mapping[str, Any]) -> bytes:
         return b""
     found = checksum(data)
     directory = os.path.join(root, STATE, DIRECTORY)
-    write_file(directory, name, b"".join([len(data).to_bytes(_SUM), data, *parts.values()]), _FILES)
+    write_file(directory, name, b"".join([len(data).to_bytes(_SUM), data, *parts.values()]), _GRAPHS)
     with contextlib.suppress(OSError):
         os.unlink(os.path.join(directory, name + _CHANGES))
     return found
@@ -107,7 +107,7 @@ def write_changes(root: str, name: str, kept: Kept) -> bytes:
     if len(data) * _PART > kept.head["size"]:
         head = {key: value for key, value in kept.written().items() if key not in ("base", "size")}
         return write_graph(root, name, head)
-    write_file(os.path.join(root, STATE, DIRECTORY), name + _CHANGES, data, _FILES)
+    write_file(os.path.join(root, STATE, DIRECTORY), name + _CHANGES, data, _GRAPHS)
     return bytes(kept.head["base"] + checksum(data))
 
 

@@ -19,8 +19,7 @@ from merkl.engine.taking import taken
 from merkl.errors import MerklError, TaskFailed
 from merkl.execute.secrets import secret_told, secrets_of, told_by_output
 from merkl.nodes import Artifact, Node, items_form
-from merkl.python.items import index_of
-from merkl.python.mapping import Mapped
+from merkl.python.calls import is_mapped
 from merkl.store.base import Record
 from merkl.trust.signer import Origin
 
@@ -80,7 +79,7 @@ class Growing:
     def whole(self, step: Step) -> Record:
         """The record of the results for all items of a list, which are all there."""
         call = step.node.call
-        assert isinstance(call, Mapped)
+        assert is_mapped(call)
         made = [(name, self._judge.steps[node.key]) for name, node in self._judge.lists.calls(step)]
         form = items_form(call.items)
         outputs = {
@@ -112,6 +111,8 @@ def put_index(project: Project, items: Mapping[str, Artifact], form: str) -> Art
     Raises:
         TaskFailed: an item is a directory, or has been lost meanwhile.
     """
+    from merkl.python.items import index_of  # As above.
+
     tree, serializer, names = index_of(items, form)
     if names is not None:
         project.shelter.put_small({Digest.of(names): names})

@@ -21,7 +21,6 @@ from merkl.errors import PlacementError, SerializationError
 from merkl.nodes import Artifact, Future
 from merkl.python.calls import batch_of
 from merkl.store.base import Record
-from merkl.store.many import check_many, is_row_by_row
 from merkl.workspace.ledger import JOINT
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def joined(placements: Sequence[Placement]) -> tuple[Placement, ...] | None:
     runs = [batch_of(placement.future.node) for placement in placements]
     if not all(runs):
         return None
+    from merkl.store.many import check_many, is_row_by_row  # Few builds have some.
+
     seen: Counter[tuple[BatchRun, Future[Any]]] = Counter()
     members: list[Placement] = []
     for run, placement in sorted(zip(runs, placements, strict=True), key=lambda pair: pair[1].serial):

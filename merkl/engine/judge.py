@@ -11,12 +11,11 @@ A plan is a judge to which nothing has been reported yet; a build is the same ju
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from merkl.digest import Key
 from merkl.engine.contained import Contents, NotThere, held
 from merkl.engine.known import Known
-from merkl.engine.lists import Lists
 from merkl.engine.lookup import FindChange, Further, Heed, Lookup
 from merkl.engine.step import (
     ENDED,
@@ -34,8 +33,11 @@ from merkl.engine.step import (
     Verdict,
 )
 from merkl.nodes import Artifact, Future, Node, content_key, inside_of
-from merkl.python.mapping import Mapped
+from merkl.python.calls import is_mapped
 from merkl.store.base import Record
+
+if TYPE_CHECKING:
+    from merkl.engine.lists import Lists
 
 _NEVER_RAN: Final = NeverRan()  # One for all.
 
@@ -90,9 +92,11 @@ class Judge(Known):
         self._settle()
 
     @property
-    def lists(self) -> Lists:
+    def lists(self) -> "Lists":
         """The mapped tasks, and the items that come."""
         if self._lists is None:
+            from merkl.engine.lists import Lists  # Few builds have some.
+
             self._lists = Lists(self)
         return self._lists
 
@@ -309,7 +313,7 @@ class Judge(Known):
 
     def _will_run(self, step: Step, reason: Runs) -> None:
         step.verdict = reason
-        if isinstance(step.node.call, Mapped):
+        if is_mapped(step.node.call):
             self.lists.spread(step, step.node.call)
         self.require(dep.future for dep in step.node.deps)
         needed = [dep.future.node for dep in step.node.deps if not self.has(dep)]
@@ -321,7 +325,7 @@ class Judge(Known):
 
     def _make_ready(self, step: Step) -> None:
         step.state = State.READY
-        if isinstance(step.node.call, Mapped):
+        if is_mapped(step.node.call):
             self.to_join.append(step)
             return
         heap = self._ready_elsewhere if self._elsewhere(step.node) else self._ready
@@ -376,6 +380,12 @@ class Judge(Known):
         self._judgeable.append(step)
 
     # ---- being told --------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Let go of all that is known, once nobody asks any more: it takes memory."""
+        self.steps.clear()
+        self._readers.clear()
+        self.newly_known.clear()
 
     def first_ready(self) -> Step | None:
         """The ready step of the lowest rank."""

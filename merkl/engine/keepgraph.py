@@ -25,7 +25,7 @@ from merkl.engine.select import Selection
 from merkl.nodes import Node, Source, using, walk
 from merkl.python.calls import is_python_call
 from merkl.snapshot.answer import STATE, checksum
-from merkl.snapshot.keep import Names, write_file
+from merkl.snapshot.writing import Names, write_file
 from merkl.store.base import Record
 
 if TYPE_CHECKING:
@@ -68,11 +68,13 @@ def keep_graph(
     others: Collection[str],
     more: Mapping[str, Any],
     leaving: "Leaving | None" = None,
+    calls: "Calls | None" = None,
 ) -> bytes:
     """Write down what was built; the checksum.  ``more`` is kept with it.
 
     ``mere`` and ``listings`` are what only bytes and only names were asked of, ``others`` what somebody else looked at than
     those who read inputs that are named.  ``leaving`` is what was left, unless a build with nothing to do has looked at it.
+    ``calls`` were written down before.
     """
     nodes = list(walk(selection.roots))
     placed: dict[Key, list[Placement]] = {}
@@ -80,7 +82,7 @@ def keep_graph(
         placed.setdefault(placement.future.node.key, []).append(placement)
     numbers = {node.key: number for number, node in enumerate(nodes)}
     counted = judge.steps if leaving is None else leaving.counted
-    tasks, calls, sources = _Tasks(), _Calls(project), _Numbered()
+    calls, sources = calls or Calls(project), _Numbered()
     said, flags, found, saved = [], bytearray(len(nodes)), {}, 0.0  # type: ignore[var-annotated]
     for number, node in enumerate(nodes):
         step = judge.steps[node.key] if node.key in counted else None
@@ -90,8 +92,7 @@ def keep_graph(
         saved += seconds
         for path, _ in found_by(record):
             found.setdefault(path, []).append(number)
-        with_call = tasks.number(node), calls.number(node)
-        said.append(_said(node, names[node.key], with_call, placed.get(node.key, ()), record))
+        said.append(_said(node, names[node.key], calls.numbers(node), placed.get(node.key, ()), record))
     head = {
         **more,
         "keys": Texts.write([node.key for node in nodes]),
@@ -99,7 +100,7 @@ def keep_graph(
         "reads": Numbers.write([[sources.number(source) for source in node.sources] for node in nodes]),
         "said": Texts.write(said), "flags": bytes(flags), "saved": saved, "found": found,
         "sources": Texts.write(sources.data),
-        "tasks": tasks.data, "config": pickle.dumps(project.config), "targets": tuple(selection.targets),
+        "tasks": calls.tasks, "config": pickle.dumps(project.config), "targets": tuple(selection.targets),
         "mere": sources.among(mere, found), "listings": dict(listings), "unsure": {} if leaving is None else leaving.unsure,
         "placed": marshal.dumps({p.path: numbers[p.future.node.key] for p in selection.placements}),
         "directories": sources.directories(others),
@@ -132,6 +133,42 @@ def _said(
         return said_of(node, label, -1, -1, placements, seconds, found_by(record))
 
 
+class Calls:
+    """What nodes call, by numbers: of bash tasks, whose bytes are ``tasks``, and of Python calls."""
+
+    def __init__(self, project: Project) -> None:
+        self._tasks: Final = _Tasks()
+        self._calls: Final = _Calls(project)
+        self._known: dict[Key, tuple[int, int]] | None = None
+
+    @property
+    def tasks(self) -> list[bytes]:
+        """Bash tasks as bytes."""
+        return self._tasks.data
+
+    def numbers(self, node: Node) -> tuple[int, int]:
+        """Those of the bash task and of the Python call of a node; -1 if it has none that can be kept."""
+        if self._known is not None:
+            return self._known.get(node.key, (-1, -1))
+        return self._tasks.number(node), self._calls.number(node)
+
+    def write_ahead(self, selection: Selection) -> None:
+        """Take all of them down as they are now: functions that run in this process may change what calls hold."""
+        nodes = list(walk(selection.roots))
+        if any(is_python_call(node.call) for node in nodes):
+            self._known = {node.key: self.numbers(node) for node in nodes}
+            self._calls.end()
+
+    @property
+    def ahead(self) -> bool:
+        """Whether that was done: else nothing of them was a function."""
+        return self._known is not None
+
+    def write(self, name: str) -> bytes:
+        """Write the Python calls beside the graph ``name``; the checksum, or nothing if there are none."""
+        return self._calls.write(name)
+
+
 class _Tasks:
     """Bash tasks by number, as bytes."""
 
@@ -161,6 +198,7 @@ class _Calls:
     def __init__(self, project: Project) -> None:
         self._project: Final = project
         self._writing: Any = None  # Once there is one.
+        self._rest: dict[str, Any] | None = None  # What they have in common.
 
     def number(self, node: Node) -> int:
         """The number of a node's call; -1 if it is none that can be kept."""
@@ -175,14 +213,20 @@ class _Calls:
             number: int = self._writing.number(node, arguments_of(node))
         return number
 
+    def end(self) -> dict[str, Any]:
+        """What they have in common, as it is when there are no more."""
+        if self._rest is None:
+            modules = self._writing.modules() if self._writing is not None else b""
+            self._rest = {"modules": modules, "path": [each for each in sys.path if isinstance(each, str)]}
+        return self._rest
+
     def write(self, name: str) -> bytes:
         """Write all of them beside the graph ``name``; the checksum, or nothing if there are none."""
         if self._writing is None or not self._writing.calls:
             return b""
-        data = marshal.dumps({
-            "tasks": self._writing.tasks, "calls": Texts.write(self._writing.calls), "modules": self._writing.modules(),
-            "path": [each for each in sys.path if isinstance(each, str)],
-        }, 4)  # fmt: skip
+        data = marshal.dumps(
+            {"tasks": self._writing.tasks, "calls": Texts.write(self._writing.calls), **self.end()}, 4
+        )
         # Of what functions refer to, a value may be a secret.
         write_file(os.path.join(self._project.root, STATE, CALLS), name, data, _GRAPHS, private=True)
         return checksum(data)

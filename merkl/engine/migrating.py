@@ -21,7 +21,7 @@ from merkl.engine.sidecars import keep
 from merkl.engine.step import State
 from merkl.errors import MerklError
 from merkl.nodes import Artifact, Node, content_key
-from merkl.python.items import as_placed
+from merkl.python.placed import as_placed
 from merkl.store.base import Record
 from merkl.workspace.place import put_file
 from merkl.workspace.sidecar import Sidecar, read_sidecar, render_sidecar, sidecar_of

@@ -17,7 +17,6 @@ from merkl.nodes import Artifact
 from merkl.store.removal import remove_tree
 from merkl.tree import Tree
 from merkl.workspace.hashing import hash_file
-from merkl.workspace.trees import hash_one, read_tree
 
 
 def remove_originals(project: Project, content: Key, originals: Sequence[tuple[bytes, Artifact]]) -> None:
@@ -55,6 +54,8 @@ def _why_not(project: Project, path: bytes, artifact: Artifact) -> str:
 
 def _digest_at(path: bytes, artifact: Artifact) -> Digest:
     if artifact.kind == "dir":
+        from merkl.workspace.trees import hash_one, read_tree
+
         return read_tree(path, hash_one, "save", shown=os.fsdecode(path)).digest
     return hash_file(path).digest
 

@@ -19,7 +19,6 @@ from merkl.engine.beside import Beside
 from merkl.engine.contained import NotThere, absent
 from merkl.engine.explain import all_parts
 from merkl.engine.joint import artifact_at, maker_of, record_of
-from merkl.engine.jointfile import LostValue, draft_of
 from merkl.engine.judge import Judge
 from merkl.engine.laststeps import last_steps
 from merkl.engine.placement import Placement
@@ -30,13 +29,9 @@ from merkl.engine.step import Cached, State, Step
 from merkl.errors import SerializationError, StoreCorrupt, WorkspaceError
 from merkl.events import Reporter
 from merkl.nodes import Artifact, Node
-from merkl.python.items import MerklList, as_placed, as_plain
+from merkl.python.placed import as_placed
 from merkl.snapshot import recorder
 from merkl.stamp import Stamp
-from merkl.store.many import write_many
-from merkl.store.serializers import is_own_extension
-from merkl.store.treecheck import tree_in
-from merkl.store.written import for_extension, writes_text_as_it_is
 from merkl.tree import Tree
 from merkl.workspace import ledger
 from merkl.workspace.place import move_file, place_file, place_tree
@@ -156,6 +151,8 @@ class Workspace:
 
     def _put_joint(self, placement: Placement, artifact: Artifact, judge: Judge) -> bool:
         """Put a file of many values in place; False if the bytes of one are gone, which is then made again."""
+        from merkl.engine.jointfile import LostValue, draft_of
+
         made = [judge.steps[future.node.key].artifacts[future.output] for future in placement.joint]
         try:
             with draft_of(self.project, placement, made) as draft:
@@ -253,7 +250,10 @@ class Workspace:
         self._put_written(placement, artifact, Artifact("file", Digest.of(data), len(data)), data)
 
     def _in_form(self, placement: Placement, artifact: Artifact) -> bytes:
+        from merkl.python.items import MerklList, as_plain
         from merkl.python.run import load_value
+        from merkl.store.many import write_many
+        from merkl.store.written import for_extension
 
         value = load_value(self.project.shelter, artifact)
         if isinstance(value, bytes):
@@ -302,6 +302,8 @@ class Workspace:
 
     def _tree(self, digest: Digest) -> Tree:
         with self._open(digest) as content:
+            from merkl.store.treecheck import tree_in
+
             return tree_in(content.read(), digest)
 
     def _remember(self, placement: Placement, artifact: Artifact, value: str = "") -> None:
@@ -366,6 +368,9 @@ class Workspace:
 
 def _is_written_as_stored(artifact: Artifact, path: str) -> bool:
     """Whether the bytes of a value in the store are those of the file it is written to."""
+    from merkl.store.serializers import is_own_extension
+    from merkl.store.written import writes_text_as_it_is
+
     if artifact.serializer == "bytes" or is_own_extension(artifact.serializer, os.path.splitext(path)[1]):
         return True
     return artifact.serializer == "text" and writes_text_as_it_is(os.path.splitext(path)[1])

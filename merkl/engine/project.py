@@ -15,7 +15,6 @@ from merkl.config import Config
 from merkl.digest import Key
 from merkl.engine.callbacks import Callbacks
 from merkl.engine.placement import Placement
-from merkl.engine.starting import Starting, runs_again
 from merkl.engine.state import ProjectState
 from merkl.errors import MerklError, UsageError
 from merkl.nodes import (
@@ -32,10 +31,10 @@ from merkl.nodes import (
 )
 from merkl.snapshot import recorder
 from merkl.workspace.paths import normalise, placeable
-from merkl.workspace.refs import DirRef, FileRef
 
 if TYPE_CHECKING:  # `merkl list` needs no store.
     from merkl.engine.constructing import Constructing
+    from merkl.engine.starting import Starting
     from merkl.engine.tools import Tools
     from merkl.engine.yields import Ordered
     from merkl.store.answers import Answer
@@ -134,6 +133,8 @@ class Project(ProjectState):
         with self._beside_pipelines():
             self._wait_for(futures)
             values = build(self, futures)
+        from merkl.engine.starting import runs_again
+
         self._evaluated.update(
             (future, value) for future, value in zip(futures, values, strict=True) if runs_again(future.node)
         )
@@ -160,6 +161,8 @@ class Project(ProjectState):
 
     def path(self, path: PathLike) -> str:
         """The one spelling of a path: relative to the project, or absolute outside it."""
+        from merkl.workspace.refs import DirRef, FileRef
+
         if isinstance(path, (FileRef, DirRef)):
             return normalise(path.path, self.root, self.root)  # It was made relative to the project already.
         base = scope().base

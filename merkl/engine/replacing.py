@@ -13,13 +13,11 @@ from typing import BinaryIO
 from merkl import events
 from merkl.digest import Digest
 from merkl.engine.project import Project
-from merkl.engine.sidecars import keep
 from merkl.errors import PlacementError, StoreCorrupt
 from merkl.events import Reporter
 from merkl.nodes import Artifact
-from merkl.python.items import as_placed
+from merkl.python.placed import as_placed
 from merkl.stamp import Absent
-from merkl.store.treecheck import tree_in
 from merkl.workspace import ledger
 from merkl.workspace.index import Other
 from merkl.workspace.place import link_at, place_file, place_link, place_tree, remove_placed
@@ -98,6 +96,8 @@ def _has_entries(project: Project, path: str) -> bool:
 
 def save_edit(project: Project, path: str, found: Artifact) -> None:
     """Put what is at ``path`` into the store so that it outlives a loss of power, and remember that it is there."""
+    from merkl.engine.sidecars import keep
+
     digest = keep(project.store, project.root, path, found.kind, durable=True)
     project.index.add_saved(
         ledger.SavedEdit(path, digest, found.kind, found.size, time.time_ns(), found.executable)
@@ -143,6 +143,8 @@ def restore(project: Project, path: str, edit: ledger.SavedEdit, reporter: Repor
         )
     with content:
         if edit.kind == "dir":
+            from merkl.store.treecheck import tree_in
+
             tree = tree_in(content.read(), edit.digest)
 
             def opened(digest: Digest) -> BinaryIO:

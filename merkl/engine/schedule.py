@@ -8,7 +8,6 @@ of the resources are held only while their node runs, or it holds the lock and w
 while an interactive node runs, no other does.
 """
 
-import functools
 import itertools
 import math
 import os
@@ -18,10 +17,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from merkl import events
 from merkl.dataclass import replace
-from merkl.digest import Key
+from merkl.digest import Digest, Key
 from merkl.engine.ahead import Ahead
 from merkl.engine.attempt import Attempt, Attempts
-from merkl.engine.away import Away, took_over
 from merkl.engine.batches import Acts, Batches
 from merkl.engine.delays import Delays
 from merkl.engine.explain import reason
@@ -45,7 +43,8 @@ from merkl.execute.base import Ended, Executor, Job, NotStarted
 from merkl.nodes import Node
 from merkl.store.base import Record, RunLock
 
-if TYPE_CHECKING:  # Only with a remote.
+if TYPE_CHECKING:  # Only with other machines; with a remote.
+    from merkl.engine.away import Away
     from merkl.engine.pushing import Pushing
 
 PATIENCE: float = 2.0  # Seconds after Ctrl-C until the tasks that still run are named.
@@ -86,7 +85,7 @@ class Schedule:
         keep_going: bool,
         pushing: "Pushing | None" = None,
         feed: "Feed | None" = None,
-        away: Away | None = None,
+        away: "Away | None" = None,
     ) -> None:
         self.project = project
         self.judge = judge
@@ -585,10 +584,7 @@ class Schedule:
             self._taken_back(attempt)
             return None
         try:
-            take_in = (
-                self.attempts.take_in if ended.ticket > 0 else functools.partial(took_over, self.attempts)
-            )
-            record, blobs = take_in(attempt, ended)
+            record, blobs = (self.attempts.take_in if ended.ticket > 0 else self._took_over)(attempt, ended)
             return Made(step, attempt, record, blobs, self.passing.is_kept(step.node, ended))
         except InputChanged as error:
             self._release(attempt, discard=True)
@@ -608,6 +604,11 @@ class Schedule:
         if ended.interrupted:
             self._did_not_go_on(attempt.node)
         return None
+
+    def _took_over(self, attempt: Attempt, ended: Ended) -> tuple[Record, Mapping[Digest, bytes]]:
+        from merkl.engine.away import took_over
+
+        return took_over(self.attempts, attempt, ended)
 
     def _did_not_go_on(self, node: Node) -> None:
         """A task that was interrupted ended with an error: then no other is to begin, and what it said was shown."""

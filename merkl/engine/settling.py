@@ -23,9 +23,9 @@ from merkl.engine.project import Project
 from merkl.engine.replacing import value_name
 from merkl.engine.step import State, Step
 from merkl.nodes import Artifact, Node, Source
-from merkl.python.items import as_placed
+from merkl.python.placed import as_placed
 from merkl.snapshot.answer import DIRECTORY, STATE, UNSURE, Changed, Stamp, name_of
-from merkl.snapshot.keep import rewrite
+from merkl.snapshot.writing import rewrite
 from merkl.workspace.sidecar import parse_sidecar, read_bytes_of, sidecar_of
 
 

@@ -15,15 +15,13 @@ from merkl.errors import SchemaTooNew, StoreCorrupt, StoreError
 from merkl.events import Note
 from merkl.nodes import Artifact
 from merkl.store.base import Record, RunLock, Store
-from merkl.store.bundle import Slice, item_bytes
-from merkl.store.layered import Layered
 from merkl.store.local import LocalStore
-from merkl.store.remote.errors import RemoteError
 from merkl.store.removal import remove_tree
 from merkl.tree import Tree
 
 if TYPE_CHECKING:  # Few projects have some.
     from merkl.engine.owncaches import OwnCaches
+    from merkl.store.layered import Layered
 
 
 class Shelter:
@@ -73,6 +71,14 @@ class Shelter:
             self._own = None
             remove_tree(self.directory)
 
+    def _layered(self) -> "Layered | None":
+        """The real store, if it lies over another one."""
+        if isinstance(self.store, LocalStore):
+            return None
+        from merkl.store.layered import Layered
+
+        return self.store if isinstance(self.store, Layered) else None
+
     def _refuse(self, error: StoreError) -> None:
         if isinstance(error, SchemaTooNew):
             raise error
@@ -99,11 +105,13 @@ class Shelter:
 
     def further(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """The records of the remote under content keys for which those of this machine did not do."""
-        return self.store.further(keys) if isinstance(self.store, Layered) else {}
+        layered = self._layered()
+        return {} if layered is None else layered.further(keys)
 
     def all_filed_here(self, keys: Sequence[Key]) -> dict[Key, list[Record]]:
         """The records of this machine under each of some content keys."""
-        near = self.store.upper if isinstance(self.store, Layered) else self.store
+        layered = self._layered()
+        near = self.store if layered is None else layered.upper
         return near.by_content_key(keys)
 
     def publish(self, results: Sequence[tuple[Record, bool]], blobs: Mapping[Digest, bytes]) -> None:
@@ -182,13 +190,16 @@ class Shelter:
 
     def bring(self, artifacts: Iterable[Artifact]) -> None:
         """Fetch what of these is only in the remote: what opens the store of this machine itself finds it there."""
-        if isinstance(self.store, Layered):
+        if (layered := self._layered()) is not None:
+            from merkl.store.bundle import Slice
+            from merkl.store.remote.errors import RemoteError
+
             asked = list(artifacts)
             try:
-                self.store.bring(each for each in asked if not isinstance(each, Slice))
+                layered.bring(each for each in asked if not isinstance(each, Slice))
                 for each in asked:
                     if isinstance(each, Slice):
-                        self.store.part(each.blob, each.offset, each.size, of=each.digest)
+                        layered.part(each.blob, each.offset, each.size, of=each.digest)
             except RemoteError:
                 raise  # It is required.
             except StoreError as error:
@@ -226,11 +237,17 @@ class Shelter:
         Raises:
             StoreCorrupt: its bytes are gone or damaged.
         """
+        if type(artifact) is Artifact:
+            return
+        from merkl.store.bundle import Slice, item_bytes
+
         if isinstance(artifact, Slice) and not self.has([artifact.digest]):
             self.put_small({artifact.digest: item_bytes(self, artifact)})
 
     def readable(self, artifact: Artifact) -> bool:
         """Whether all bytes of an artifact are here and undamaged; reads them."""
+        from merkl.store.bundle import Slice, item_bytes
+
         try:
             if isinstance(artifact, Slice):
                 return bool(item_bytes(self, artifact) or True)

@@ -14,7 +14,6 @@ from merkl.engine.shelter import Shelter
 from merkl.execute.workplace import Staged
 from merkl.nodes import Artifact
 from merkl.store.blobs import SMALL
-from merkl.workspace.trees import read_output_tree
 
 _AT_ONCE: Final = 4_000_000  # Bytes of small files in one transaction.
 
@@ -62,6 +61,8 @@ def taken(staged: Staged, root: bytes, shelter: Shelter, small: dict[Digest, byt
     assert staged.path is not None
     path = os.path.join(root, staged.path)
     if staged.kind == "dir":
+        from merkl.workspace.trees import read_output_tree
+
         taking = Taking(shelter)
         tree = read_output_tree(path, taking.take, shown=staged.filename)
         taking.end()

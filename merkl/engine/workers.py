@@ -7,7 +7,6 @@ The invariant: a worker that was started in vain costs time and nothing else.
 """
 
 import contextlib
-import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -58,6 +57,8 @@ def workers_for(config: Config, calls: int) -> Iterator[None]:
 
     with recorder.unheard():
         if early.may_fork():
+            import importlib
+
             for name in NEEDED:  # Once, not by each of them.
                 importlib.import_module(name)
             early.fork_workers(min(config.jobs, calls, _FORKED), (*NEEDED, *_WHILE_IDLE))

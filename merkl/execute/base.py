@@ -5,12 +5,14 @@ after ``close`` no process of any job is alive (where the system has no subreape
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from merkl.dataclass import dataclass, field
 from merkl.errors import MerklError
-from merkl.execute.scratch import Scratch
 from merkl.store.base import Record
+
+if TYPE_CHECKING:
+    from merkl.execute.scratch import Scratch
 
 SCRIPT_FD: Final = 3  # A script may close it as soon as it runs: the shell has opened it again.
 
@@ -68,7 +70,7 @@ class CallJob:
     interactive: bool = False
     nice: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
-    scratch: Scratch | None = None
+    scratch: "Scratch | None" = None
 
     @property
     def wants_own_worker(self) -> bool:
@@ -175,7 +177,7 @@ class Ended:
     seconds: float
     peak_memory: int = 0
     interrupted: bool = False
-    scratch: Scratch | None = None
+    scratch: "Scratch | None" = None
 
 
 class Terminal(Protocol):

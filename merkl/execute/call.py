@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from merkl.execute.frames import RAISED, RETURNED
-from merkl.tracebacks import show, users_own
 
 _in_worker = False
 
@@ -81,6 +80,8 @@ def _dumps(value: object) -> bytes:
 def pack_error(error: BaseException) -> bytes:
     """An exception as bytes: pickled if that can be done, and as text in any case."""
     import traceback
+
+    from merkl.tracebacks import show, users_own
 
     users = users_own(error)
     if (before := error.__cause__ or error.__context__) is not None:

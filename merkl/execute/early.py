@@ -129,10 +129,17 @@ def _begins_with(env: Mapping[bytes, bytes]) -> object:
     )  # fmt: skip
 
 
-def dismiss() -> None:
-    """End those that nobody has claimed.  Those that somebody has must be gone."""
+def end_spare() -> int:
+    """End those that nobody has claimed; how many there were."""
+    count = len(_ready)
     while _ready:
         _end(_ready.pop())
+    return count
+
+
+def dismiss() -> None:
+    """The same; those that somebody has claimed must be gone."""
+    end_spare()
     while _lifeline:
         os.close(_lifeline.pop())
 

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from merkl.execute import early
 from merkl.execute.base import (
     CallJob,
     Ended,
@@ -30,10 +29,8 @@ from merkl.execute.base import (
     Undrawn,
 )
 from merkl.execute.environment import of_worker, told_of_jobserver
-from merkl.execute.inline import run_inline
 from merkl.execute.leaving import Leaving
 from merkl.execute.orphans import Adoption
-from merkl.execute.pool import Begun, Emitted, Worker, new_lifeline, start_worker
 from merkl.execute.process import (
     Child,
     Death,
@@ -44,12 +41,13 @@ from merkl.execute.process import (
     start_command,
 )
 from merkl.execute.running import GRACE, SHOWN, TO_BEGIN, Running
-from merkl.execute.scratch import make
 from merkl.execute.sharing import Common, Sharer
 from merkl.store.removal import remove_tree
 
-if TYPE_CHECKING:  # Only with more than one slot.
+if TYPE_CHECKING:  # Only where a process is refused; only with more than one slot.
+    from merkl.execute.ceiling import Ceiling
     from merkl.execute.jobserver import Tokens
+    from merkl.execute.pool import Worker
 
 _TICK: Final = 0.002  # Seconds between two looks at something that no descriptor tells of.
 _LONGEST: Final = 86_400.0  # Seconds that poll is asked to wait at most.
@@ -104,6 +102,7 @@ class Local:
         self._corked: list[Worker] = []
         self._lifeline: tuple[int, int] | None = None
         self._adoption: Adoption | None = None
+        self._ceiling: Ceiling | None = None
         self._usual = _AHEAD  # Seconds that a brief call took lately.
         self._most_behind = _BEHIND
         self._reaped = 0
@@ -128,7 +127,7 @@ class Local:
         """See ``Executor``.  Under make a worker is started only when there is a token for it."""
         while self._idle and not calls:
             self._dismiss(self._idle.pop())
-        if (self._inline and self.slots == 1) or os.environ.get("MAKEFLAGS"):
+        if (self._inline and self.slots == 1) or os.environ.get("MAKEFLAGS") or self._ceiling is not None:
             return
         while len(self._idle) < min(calls, self.slots):
             try:
@@ -158,14 +157,14 @@ class Local:
             return 0
         return sum(max(0, self._most_behind - len(worker.behind)) for worker in self._leaders())
 
-    def _leaders(self) -> Iterator[Worker]:
+    def _leaders(self) -> "Iterator[Worker]":
         """The workers in which another call may wait, if there is room."""
         for running in self._running.values():
             worker = running.worker
             if worker is not None and running.may_lead() and not worker.taken_back:
                 yield worker
 
-    def _led(self) -> Worker | None:
+    def _led(self) -> "Worker | None":
         """The worker in which one more call may wait, and the fewest do."""
         if self._queue:
             return None
@@ -178,7 +177,32 @@ class Local:
     def has_room(self) -> bool:
         """See ``Executor``."""
         jobs = self._jobs() + 1
-        return jobs <= self.slots and self._sharer.suffice(jobs)
+        return jobs <= self.slots and self._fits(jobs) and self._sharer.suffice(jobs)
+
+    def _fits(self, jobs: int) -> bool:
+        """Whether the machine may let us have so many jobs.  If nothing of ours is there that could end, it is tried."""
+        if self._ceiling is None:
+            return True
+        if (self._running or self._leaving) and not self._ceiling.allows(jobs):
+            return False
+        self._ceiling = None
+        return True
+
+    def _wait_for_room(self, error: OSError) -> bool:
+        """Whether a job for which no process could be started can be tried again: something of ours ends before."""
+        from merkl.execute.ceiling import Ceiling, is_one
+
+        if not is_one(error):
+            return False
+        from merkl.execute import early
+
+        gone = early.end_spare()
+        while self._idle:
+            self._dismiss(self._idle.pop())
+        if self._running or self._leaving:
+            self._ceiling = Ceiling(self._jobs())
+            return True
+        return gone > 0
 
     def _jobs(self) -> int:
         """How many jobs have not ended."""
@@ -196,6 +220,8 @@ class Local:
             self._sharer.withdraw()
             assert job.scratch is None
             said: list[bytes] = []
+            from merkl.execute.inline import run_inline
+
             self._ended.append(run_inline(ticket, job, self._terminal, said.append))
             self._emitted += [(ticket, payload) for payload in said]
             return
@@ -214,6 +240,9 @@ class Local:
         except OSError as error:
             if job.interactive:
                 self._terminal.take_back()
+            if self._wait_for_room(error):
+                self._queue.appendleft((ticket, job))
+                return
             scratch = job.scratch if isinstance(job, CallJob) else None
             seconds = time.monotonic() - started
             self._ended.append(Ended(ticket, NotStarted(error), started_ns, seconds, scratch=scratch))
@@ -234,7 +263,7 @@ class Local:
             self._poll.register(worker.replies, select.POLLIN)
             self._push(worker)
 
-    def _hand_over(self, job: CallJob) -> Worker:
+    def _hand_over(self, job: CallJob) -> "Worker":
         """Send a call to an idle worker, or to a new one if there is none alive, or it must not be shared.
 
         Raises:
@@ -250,6 +279,8 @@ class Local:
                 pass
             self._dismiss(worker)
         if job.scratch is not None:
+            from merkl.execute.scratch import make
+
             make(job.cwd, job.scratch)  # Its log tells if there is no worker.
         worker = self._new_worker(job.log, job.variables, job.nice)
         try:
@@ -258,8 +289,10 @@ class Local:
             pass  # Dead already; that is how the job will end.
         return worker
 
-    def _ready_worker(self) -> Worker | None:
+    def _ready_worker(self) -> "Worker | None":
         """One that was forked before; None if there is none."""
+        from merkl.execute import early
+
         worker = early.claim(of_worker({}, self._sharer.tokens))
         if worker is not None and self._adoption is None:
             self._adoption = Adoption()
@@ -267,7 +300,9 @@ class Local:
 
     def _new_worker(
         self, log: bytes, variables: Mapping[str, str] = MappingProxyType({}), nice: int = 0
-    ) -> Worker:
+    ) -> "Worker":
+        from merkl.execute.pool import new_lifeline, start_worker
+
         if self._adoption is None:
             self._adoption = Adoption()
         if self._lifeline is None:
@@ -275,7 +310,7 @@ class Local:
         env = of_worker(variables, self._sharer.tokens)
         return start_worker(log, self._lifeline[0], env, nice, self._modules)
 
-    def _watch(self, child: Child, owner: Running | Worker) -> None:
+    def _watch(self, child: Child, owner: "Running | Worker") -> None:
         if child.pidfd >= 0:
             if child.pidfd not in self._watched:
                 self._poll.register(child.pidfd, select.POLLIN)
@@ -386,7 +421,7 @@ class Local:
             return None
         return min(max(limit - time.monotonic(), 0.0), _LONGEST) * 1000
 
-    def _push(self, worker: Worker) -> None:
+    def _push(self, worker: "Worker") -> None:
         """Send what a worker is to get, as far as there is room, and the rest when there is."""
         try:
             worker.push()
@@ -410,6 +445,8 @@ class Local:
         """Read from a busy worker; whether its call has ended, or has said something."""
         worker = running.worker
         assert worker is not None
+        from merkl.execute.pool import Begun, Emitted
+
         reply = worker.listen(read=whatever or len(self._emitted) < _MOST_EMITTED)
         if isinstance(reply, Begun):
             running.begins(time.monotonic())
@@ -440,7 +477,7 @@ class Local:
             self._idle.append(worker)
         return True
 
-    def _advance(self, before: Running, worker: Worker) -> None:
+    def _advance(self, before: Running, worker: "Worker") -> None:
         """The first of those behind a call runs now.  Its time begins."""
         del self._running[before.ticket]
         before.hide_log()
@@ -453,7 +490,7 @@ class Local:
         self._watch(worker.child, running)
         worker.taken_back = False
 
-    def _settle(self, worker: Worker) -> None:
+    def _settle(self, worker: "Worker") -> None:
         """Take back what has not begun in a worker.  What it is said to run afterwards is what it runs."""
         back = worker.take_back()
         if back and (running := self._running.get(back[0][0])) is not None:
@@ -488,22 +525,22 @@ class Local:
         if self._requests.pop(worker.requests, None) is not None:
             self._poll.unregister(worker.requests)
 
-    def _dismiss(self, worker: Worker) -> None:
+    def _dismiss(self, worker: "Worker") -> None:
         """Let an idle worker go; it ends by itself."""
         self._clear(worker)
         self._unwatch(worker.child)
         worker.hang_up()
         self._leaving.append(Leaving(worker.child, None, time.monotonic() + GRACE))
 
-    def _clear(self, worker: Worker) -> None:
+    def _clear(self, worker: "Worker") -> None:
         """Remove the directories of a worker that is gone, or is about to be: it may have been killed."""
         scratch, worker.scratch = worker.scratch, None
         for folder in scratch or ():  # A call may have put something beside what it was given.
             remove_tree(os.path.join(worker.scratch_in, folder))
 
-    def _check(self, owner: Running | Worker) -> None:
+    def _check(self, owner: "Running | Worker") -> None:
         """Act on the end of a process, if it has ended."""
-        if isinstance(owner, Worker):
+        if not isinstance(owner, Running):
             self._idle.remove(owner)
             self._dismiss(owner)
             return

@@ -10,13 +10,15 @@ import math
 import os
 import signal
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from merkl.dataclass import dataclass
 from merkl.execute.base import CallJob, Ended, Exited, NotStarted, WorkerDied
-from merkl.execute.pool import Reply, Worker
 from merkl.execute.process import Child, Death, signal_group, terminate
-from merkl.execute.scratch import Scratch
+
+if TYPE_CHECKING:
+    from merkl.execute.pool import Reply, Worker
+    from merkl.execute.scratch import Scratch
 
 # Seconds after which somebody may look for the log of a call.
 SHOWN: Final = 0.05
@@ -35,7 +37,7 @@ class Running:
 
     ticket: int
     child: Child
-    worker: Worker | None
+    worker: "Worker | None"
     started_ns: int
     started: float
     due: float
@@ -94,7 +96,7 @@ class Running:
         scratch = self._left(clean=False)
         return Ended(self.ticket, how, self.started_ns, seconds, death.peak_memory, self.interrupted, scratch)
 
-    def answered(self, reply: Reply) -> Ended:
+    def answered(self, reply: "Reply") -> Ended:
         """What to say once its call has ended."""
         seconds = max(0.0, reply.seconds - self.stopped)
         scratch = self._left(clean=reply.clean)
@@ -124,6 +126,6 @@ class Running:
             with contextlib.suppress(OSError):  # It may be the directory itself.
                 os.unlink(os.path.join(self.job.cwd, self.job.scratch.run))
 
-    def _left(self, *, clean: bool) -> Scratch | None:
+    def _left(self, *, clean: bool) -> "Scratch | None":
         """The directories that became its own."""
         return None if self.worker is None or self.job is None else self.worker.gave(self.job, clean=clean)

@@ -12,6 +12,7 @@ from merkl.nodes import Node
 
 if TYPE_CHECKING:
     from merkl.python.batch import BatchedCall, BatchRun
+    from merkl.python.mapping import Mapped
     from merkl.python.parcel import Parcel
     from merkl.python.task import PythonCall
     from merkl.python.written import WrittenCall
@@ -55,6 +56,11 @@ def is_parcel(call: object) -> "TypeGuard[Parcel]":
 def is_batched_call(call: object) -> "TypeGuard[BatchedCall]":
     """Whether it is one of a batch."""
     return _is(call, "merkl.python.batch", "BatchedCall")
+
+
+def is_mapped(call: object) -> "TypeGuard[Mapped]":
+    """Whether it is that of a task that is mapped over a list."""
+    return _is(call, "merkl.python.mapping", "Mapped")
 
 
 def batch_of(node: Node) -> "BatchRun | None":

@@ -6,24 +6,21 @@ its items.  It knows no store: how a blob is read is given to it.
 The invariant: items keep their order, and an index names every blob that its list needs.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar, overload
 
-from merkl.dataclass import dataclass, replace
+from merkl.dataclass import dataclass
 from merkl.digest import Digest
 from merkl.errors import StoreCorrupt, TaskFailed, TaskOutsError
 from merkl.nodes import Artifact
 from merkl.python.outs import One, Outs
-from merkl.store.serializers import WITH_PICKLE, for_extension, is_pickled
+from merkl.python.placed import DICT, FILES, LIST
+from merkl.store.serializers import WITH_PICKLE, is_pickled
 from merkl.tree import Tree, TreeEntry
 
 T = TypeVar("T")
 
-LIST: Final = "list"
-DICT: Final = "dict"
-_FILES: Final = " with files"  # Some items are files, which are read through a view of the whole.
 _FILE: Final = "file"  # In an index: the item is a file with a name, in a directory of its own.
 _NAMES: Final = b"names.json"  # Behind all numbers.
 MOST: Final = 10**8
@@ -64,16 +61,6 @@ def list_of_names(outs: Outs) -> list[str]:
 # ---- the index -----------------------------------------------------------------------------------------------------
 
 
-def is_index(artifact: Artifact) -> bool:
-    """Whether an artifact is a list or a dict of items."""
-    return artifact.kind != "file" and artifact.serializer.partition(" ")[0] in (LIST, DICT)
-
-
-def has_files(artifact: Artifact) -> bool:
-    """Whether some items of a list are files."""
-    return is_index(artifact) and _FILES in artifact.serializer
-
-
 def index_of(items: Mapping[str, Artifact], form: str) -> tuple[Tree, str, bytes | None]:
     """The index of some items by name, in their order; what its artifact has as serializer; the bytes of the blob of
     names that a dict needs besides.
@@ -108,7 +95,7 @@ def index_of(items: Mapping[str, Artifact], form: str) -> tuple[Tree, str, bytes
         names = json.dumps(list(items), separators=(",", ":")).encode()
         entries.append(TreeEntry(_NAMES, "file", Digest.of(names), len(names)))
     tree = Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
-    return tree, form + _FILES * files + WITH_PICKLE * pickles, names
+    return tree, form + FILES * files + WITH_PICKLE * pickles, names
 
 
 def read_index(artifact: Artifact, read: Callable[[Digest], bytes | None]) -> dict[str, Artifact]:
@@ -142,25 +129,6 @@ def _item(entry: TreeEntry, digest: Digest) -> Artifact:
         return Artifact("file", digest, entry.size, entry.executable, filename=name)
     label = folder.partition(b".")[2].decode().replace("%2f", "/").replace("%25", "%")
     return Artifact("value", digest, entry.size, serializer=label)
-
-
-def as_placed(artifact: Artifact, path: str) -> Artifact:
-    """What of an artifact is placed at a path: a list is written as one value where the path has an extension, else it is
-    a directory with a file for each item."""
-    if (
-        is_index(artifact)
-        and artifact.kind == "dir"
-        and os.path.splitext(path)[1]
-        and not has_files(artifact)
-    ):
-        return replace(artifact, kind="value")
-    return artifact
-
-
-def as_file(artifact: Artifact, name: str) -> Artifact:
-    """What of an artifact a command sees under a file's name: a list as one value, if that is the name of a form."""
-    known = for_extension(os.path.splitext(name)[1]).name != "file-plain"
-    return as_placed(artifact, name) if known else artifact
 
 
 def path_in_view(number: int, made: Artifact) -> str:

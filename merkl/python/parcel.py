@@ -15,7 +15,7 @@ from merkl.execute.base import CallJob
 from merkl.execute.secrets import make_private
 from merkl.execute.workplace import Workplace
 from merkl.nodes import Artifact, Node, Part
-from merkl.python.items import has_files, is_index
+from merkl.python.placed import has_files, is_index
 from merkl.python.run import run_parcelled
 from merkl.resources import USUAL, Needs
 

@@ -29,10 +29,11 @@ from merkl.python.capture import staged_streams, streamed
 from merkl.python.code import code_of, module_label
 from merkl.python.forms import Labelled, unpacked
 from merkl.python.inside import Inside
-from merkl.python.items import Items, is_index, path_in_view, read_index, seen
+from merkl.python.items import Items, path_in_view, read_index, seen
 from merkl.python.noting import SAID, said
 from merkl.python.opened import FileObjectWriteFuture, OpenedFiles, opened_files
 from merkl.python.outs import Captured, Outs, split_result
+from merkl.python.placed import is_index
 from merkl.python.project import Project
 from merkl.python.references import is_own, shared_paths, stage_reference, staging_name
 from merkl.python.spill import Spill

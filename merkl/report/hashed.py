@@ -11,6 +11,7 @@ from typing import Final, TextIO, cast
 
 from merkl.report.color import Paint
 from merkl.report.moving import FRAME_S, bar_row
+from merkl.report.ready import say
 from merkl.report.screen import Screen
 from merkl.report.streams import Above, Instead
 from merkl.snapshot import recorder
@@ -80,8 +81,7 @@ class HashingEvents:
         if now - self._told_at >= _EVENT_S:
             self._told_at = now
             with recorder.unheard():
-                self._out.write(json.dumps({"event": "hashing", "bytes": came, "of": expected}) + "\n")
-                self._out.flush()
+                say(self._out, json.dumps({"event": "hashing", "bytes": came, "of": expected}) + "\n")
 
     def close(self) -> None:
         """Nothing to end."""

@@ -63,6 +63,7 @@ from merkl import __version__, events
 from merkl.errors import MerklError
 from merkl.events import Event
 from merkl.nodes import Node
+from merkl.report.ready import say
 
 VERSION: Final = 1
 
@@ -79,11 +80,7 @@ class JsonLines(events.Silent):
 
     def write(self, item: dict[str, Any]) -> None:
         """Write an object as a line."""
-        try:
-            self._out.write(json.dumps(item, default=str) + "\n")
-            self._out.flush()
-        except (OSError, ValueError):  # Nobody reads any more: the build goes on.
-            pass
+        say(self._out, json.dumps(item, default=str) + "\n")
 
 
 def as_object(event: Event) -> dict[str, Any]:

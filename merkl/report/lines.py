@@ -15,7 +15,7 @@ from merkl.errors import MerklError, StoreError
 from merkl.events import Event
 from merkl.report.color import PLAIN, Paint
 from merkl.report.printed import AsItComes, Each, Nothing, Output, Printed, indented
-from merkl.report.used import told
+from merkl.report.ready import say
 from merkl.report.words import duration, harmless, one_line, summary, typed
 
 _Told: TypeAlias = (
@@ -140,6 +140,8 @@ class Lines:
             self._say(f"        {one_line(event.label)} {one_line(event.why)}", "quiet")
 
     def _undeclared(self, event: events.Undeclared) -> None:
+        from merkl.report.used import told
+
         if event.uses and not event.strict:
             lines = "".join(f"\n        {line}" for line in told(event.uses))
             self._warn(f"{one_line(event.label)} does not declare all that it uses:{lines}")
@@ -200,7 +202,7 @@ class Lines:
         if isinstance(error, StoreError):  # Of a place, not of the task: many may fail for it.
             again, self._of_a_store = text == self._of_a_store, text
             text = "  for the same reason" if again else text
-        self._write(self._err, f"{line}\n{text}\n")
+        say(self._err, f"{line}\n{text}\n")
 
     def _done(self, event: events.BuildDone) -> None:
         style = "bad" if event.failed or event.interrupted else "good"
@@ -208,32 +210,25 @@ class Lines:
             self._say(summary(event), style)
         labels = [one_line(label) for label in event.interrupted if label]
         if labels:
-            self._write(self._err, f"interrupted: {', '.join(labels)}\n")
+            say(self._err, f"interrupted: {', '.join(labels)}\n")
         elif event.interrupted:
-            self._write(self._err, "interrupted\n")  # While nothing ran.
+            say(self._err, "interrupted\n")  # While nothing ran.
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def _say(self, text: str, style: str = "", *, only_verbose: bool = False) -> None:
         if self._shown.quiet or (only_verbose and not self._shown.verbose):
             return
-        self._write(self._out, (self._paint(text, style) if style else text) + "\n")
+        say(self._out, (self._paint(text, style) if style else text) + "\n")
 
     def _warn(self, text: str) -> None:
         """Say what is said even if nothing else is."""
         stream, paint = (self._err, self._err_paint) if self._shown.quiet else (self._out, self._paint)
-        self._write(stream, paint(text, "warning") + "\n")
+        say(stream, paint(text, "warning") + "\n")
 
     def _write_all(self, pieces: Iterable[str]) -> None:
         for piece in pieces:
-            self._write(self._out, piece)
-
-    def _write(self, stream: TextIO, text: str) -> None:
-        try:
-            stream.write(text)
-            stream.flush()
-        except (OSError, ValueError):  # Nobody reads any more, or the stream is closed: the build goes on.
-            pass
+            say(self._out, piece)
 
 
 def _label(event: _Told) -> str:

@@ -8,15 +8,17 @@ The invariant: no line of a task is told twice, and none without a word of which
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from merkl.bash.calls import is_bash_call
 from merkl.digest import Key
 from merkl.events import Started
 from merkl.execute.secrets import secrets_of
 from merkl.report.color import Paint
-from merkl.report.tail import Tail
 from merkl.report.words import harmless, one_line
+
+if TYPE_CHECKING:
+    from merkl.report.tail import Tail
 
 ALONE_S: Final = 2.0  # Seconds after which the output of the only task that runs is shown.
 
@@ -132,7 +134,7 @@ class _Tails:
         self._root = root
         self._open: dict[Key, Tail] = {}
 
-    def of(self, task: Started) -> Tail:
+    def of(self, task: Started) -> "Tail":
         """The output of a task that runs."""
         tail = self._open.get(task.node.key)
         if tail is None:
@@ -151,7 +153,9 @@ class _Tails:
         finally:
             tail.close()
 
-    def _tail(self, task: Started, log: str) -> Tail:
+    def _tail(self, task: Started, log: str) -> "Tail":
+        from merkl.report.tail import Tail  # Not if nothing shows what commands print.
+
         call = task.node.call
         is_result = task.used or (is_bash_call(call) and bool(call.task.options.stdout))
         return Tail(os.path.join(self._root, log), secrets_of(call, os.environb), stdout=not is_result)

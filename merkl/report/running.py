@@ -14,15 +14,17 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from merkl import events
 from merkl.dataclass import dataclass
 from merkl.digest import Key
 from merkl.events import Event, Forwarding, Reporter
 from merkl.execute.secrets import secrets_of
-from merkl.report.tail import Tail
 from merkl.store.builds import live_builds
+
+if TYPE_CHECKING:
+    from merkl.report.tail import Tail
 
 # Made once, where ``json.dumps`` looks each time whether it will do.
 _as_json: Final = json.JSONEncoder().encode
@@ -130,6 +132,8 @@ class Listed(Forwarding):
         run, own = os.path.split(attempt)
         copy = f"{own.partition('-')[0]}-shown-{self._count}"
         source = os.path.join(self._state, "run", own, name)
+        from merkl.report.tail import Tail
+
         tail = Tail(source, secrets_of(event.node.call, os.environb))
         self._copies[event.node.key] = _Copy(tail, os.path.join(self._state, "run", copy))
         return os.path.join(run, copy)
@@ -154,7 +158,7 @@ class Listed(Forwarding):
 class _Copy:
     """What one attempt prints, without its secrets, in a file of its own."""
 
-    def __init__(self, tail: Tail, path: str) -> None:
+    def __init__(self, tail: "Tail", path: str) -> None:
         self._tail = tail
         self._path = path
         self._write([])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    Meanwhile = Callable[[str, tuple[Any, ...]], object]
+
 FORMAT = 5
 DIRECTORY = "snapshots"  # In a project's ``.merkl``.
 STATE = ".merkl"
@@ -53,7 +55,7 @@ def name_of(request: "tuple[Any, ...]") -> str:
     return checksum(marshal.dumps(request, 2)).hex()
 
 
-def checksum(data: bytes) -> bytes:
+def checksum(data: "bytes | memoryview") -> bytes:
     """Eight bytes for some: of a snapshot to tell damage, of a request to name it, of a variable to see whether it changed.
 
     CPython's own, for which nothing has to be imported.
@@ -86,26 +88,30 @@ class Changed:
     """A snapshot of which only some files are not as they were: ``paths`` and, looked at without following them, ``links``.
 
     They are as they stand there.  ``kept`` is all that is in it.  ``graph`` is the checksum of what was built, which is kept
-    beside it.
+    beside it.  ``ready`` is what was got ready meanwhile.
     """
 
-    __slots__ = ("graph", "kept", "links", "paths", "root")
+    __slots__ = ("graph", "kept", "links", "paths", "ready", "root")
 
-    def __init__(self, root: str, kept: "tuple[Any, ...]", paths: list[str], links: list[str]) -> None:
+    def __init__(
+        self, root: str, kept: "tuple[Any, ...]", paths: list[str], links: list[str], ready: object = None
+    ) -> None:
         self.root = root
         self.kept = kept
         self.paths = paths
         self.links = links
+        self.ready = ready
         self.graph: bytes = kept[-1]
 
 
 def answer(
-    arguments: "Sequence[str]", version: str, meanwhile: "Callable[[], None] | None" = None
+    arguments: "Sequence[str]", version: str, meanwhile: "Meanwhile | None" = None
 ) -> "int | Changed | None":
     """The exit code of ``merkl ARGUMENTS…``, which has been answered; or None if it must be found out.
 
-    Or what has changed, if that is not much and may be all that has to be looked at.  ``meanwhile`` is called at most once, when
-    something has changed and other processes are still looking for more.
+    Or what has changed, if that is not much and may be all that has to be looked at.  ``meanwhile`` gets ready for that, for a
+    project and what is kept of it: it is called at most once, when something has changed and other processes are still looking
+    for more.
 
     Raises:
         OSError: the answer cannot be written, to a full disk or since nobody reads.
@@ -133,15 +139,14 @@ def _say(text: str) -> int | None:
     return 0
 
 
-def _compared(
-    arguments: "Sequence[str]", version: str, meanwhile: "Callable[[], None] | None"
-) -> Changed | None:
+def _compared(arguments: "Sequence[str]", version: str, meanwhile: "Meanwhile | None") -> Changed | None:
     request = request_of(arguments, version)
     start = os.getcwd()
     root, data = _find(os.path.join(start, directory_of(arguments)), name_of(request))
-    if not data or checksum(data[8:]) != data[:8]:
+    body = memoryview(data)[8:]
+    if not data or checksum(body) != data[:8]:
         return None
-    kept = marshal.loads(data[8:])
+    kept = marshal.loads(body)
     known, made, variables, everything, _, _, files, links, graph = kept
     if (
         known != request
@@ -151,8 +156,14 @@ def _compared(
         return None
     if _build_begun(root):
         return None  # It was killed, and what it left is to be removed; or it is going on.
-    changed = _changed(root, files, links, _MOST if graph else 0, meanwhile)
-    return None if changed is None else Changed(root, kept, *changed)
+    ready: list[object] = []
+
+    def get_ready() -> None:
+        if meanwhile is not None:
+            ready.append(meanwhile(root, kept))
+
+    changed = _changed(root, files, links, _MOST if graph else 0, get_ready if meanwhile else None)
+    return None if changed is None else Changed(root, kept, *changed, *ready)
 
 
 def _build_begun(root: str) -> bool:

@@ -15,7 +15,7 @@ from merkl.snapshot.answer import STATE, Stamp, full_stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB, by_user, is_import
 from merkl.snapshot.files import WRITING, from_machine, original_stat, stat, told, whole_path, written
 from merkl.snapshot.names import entries_of
-from merkl.snapshot.recording import MACHINE, Recording, active, is_device, own, packed
+from merkl.snapshot.recording import IN_STATE, MACHINE, Recording, active, is_device, own, packed
 
 _GLOBS: Final = f"{OURS}workspace/listing.py"  # Which says what it compares names with.
 _EFFECTS: Final = {
@@ -64,7 +64,9 @@ def _opened(recording: Recording, _event: str, args: tuple[Any, ...]) -> None:
         return
     if where.startswith(MACHINE) or (is_device(where) and where != os.devnull):
         from_machine(recording, where)
-    elif own(where) and (not where.startswith(IN_SITES) or is_import()):
+    elif own(where) and (
+        is_import() if where.startswith(IN_SITES) else not (IN_STATE in where and by_user())
+    ):
         return
     elif isinstance(flags, int) and flags & WRITING:
         written(recording, where, "was opened for writing")
@@ -84,6 +86,8 @@ def _listing(recording: Recording, event: str, args: tuple[Any, ...]) -> None:
     if own(f"{where}/"):
         if where.startswith(MACHINE):
             from_machine(recording, where)
+        elif IN_STATE in f"{where}/" and by_user():
+            recording.spoil(f"{where} was listed")
         return
     try:
         found: Stamp = full_stamp(original_stat(where))

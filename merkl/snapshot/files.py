@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from merkl.snapshot.answer import full_stamp, kind_stamp
 from merkl.snapshot.asker import IN_SITES, OURS, STDLIB, asks_for_times, by_user, is_import
-from merkl.snapshot.recording import MACHINE, Packed, Recording, active, packed
+from merkl.snapshot.recording import IN_STATE, MACHINE, Packed, Recording, active, packed
 
 WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # Where the import system looks hundreds of times, and what of it does so.
@@ -51,8 +51,13 @@ def _see(path: Any, dir_fd: int | None, follow: bool, found: os.stat_result | in
         recording.look(where, stamp, looked)
     elif where.startswith(MACHINE):
         from_machine(recording, where)
-    if where.startswith(IN_SITES) and where not in recording.kept and not is_import():
+    if where not in recording.kept and (
+        (where.startswith(IN_SITES) and not is_import())
+        or (IN_STATE in where and (recording.for_source or by_user()))
+    ):
         recording.kept.add(where)
+    if len(recording.files) > recording.room:
+        recording.pack()
 
 
 def whole_path(path: Any, dir_fd: int | None) -> str | None:

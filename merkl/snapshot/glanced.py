@@ -34,13 +34,18 @@ def glanced(
         Unsettled: one is not.
         OSError: one is gone.
     """
-    followed = _laid(_files(recording.glanced.items()), name, settled)
-    return followed, _laid(_trees(recording.trees), name, settled)
+    followed = settled_groups(_files(recording.glanced.items()), name, settled)
+    return followed, settled_groups(_trees(recording.trees), name, settled)
 
 
-def _laid(
+def settled_groups(
     found: Iterable[tuple[str, Named]], name: Callable[[str], str], settled: Callable[[Stamp], bool]
 ) -> list[Group]:
+    """Files by their directories, laid out as for ``glanced``.
+
+    Raises:
+        Unsettled: one is not settled.
+    """
     groups: list[Group] = []
     for directory, named in found:
         if named and not settled(_latest(named)):

@@ -3,49 +3,40 @@
 It decides whether that is enough to go by the next time: nothing may have been seen that a write since then could have
 left looking the same.
 
-The invariant: a snapshot is written whole or not at all.
+The invariant: what is written down is what was seen, and nothing of that may have changed unseen.
 """
 
 import contextlib
-import marshal
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from typing import Final
 
 from merkl.dataclass import dataclass
 from merkl.snapshot.answer import (
     ANSWERED,
-    DIRECTORY,
     STATE,
     UNSURE,
-    Changed,
+    Group,
     Laid,
     Looked,
     Stamp,
-    checksum,
     directory_of,
     full_stamp,
-    name_of,
+    kind_stamp,
     sum_of,
     sum_of_all,
 )
 from merkl.snapshot.asker import SITES
-from merkl.snapshot.glanced import Unsettled, glanced
-from merkl.snapshot.layout import laid_out, with_stamps, with_trees
-from merkl.snapshot.names import Asked, asked_of, entries_of, sum_of_names
+from merkl.snapshot.glanced import Named, Unsettled, glanced, settled_groups
+from merkl.snapshot.layout import laid_out
+from merkl.snapshot.names import asked_of, entries_in, entries_of, sum_of_names
+from merkl.snapshot.piles import Several
 from merkl.snapshot.recording import Packed, Recording, own, unpacked
-from merkl.stamp import longest_write_ns
+from merkl.snapshot.writing import TICK_NS, Names, settled, write
 
-TICK_NS: Final = 20_000_000  # A file system's clock moves in steps that are shorter than that.
-_ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
 _STORES: Final = frozenset("blobs incoming trash quarantine users holders locks opening.lock".split())
-_MOST: Final = 64  # Snapshots kept in a project.
-_NEW: Final = ".new"
-
-Names = tuple[bytes, Asked | None]
-"""What the names in a directory were, and what was asked of them, as in ``names``."""
 
 KeepGraph = Callable[[set[str], dict[str, Names], set[str]], bytes]
 """Given the inputs of which nothing but the bytes was asked for, the directories of which nothing but the names was, with
@@ -74,8 +65,17 @@ class Looks:
             recording.spoil("the command does not begin with its name, or with -C DIR")
         if not recording.spoiled:
             self.listings = _complete(recording)
+            self._see_index()
         if not recording.spoiled and (placed := _placed(recording.changed, root, store)):
             recording.spoil(f"{placed} was changed")
+
+    def _see_index(self) -> None:
+        """Without the index that a build has written, ``status`` and ``gc`` would not know what is placed: it is found out anew."""
+        path = os.path.join(self.root, STATE, "index.db")
+        if path not in self.recording.kept:
+            with contextlib.suppress(OSError):  # Nothing was ever built here, only listed.
+                self.recording.files[path] = kind_stamp(os.stat(path))
+                self.recording.kept.add(path)
 
     @property
     def why(self) -> str:
@@ -112,6 +112,10 @@ def keep(
     inputs of which only the bytes count, and of what is in ``unsure``, it is enough that the next build looks once more.
     """
     recording, root = looks.recording, looks.root
+    if keep_graph is not None:
+        recording.unpack()
+    elif recording.piles is not None:
+        recording.pack()  # What was looked at again since.
     if looks.why:
         return looks.why
     files, links, mere = _seen(looks, left)
@@ -121,22 +125,32 @@ def keep(
     )
     if changed := sorted((fresh - again) | _fresh(looks, links)):
         return f"{changed[0]} was changed just now"
+    try:
+        apart = _apart(looks)
+    except Unsettled as error:
+        return f"{error} was changed just now"
+    except Several as error:
+        return f"{error} changed meanwhile"
+    except OSError as error:
+        return f"{error.filename} cannot be looked at again"
     if only_ask:
         return ""
     files.update(dict.fromkeys(fresh, UNSURE))
     graph = b"" if keep_graph is None else _graph(looks, keep_graph, mere)
     if (fresh or left is not None) and not graph:
         return "what was built cannot be kept"
-    variables = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
-    everything = sum_of_all(recording.environment) if recording.all_variables else None
-    try:
-        laid = _laid(looks, files, links)
-    except Unsettled as error:
-        return f"{error} was changed just now"
-    except OSError as error:
-        return f"{error.filename} cannot be looked at again"
-    _write(root, (recording.request, time.time(), variables, everything, *summary, *laid, graph))
+    laid = [
+        (groups + seen, others)
+        for seen, (groups, others) in zip(apart, map(_laid_out, (files, links)), strict=True)
+    ]
+    write(root, (recording.request, time.time(), *_variables(recording), *summary, *laid, graph))
     return ""
+
+
+def _variables(recording: Recording) -> tuple[dict[bytes, bytes | None], bytes | None]:
+    """Those that were asked for, each with what is kept of its value; and what is kept of all, if all were."""
+    asked = {name: sum_of(recording.environment.get(name)) for name in recording.variables}
+    return asked, sum_of_all(recording.environment) if recording.all_variables else None
 
 
 def _seen(looks: Looks, left: Left | None) -> tuple[dict[str, Stamp], dict[str, Stamp], set[str]]:
@@ -160,19 +174,44 @@ def _fresh(looks: Looks, files: Mapping[str, Stamp]) -> set[str]:
     return {path for path, stamp in files.items() if not settled(stamp, looks.since, device)}
 
 
-def _laid(looks: Looks, files: dict[str, Stamp], links: dict[str, Stamp]) -> list[Laid]:
-    """What is to be compared the next time, with what was seen at a glance.
+def _apart(looks: Looks) -> tuple[list[Group], list[Group]]:
+    """What was packed, or seen at a glance: by following links, and without.
 
     Raises:
         Unsettled: some of that may have been changed since.
+        Several: something was several things.
         OSError: it is gone.
     """
     root, device = looks.root, os.stat(looks.root).st_dev
-    more = glanced(
-        looks.recording, lambda path: _path(path, root), lambda stamp: settled(stamp, looks.since, device)
-    )
-    laid = [laid_out(sorted(each.items())) for each in (files, links)]
-    return [(groups + seen, others) for seen, (groups, others) in zip(more, laid, strict=True)]
+
+    def name(path: str) -> str:
+        return "" if path == f"{root.rstrip('/')}/" else _path(path, root)
+
+    def is_settled(stamp: Stamp) -> bool:
+        return settled(stamp, looks.since, device)
+
+    followed, links = glanced(looks.recording, name, is_settled)
+    return followed + settled_groups(_packed(looks), name, is_settled), links
+
+
+def _packed(looks: Looks) -> Iterator[tuple[str, Named]]:
+    """What was packed, by directory; it is gone then."""
+    recording, stored = looks.recording, looks.store.rstrip("/") + "/"
+    if recording.piles is None:
+        return
+    for directory, files in recording.piles.take():
+        yield (
+            directory,
+            [
+                (name, stamp)
+                for name, stamp, _ in files
+                if not directory.startswith(stored) or not _of_store(directory + os.fsdecode(name), stored)
+            ],
+        )
+
+
+def _laid_out(files: dict[str, Stamp]) -> Laid:
+    return laid_out(sorted(files.items()))
 
 
 def _as_left(looked: dict[str, Stamp], left: Left) -> dict[str, Stamp]:
@@ -192,31 +231,6 @@ def _graph(looks: Looks, keep_graph: KeepGraph, mere: set[str]) -> bytes:
     )
     listings = {_path(path, root): names for path, names in looks.listings.items()}
     return keep_graph(mere, listings, {_path(path, root) for path in others})
-
-
-def rewrite(
-    changed: Changed,
-    stamps: Mapping[str, Stamp],
-    trees: Mapping[str, tuple[list[Looked], list[Looked]]],
-    summary: tuple[str, str],
-    graph: bytes,
-) -> None:
-    """Write down a snapshot once more, with other ``stamps`` of some of its files.
-
-    ``trees`` are directories with all that is to stand there of them: files, and the same without following links.
-    """
-    request, made, variables, everything, _, _, files, links, _ = changed.kept
-    files = with_stamps(files, stamps)
-    if trees:
-        files = with_trees(files, {path: tree[0] for path, tree in trees.items()})
-        links = with_trees(links, {path: tree[1] for path, tree in trees.items()})
-    _write(changed.root, (request, made, variables, everything, *summary, files, links, graph))
-
-
-def _write(root: str, kept: tuple[Any, ...]) -> None:
-    """Write down a snapshot: the request first, the checksum of the graph last."""
-    data = marshal.dumps(kept, 4)
-    write_file(os.path.join(root, STATE, DIRECTORY), name_of(kept[0]), checksum(data) + data)
 
 
 def _path(path: str, root: str) -> str:
@@ -242,14 +256,14 @@ def _complete(recording: Recording) -> dict[str, Names]:
             every = recording.entries[directory] if asked is not None else [entries_of(directory)]
         except OSError:
             continue
-        names, entries = {sum_of_names(entries, asked) for entries in every}, every[0]
+        names = {sum_of_names(listed, asked) for listed in every}
         if len(names) > 1:
             recording.spoil(f"what is in {directory} changed meanwhile")
         # What is there now may be something else than what was listed.
         same = asked is not None or unpacked(recording.files.get(directory, 0)) == _stamp(directory, True)
         if same and not closely and directory not in recording.timed:
             listings[directory] = min(names), asked
-        for entry, is_link, _, _ in entries:
+        for entry, is_link, _, _ in entries_in(every[0]):
             if closely or is_link:  # Whether it is a directory is seen at its end.
                 inside = os.path.join(directory, os.fsdecode(entry))
                 recording.look(inside, _stamp(inside, True), recording.files)
@@ -306,57 +320,3 @@ def _sorted(looked: dict[str, Packed], root: str, store: str, kept: set[str]) ->
             continue  # It is there, or there would be no snapshot.
         found.append((_path(path, root), stamp))
     return found
-
-
-def settled(stamp: Stamp, since: int, device: int) -> bool:
-    """Whether a write after ``since`` must have changed it."""
-    if isinstance(stamp, int) or len(stamp) == 3:
-        return True
-    _, _, where, size, _, changed = stamp
-    coarse = where != device or changed % 1_000_000_000 == 0  # Or the clock has whole seconds.
-    return changed < since - longest_write_ns(size) - (_ELSEWHERE_NS if coarse else 0)
-
-
-def write_file(directory: str, name: str, data: bytes, most: int = _MOST, *, private: bool = False) -> None:
-    """Write a file whole or not at all, and remove the oldest of its directory if there are more than so many.
-
-    Nobody else can read one that is ``private``.
-    """
-    temporary = os.path.join(directory, f"{name}.{os.getpid()}{_NEW}")
-    try:
-        os.makedirs(directory, exist_ok=True)
-        try:
-            with open(temporary, "wb", opener=_open_private if private else None) as file:
-                file.write(data)
-            os.replace(temporary, os.path.join(directory, name))
-        except BaseException:  # Of Ctrl-C too nothing is left.
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _prune(directory, most)
-    except OSError:
-        return  # It is there to save time; a full disk is told by what needs the disk.
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _prune(directory: str, most: int) -> None:
-    with os.scandir(directory) as entries:
-        aged = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
-    unfinished = [path for _, path in aged if path.endswith(_NEW) and not _lives(path.split(".")[-2])]
-    for path in [*unfinished, *(path for _, path in aged[:-most])]:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-
-
-def _lives(pid: str) -> bool:
-    """Whether a process is there; one of another machine, which writes at this moment, only writes in vain."""
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except OSError:
-        return True
-    return True

@@ -12,30 +12,39 @@ from typing import Any, Final
 
 from merkl.pattern import names_like
 from merkl.snapshot.answer import STATE, checksum
-from merkl.snapshot.recording import Entry, Recording, active
+from merkl.snapshot.recording import Recording, active
 
 _RULES: Final = (".merklignore", ".gitignore")
 _SIDECAR: Final = ".merkl"
 
+Entry = tuple[bytes, bool, bool, bool]
+"""A name in a directory, and whether it is a link, a directory and a file, without following links."""
 Asked = tuple[tuple[str, ...], tuple[tuple[str, bool], ...]]
 """Modules that were looked for, and parts of patterns, with whether each is a pattern's last."""
 
 
-def entries_of(directory: str) -> list[Entry]:
-    """What is in a directory.
+def entries_of(directory: str) -> bytes:
+    """What is in a directory, in few bytes.
 
     Raises:
         OSError: it cannot be listed.
     """
     with os.scandir(directory) as found:
-        return [
+        return marshal.dumps([
             (os.fsencode(each.name), each.is_symlink(), each.is_dir(follow_symlinks=False), each.is_file(follow_symlinks=False))
             for each in found
-        ]  # fmt: skip
+        ], 2)  # fmt: skip
 
 
-def sum_of_names(entries: list[Entry], asked: Asked | None = None) -> bytes:
+def entries_in(listed: bytes) -> list[Entry]:
+    """What ``entries_of`` found."""
+    entries: list[Entry] = marshal.loads(listed)
+    return entries
+
+
+def sum_of_names(listed: bytes, asked: Asked | None = None) -> bytes:
     """A checksum of the names, and of what kind each is; of those that were asked for, or of all."""
+    entries = entries_in(listed)
     if asked is not None:
         matters = _Matters(asked)
         entries = [entry for entry in entries if matters(entry)]

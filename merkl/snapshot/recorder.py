@@ -18,11 +18,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from merkl.snapshot.asker import HERE, by_user, is_imported
-from merkl.snapshot.audit import hook
 from merkl.snapshot.files import WRAPPED
 from merkl.snapshot.names import Finder
 from merkl.snapshot.recording import Recording, active, begin, end
-from merkl.snapshot.surroundings import Stdin, Variables, heard_err, heard_out, hearing
 
 __all__ = ["active", "drop", "for_source", "put_aside", "start", "stop", "unheard", "vouching"]
 
@@ -31,6 +29,8 @@ _hooked: Final[list[bool]] = []
 
 def start(request: tuple[Any, ...]) -> Recording:
     """Record from now on what decides the answer to a request."""
+    from merkl.snapshot.audit import hook
+
     stop()
     recording = Recording(request)
     begin(recording)
@@ -46,8 +46,7 @@ def drop() -> None:
     recording = active()
     stop()
     if recording is not None:
-        for found in (recording.files, recording.links, recording.listed):
-            found.clear()
+        recording.forget()
 
 
 def put_aside() -> None:
@@ -129,6 +128,8 @@ _undo: Final[list[Callable[[], None]]] = []
 
 
 def _patch(recording: Recording) -> None:
+    from merkl.snapshot.surroundings import Stdin, Variables, heard_err, heard_out, hearing
+
     _reach_takers()
     for name, (wrapper, original) in WRAPPED.items():
         # For good: who has taken hold of one could not pickle it if it were no longer found by its name.

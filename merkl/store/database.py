@@ -9,13 +9,12 @@ one open removes its journal *by name* when it closes it.
 
 import contextlib
 import fcntl
-import mmap
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from merkl.errors import StoreError
 from merkl.events import Note
@@ -25,6 +24,9 @@ from merkl.sqlite import sqlite3
 from merkl.store import walindex
 from merkl.store.faults import Damaged, database_error, is_busy, read_only, store_error
 from merkl.store.schema import bring_up_to_date, create_tables, number_of
+
+if TYPE_CHECKING:
+    import mmap
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -111,7 +113,7 @@ class Database:
 
         return self.read(asked)
 
-    def header(self) -> mmap.mmap | None:
+    def header(self) -> "mmap.mmap | None":
         """What changes with each transaction that ends, of any process; None if there is no such thing.
 
         A look at it raises ``ValueError`` after this process has closed the database.

@@ -16,6 +16,7 @@ from typing import Any, Final
 from merkl.errors import SchemaTooNew
 from merkl.events import Note
 from merkl.journal import BESIDE, begin_journal, keep_journal
+from merkl.snapshot import recorder
 from merkl.sqlite import sqlite3
 
 VERSION: Final = 3
@@ -292,6 +293,7 @@ def _salvaged(path: str) -> list[tuple[str, Row]]:
 
 def _inode(path: str) -> int:
     try:
-        return os.stat(path).st_ino
+        with recorder.unheard():  # It may be opened for an input, and is none.
+            return os.stat(path).st_ino
     except OSError:
         return 0

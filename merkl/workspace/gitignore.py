@@ -16,8 +16,7 @@ from typing import Final
 from merkl.errors import WorkspaceError
 from merkl.filesystem import alone
 from merkl.pattern import pattern
-from merkl.workspace.ignore import GITIGNORE
-from merkl.workspace.paths import absolute
+from merkl.workspace.paths import GITIGNORE, absolute
 from merkl.workspace.place import put_file
 from merkl.workspace.reach import DIRECTORY
 

@@ -13,11 +13,11 @@ from typing import Final, Literal, TypeAlias
 
 from merkl.dataclass import dataclass
 from merkl.errors import ConfigError
+from merkl.workspace.paths import GITIGNORE
 from merkl.workspace.patterns import MeaninglessPattern, Patterns, read_patterns
 
 RuleName: TypeAlias = Literal[".merklignore", ".gitignore"]
 MERKLIGNORE: Final = ".merklignore"
-GITIGNORE: Final = ".gitignore"
 _LARGEST: Final = 1 << 20  # bytes of a rule file
 
 

@@ -27,25 +27,22 @@ from merkl.stamp import Absent, Stamp, longest_write_ns, read_stamp
 from merkl.tree import Tree
 from merkl.workspace.glances import glance_at_tree
 from merkl.workspace.hashing import Hashed, fast_hash, hash_file, hash_small, is_small, read_file
-from merkl.workspace.ignore import MERKLIGNORE, rules_above
 from merkl.workspace.ledger import Ledger
 from merkl.workspace.missing import of_a_process, unreadable, what_is, wrong_kind
 from merkl.workspace.paths import absolute
-from merkl.workspace.trees import Reading, read_tree
+from merkl.workspace.remembered import Remembered
 
 if TYPE_CHECKING:
     from merkl.workspace.expected import Expected
     from merkl.workspace.hashing import Small
+    from merkl.workspace.trees import Reading
 
 _STAMP: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
 _LIMIT: Final = 1 << 63
 _ENTRY: Final = struct.Struct(f"<{_STAMP.size}s?16s32s8s")  # stamp, settled, fast, digest, check
 _DIGEST: Final = slice(_ENTRY.size - 40, _ENTRY.size - 8)
 _UNKNOWN_FAST: Final = bytes(16)
-_FEW: Final = 16  # So many files are looked up one by one before the whole table is read,
-_AS_MUCH: Final = 131_072  # or one for so many bytes of the database, which take as long to read.
 _MANY: Final = 256  # Of fewer files that must be read, each is read when it is asked for.
-_SPARED: Final = 4096  # Of those that are looked up one by one so many are kept.
 _CLOCK_FRESH_NS: Final = 5_000_000  # The clock is not asked again sooner.
 _LONGEST_WRITE: Final = 1 << 31  # Bytes of one write call.
 _ELSEWHERE_NS: Final = 2_000_000_000  # Another file system may have another clock.
@@ -84,9 +81,7 @@ class FileIndex(Ledger):
         self._device: int | None = None
         self._told_of_clock = False
         self._clock = (0, 0)  # The file system's time, and our monotonic time when it was asked; both in ns.
-        self._memory: dict[bytes, bytes] | None = None
-        self._single: dict[bytes, bytes | None] = {}
-        self._spares = False
+        self._known: Final = Remembered(self._database)
         self._named: dict[str, Source] = {}  # Settled; many calls may name one file.
         self._fresh: set[bytes] = set()  # Read by this process, so that ``rehash`` reads them once.
         self._directories: dict[str, tuple[Digest, bytes]] = {}
@@ -110,7 +105,7 @@ class FileIndex(Ledger):
         try:
             found = os.stat(where)
         except OSError as error:
-            self._forget(os.fsencode(path))
+            self._known.forget(os.fsencode(path))
             raise unreadable(path, where, error) from None
         if stat.S_ISREG(found.st_mode):
             if kind == "dir":
@@ -165,7 +160,7 @@ class FileIndex(Ledger):
                 return self._look_into(path, where)
             return Other(f"{path} is {what_is(found.st_mode)}")
         except (FileNotFoundError, NotADirectoryError):
-            self._forget(os.fsencode(path))
+            self._known.forget(os.fsencode(path))
             return Absent()
         except OSError as error:
             return Other(f"{path} cannot be read: {error.strerror}")
@@ -193,7 +188,7 @@ class FileIndex(Ledger):
             self.glances.keep(name, before, after, bytes(digest) + size.to_bytes(8, "little"))
         return Artifact("dir", digest, size)
 
-    def tree(self, path: str, reading: Reading = "source") -> Tree:
+    def tree(self, path: str, reading: "Reading" = "source") -> Tree:
         """The directory at ``path``, read as an input is, or otherwise.
 
         Raises:
@@ -214,7 +209,7 @@ class FileIndex(Ledger):
     def remembered(self, path: str) -> tuple[Stamp, bool, Digest] | None:
         """The stamp that a file had when it was read or written last, whether a write since then must show in it, and the digest."""
         raw = os.fsencode(path)
-        value = self._value(raw)
+        value = self._known.get(raw)
         known = None if value is None else self._intact(raw, value)
         if value is None or known is None:
             return None
@@ -234,11 +229,9 @@ class FileIndex(Ledger):
 
         What is asked for one by one over a long time is as well looked up in the database.
         """
-        self._spares = memory
         if memory:
-            self._memory, self._expected = None, None
-            self._single.clear()
-            self._database.flush()
+            self._expected = None
+        self._known.spare(memory=memory)
 
     def expect(self, paths: Sequence[str]) -> None:
         """Some normalised paths, sorted by bytes, are perhaps going to be asked for, in this order."""
@@ -262,7 +255,7 @@ class FileIndex(Ledger):
         from merkl.workspace.many import each_of
 
         clock, seed = self.clock_ns(), self._seed()
-        self._all()  # Who reads must not ask the database.
+        self._known.read_all()  # Who reads must not ask the database.
 
         def read(path: str) -> tuple[bytes, bytes] | None:
             name, where = os.fsencode(path), absolute(path, self.root)
@@ -323,8 +316,7 @@ class FileIndex(Ledger):
             yield [(n, _new(Digest, value[_DIGEST]), data) for n, value, data in read]
 
     def _remember_all(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        (self._single if self._memory is None else self._memory).update(entries)
-        self._database.write_all(_SET_STAMP, entries)
+        self._known.set_all(entries)
         if self._rehash:
             self._fresh.update(path for path, _ in entries)
         self.hashed += len(entries)
@@ -385,7 +377,7 @@ class FileIndex(Ledger):
         """The digest of the file at ``where``, from memory if its stamp allows that, and its stamp then."""
         stamp = Stamp.of(found)
         packed = _packed(stamp)
-        value = self._value(path)
+        value = self._known.get(path)
         if value is None or not value.startswith(packed) or (self._rehash and path not in self._fresh):
             return self._hash(path, where, found)
         known = self._intact(path, value)
@@ -433,8 +425,11 @@ class FileIndex(Ledger):
         elsewhere = 0 if device == self._device else _ELSEWHERE_NS
         return stamp.settled(clock - elsewhere - longest_write_ns(min(stamp.size, _LONGEST_WRITE)))
 
-    def _read_tree(self, path: str, reading: Reading) -> tuple[Tree, bytes]:
+    def _read_tree(self, path: str, reading: "Reading") -> tuple[Tree, bytes]:
         """A directory, and a digest of the stamps of all files it takes in."""
+        from merkl.workspace.ignore import MERKLIGNORE, rules_above
+        from merkl.workspace.trees import read_tree
+
         stamps = blake3()
 
         def name_of(where: bytes) -> bytes:
@@ -459,7 +454,7 @@ class FileIndex(Ledger):
 
     def _believed(self, path: bytes, stamp: bytes) -> Digest | None:
         """What ``_digest`` finds without reading, as quickly as it can be said."""
-        value = self._value(path)
+        value = self._known.get(path)
         if value is None or not value.startswith(stamp) or value[_STAMP.size] != 1:
             return None
         if self._rehash and path not in self._fresh:
@@ -479,56 +474,11 @@ class FileIndex(Ledger):
 
     def _is_settled(self, path: bytes) -> bool:
         """Whether the digest remembered last may be used for as long as the stamp is the same."""
-        value = self._value(path)
+        value = self._known.get(path)
         return value is not None and value[_STAMP.size] == 1
 
-    def _all(self) -> dict[bytes, bytes]:
-        """All that is remembered, by path: from now on nothing is looked up."""
-        if self._memory is None:
-            self._memory = dict(self._database.rows("SELECT path, value FROM stamp"))
-        return self._memory
-
-    def _value(self, path: bytes) -> bytes | None:
-        if self._memory is not None:
-            return self._memory.get(path)
-        if path in self._single:
-            return self._single[path]
-        if len(self._single) >= _FEW and not self._spares and len(self._single) >= self._worth():
-            return self._all().get(path)
-        # What was written since the last commit is in ``_single``.
-        rows = self._database.committed("SELECT value FROM stamp WHERE path = ?", (path,))
-        value = rows[0][0] if rows else None
-        self._keep_single(path, value)
-        return value
-
-    def _worth(self) -> int:
-        """How many files can be looked up one by one in the time in which the whole table is read."""
-        try:
-            return os.path.getsize(self._database.path) // _AS_MUCH
-        except OSError:
-            return 0
-
-    def _keep_single(self, path: bytes, value: bytes | None) -> None:
-        if len(self._single) >= _SPARED:
-            self._database.flush()
-            self._single.clear()
-        self._single[path] = value
-
     def _remember(self, path: bytes, stamp: bytes, settled: bool, fast: bytes, digest: Digest) -> None:
-        value = _entry(path, stamp, settled, fast, digest, self._seed())
-        if self._memory is not None:
-            self._memory[path] = value
-        else:
-            self._keep_single(path, value)
-        self._database.write(_SET_STAMP, (path, value))
-
-    def _forget(self, path: bytes) -> None:
-        if self._value(path) is not None:
-            if self._memory is not None:
-                del self._memory[path]
-            else:
-                self._keep_single(path, None)
-            self._database.write("DELETE FROM stamp WHERE path = ?", (path,))
+        self._known.set(path, _entry(path, stamp, settled, fast, digest, self._seed()))
 
     def _seed(self) -> int:
         """This project's secret, so that nobody can prepare two files with one fast hash."""
@@ -547,7 +497,6 @@ _FUTURE: Final = Note(
     "some files were changed later than it is now: was the clock set back? They are read again in every build until then",
     "see what `date` says; `touch` gives a file the time it is now",
 )
-_SET_STAMP: Final = "INSERT OR REPLACE INTO stamp VALUES (?, ?)"
 
 
 def _entry(path: bytes, stamp: bytes, settled: bool, fast: bytes, digest: bytes, seed: int) -> bytes:

@@ -21,8 +21,8 @@ from merkl.dataclass import dataclass
 from merkl.errors import UsageError
 from merkl.pattern import names_like, pattern
 from merkl.snapshot.names import asks_for
-from merkl.workspace.ignore import GITIGNORE, MERKLIGNORE, Rules, rules_above
-from merkl.workspace.paths import absolute, normalise, reserved, temporary
+from merkl.workspace.ignore import MERKLIGNORE, Rules, rules_above
+from merkl.workspace.paths import GITIGNORE, absolute, normalise, reserved, temporary
 
 _MAGIC: Final = pattern(r"[*?\[{]")
 _MOST_ALTERNATIVES: Final = 1000

@@ -18,6 +18,7 @@ from merkl.pattern import pattern
 
 NAME_MAX: Final = 255  # bytes
 PATH_MAX: Final = 4095  # bytes
+GITIGNORE: Final = ".gitignore"  # Git's file.
 
 _RESERVED: Final = frozenset({".git", "git~1", ".hg", ".svn", ".bzr", ".jj", ".merkl"})
 _CONFIGURES: Final = frozenset({"merklfile.py", "merklfile.yaml", "merkl.yaml"})

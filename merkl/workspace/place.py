@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from merkl.digest import Digest
 from merkl.errors import MerklError, PlacementError, WorkspaceError
@@ -19,13 +19,14 @@ from merkl.filesystem import sync_directory
 from merkl.room import FULL, NO_INODES, used_up
 from merkl.stamp import Stamp
 from merkl.tree import Tree
-from merkl.workspace.copying import Content, copy_into, make_executable
 from merkl.workspace.drafts import discard_draft, draft_name, remove_at
 from merkl.workspace.exchange import exchange
 from merkl.workspace.missing import what_is
 from merkl.workspace.paths import absolute, placeable, reserved
 from merkl.workspace.reach import DIRECTORY, NothingThere, parent_of
-from merkl.workspace.trees import restore_tree
+
+if TYPE_CHECKING:
+    from merkl.workspace.copying import Content
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -33,7 +34,7 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 def place_file(
     root: str,
     path: str,
-    content: Content | bytes | int,
+    content: "Content | bytes | int",
     *,
     executable: bool = False,
     mtime_ns: int | None = None,
@@ -65,7 +66,7 @@ def place_file(
 def put_file(
     root: str,
     path: str,
-    content: Content | bytes | int,
+    content: "Content | bytes | int",
     *,
     executable: bool = False,
     mtime_ns: int | None = None,
@@ -79,6 +80,8 @@ def put_file(
         temporary = draft_name(root, path, name)
         fd = os.open(temporary, _CREATE, 0o666, dir_fd=directory)
         try:
+            from merkl.workspace.copying import copy_into, make_executable
+
             copy_into(content, fd)
             if executable:
                 make_executable(fd)
@@ -144,7 +147,7 @@ def place_tree(
     root: str,
     path: str,
     tree: Tree,
-    open_blob: Callable[[Digest], Content],
+    open_blob: "Callable[[Digest], Content]",
     *,
     mtime_ns: int | None = None,
     replace: bool = False,
@@ -168,6 +171,8 @@ def place_tree(
         try:
             fd = os.open(temporary, DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
             try:
+                from merkl.workspace.trees import restore_tree
+
                 restore_tree(tree, fd, open_blob, path, own=own)
                 if mtime_ns is not None:
                     os.utime(fd, ns=(mtime_ns, mtime_ns))

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from merkl.bash.template import Script, Template, compile_template
+from merkl.bash.compiler import compile_template
+from merkl.bash.template import Script, Template
 
 STRICT = {
     "bash": b"set -euo pipefail\nshopt -s inherit_errexit\n",

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from merkl.bash.compiler import compile_template
 from merkl.bash.placeholders import ArgFile
-from merkl.bash.template import bind_call, compile_template
+from merkl.bash.template import bind_call
 from merkl.errors import CallError
 
 numpy = pytest.importorskip("numpy")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_shells import END, ENV, STRICT, run
 
-from merkl.bash.template import compile_template
+from merkl.bash.compiler import compile_template
 from merkl.errors import CallError
 
 X = "{arg('x')}"

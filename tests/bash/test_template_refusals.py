@@ -2,7 +2,7 @@
 
 import pytest
 
-from merkl.bash.template import compile_template
+from merkl.bash.compiler import compile_template
 from merkl.errors import TemplateError
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from merkl.bash.compiler import compile_template
 from merkl.bash.placeholders import (
     arg,
     argfile,
@@ -23,7 +24,6 @@ from merkl.bash.placeholders import (
     spell,
     split_tokens,
 )
-from merkl.bash.template import compile_template
 from merkl.digest import Digest, encode
 from merkl.errors import TemplateError
 
@@ -195,7 +195,7 @@ def test_double_braces_can_be_text():
 
 def test_a_plain_template_needs_no_jinja():
     program = (
-        "import sys\nfrom merkl.bash.template import compile_template\n"
+        "import sys\nfrom merkl.bash.compiler import compile_template\n"
         "compile_template(\"run {file_arg('x', '.a')} {arg('n', type=int)}\")\nassert 'jinja2' not in sys.modules\n"
         "compile_template(\"run {{ arg('n') | upper }}\")\nassert 'jinja2' in sys.modules\n"
     )

@@ -5,7 +5,7 @@ import os
 import pytest
 from real_shells import render, run, words
 
-from merkl.bash.template import compile_template
+from merkl.bash.compiler import compile_template
 from merkl.errors import CallError
 
 TOUCH = "$(touch pwned)`touch pwned`;touch pwned|touch pwned&touch pwned>pwned"

@@ -114,8 +114,7 @@ def test_whatever_cannot_be_written_is_said_in_one_line(merkl, unbuffered):
     for _ in range(2):  # The second time there is nothing to do.
         merkl("build")
     commands = ["--version", "--help", "list", "list", "status", "status --json"]
-    if not unbuffered:  # Else a build goes on though nobody hears of it.
-        commands += ["build", "build --json", "build --json nosuch"]
+    commands += ["build", "build --json", "build --json nosuch", "build -B"]
     for command in commands:
         code = 2 if "nosuch" in command else 1
         done = subprocess.run(
@@ -157,6 +156,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(merkl):
     )
 
     assert (done.stdout, done.stderr) == ("target-0\n", "")
+
+
+def test_a_directory_that_was_removed_is_no_bug(merkl):
+    gone = merkl.root / "gone"
+    script = f"mkdir {gone} && cd {gone} && rmdir {gone} && exec {sys.executable} -m merkl build"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("the current directory is gone\n")
 
 
 def test_a_name_that_is_no_text_is_printed_and_found(merkl):

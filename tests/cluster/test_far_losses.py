@@ -155,6 +155,49 @@ def test_a_task_that_heeds_an_interrupt_on_a_cluster_ends_well_and_the_build_goe
     process.communicate()
 
 
+TAKEN_AWAY = """
+    nap = bash_task('''
+        if mkdir FIRST 2>/dev/null; then
+            setsid sh -c "kill -TERM $$; kill -TERM $PPID" >/dev/null 2>&1 &
+            sleep 600
+        fi
+        echo {arg('n')} > {out_file_arg('o')}
+        ''')
+
+    @task
+    def call(n):
+        import os, signal, time
+        try:
+            os.mkdir("SECOND")
+        except FileExistsError:
+            return str(n)
+        above = os.getppid()
+        if not os.fork():
+            os.setsid()
+            os.kill(os.getppid(), signal.SIGTERM)
+            os.kill(above, signal.SIGTERM)
+            os._exit(0)
+        time.sleep(600)
+
+    @target
+    def all():
+        nap(1) > "nap"
+        call(2) > "call.txt"
+"""
+
+
+def test_what_is_ended_with_the_machine_that_it_runs_on_has_not_failed(project, dask, tmp_path):
+    describe(project, tmp_path, dask)
+    project.merklfile(
+        TAKEN_AWAY.replace("FIRST", f"{tmp_path}/first").replace("SECOND", f"{tmp_path}/second")
+    )
+
+    assert sorted(project.build("all")) == ["call", "nap"]  # A queue ends a job with SIGTERM to all of it.
+
+    assert (tmp_path / "first").exists() and (tmp_path / "second").exists()
+    assert (project.read("nap"), project.read("call.txt")) == ("1\n", "2")
+
+
 def test_resources_that_nobody_has_fail(project, own, tmp_path):
     describe(project, tmp_path, own)
     project.merklfile("""

@@ -1,5 +1,6 @@
 """A kept graph is read back as it was written, with what changed since; where it is damaged, it is none or says so."""
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,16 @@ def test_an_open_graph_stays_what_it_was_when_another_takes_its_place(tmp_path: 
     assert kept is not None
     write_graph(str(tmp_path), "graph", {**head(), "said": Texts.write(rows(9))})
     assert [kept.said_of[n] for n in range(COUNT)] == rows(2)
+
+
+def test_the_graphs_that_were_written_last_are_kept_each_with_what_changed_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / ".merkl/graphs"
+    changed_once(tmp_path)
+    os.utime(folder / "graph", (0, 0))  # A build of months ago, and a change of today.
+    for n in range(10):
+        write_graph(str(tmp_path), f"graph{n}", head())
+        os.utime(folder / f"graph{n}", (n, n))
+    assert files(tmp_path) == {"graph", "graph.changes", *(f"graph{n}" for n in range(3, 10))}
+    os.utime(folder / "graph.changes", (0, 0))
+    write_graph(str(tmp_path), "another", head())
+    assert files(tmp_path) == {"another", *(f"graph{n}" for n in range(3, 10))}

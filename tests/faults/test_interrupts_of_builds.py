@@ -226,7 +226,7 @@ raise SystemExit(main())
     "moment",
     [
         "merkl.cli.keeping Keeping.end",
-        "merkl.snapshot.keep write_file:write",
+        "merkl.snapshot.writing write_file:write",
         "merkl.workspace.database Database.close",
         "merkl.store.database Database.close",
     ],

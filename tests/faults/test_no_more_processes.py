@@ -15,22 +15,23 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the limit is one on threads only on Linux"),
 ]
 
-# The limit is not one for root, nor for whoever may set limits.
+# The limit is not one for root, nor for whoever may set limits; it counts all processes of a user.
+USER = 40_000 + os.getpid() % 20_000
 OTHER = [
     "setpriv",
-    "--reuid=65534",
+    f"--reuid={USER}",
     "--clear-groups",
     "--inh-caps=-all,+dac_override",
     "--ambient-caps=-all,+dac_override",
 ]
 
 
-def alone(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run merkl where its process may have neither children nor threads."""
+def alone(path: Path, *arguments: str, beside: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run merkl where its process may have neither children nor threads, or at most so many of both."""
     other = OTHER if os.geteuid() == 0 else []
     for each in [path, *path.iterdir()] if other else []:
-        os.chown(each, 65534, 65534)
-    command = [*other, "prlimit", "--nproc=1", sys.executable, "-m", "merkl", *arguments]
+        os.chown(each, USER, USER)
+    command = [*other, "prlimit", f"--nproc={1 + beside}", sys.executable, "-m", "merkl", *arguments]
     return subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=120)
 
 
@@ -84,3 +85,20 @@ def test_what_needs_a_process_fails_by_name_and_all_else_is_done(limited: Any) -
     done = alone(limited.path, "build", "-j2", "-B", "here.txt")
     assert "a limit on processes was reached (ulimit -u): with -j1" in done.stderr
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the user's other processes count, and nobody knows how many there are")
+def test_where_there_is_room_for_one_process_all_wait_for_it(limited: Any) -> None:
+    limited.merklfile("""
+        same = task(lambda x: str(x))
+        say = bash_task("echo {arg('n')} > {out_file_arg('out', '.txt')}")
+
+        @target
+        def all():
+            for n in range(3):
+                same(n) > f"same{n}.txt"
+                say(n) > f"said{n}.txt"
+    """)
+    done = alone(limited.path, "build", "-j2", "all", beside=1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "6 tasks: 6 ran" in done.stdout

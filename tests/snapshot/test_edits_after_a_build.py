@@ -1,5 +1,6 @@
 """A build that ran something leaves what the next one needs to look only at what changed since."""
 
+import json
 import marshal
 import os
 import re
@@ -81,6 +82,17 @@ def test_each_edit_after_a_whole_build_is_a_small_build(asked: Asked) -> None:
     assert settled_by(asked)[0] == "in part"
 
 
+def test_an_edit_after_a_build_that_has_looked_for_many_inputs_is_a_small_build(asked: Asked) -> None:
+    """For more of them than a few the index is asked how large it is, which is none of what decides."""
+    for number in range(20):
+        asked.write(f"src/{number}.txt", f"{number}\n")
+    asked.told("build")
+    asked.write("src/c.txt", "edited\n")
+    assert asked.told("build", "-j3")[0] == "found out"  # It is another request.
+    asked.write("src/c.txt", "edited again\n")
+    assert asked.told("build", "-j3")[0] == "in part"
+
+
 def test_what_a_whole_build_left_is_looked_at_once_and_then_answered(asked: Asked) -> None:
     asked.told("build")
     time.sleep(0.1)
@@ -109,15 +121,6 @@ def test_what_failed_in_a_whole_build_is_tried_again_by_a_small_one(asked: Asked
 
 
 ALONE = {
-    "a function that ran in merkl's own process": """
-        SEEN = []
-
-        @task
-        def one(path): return SEEN.append(1) or len(SEEN)
-
-        @target(default=True)
-        def all(): one(file("src/a.txt")) >> "out/one.json"
-    """,
     "a command that runs each time": """
         one = bash_task("cat {file_arg('text')}", stdout=str, cache=False)
 
@@ -125,6 +128,41 @@ ALONE = {
         def all(): one("src/a.txt") > "out/one.txt"
     """,
 }
+
+
+# What it passes on may be changed by a function that runs in the same process.
+CHANGES = """
+    import helper
+
+    @task
+    def first(path):
+        helper.LIMITS["most"] += 10
+        helper.sys.path.append("nowhere")
+        return open(path).read()
+
+    @task
+    def second(path, limits): return [open(path).read(), limits["most"], helper.LIMITS["most"], "nowhere" in helper.sys.path]
+
+    @target(default=True)
+    def all():
+        second(file("src/b.txt"), helper.LIMITS) > "out/second.json"
+        first(file("src/a.txt")) > "out/first.txt"
+"""
+
+
+def test_what_functions_of_the_same_process_change_is_not_left(asked: Asked) -> None:
+    merklfile(asked, CHANGES)
+    asked.write("helper.py", "import sys\nLIMITS = {'most': 1}\n")
+    time.sleep(0.05)
+    asked.told("build", "-j1", "out/second.json")
+    assert (
+        "1 cached, 1 ran" in asked.told("build", "-j1")[1]
+    )  # So the first has run before the second is written down.
+
+    asked.write("src/b.txt", "edited\n")
+    assert settled_by(asked, "-j1")[0] == "in part"
+    assert json.loads((asked.path / "out/second.json").read_text()) == ["edited\n", 1, 1, False]
+    assert asked.settle("build", "-j1")
 
 
 @pytest.mark.parametrize("what", ALONE)
@@ -235,3 +273,18 @@ def test_a_build_that_another_one_overtakes_leaves_nothing_stale(asked: Asked) -
         first.wait()
     settled_by(asked, "-k")
     assert (asked.path / "out/c.out").read_text() == "overtaken\n"
+
+
+def test_what_a_small_build_cannot_say_is_said_in_one_line(asked: Asked) -> None:
+    merklfile(asked, 'bash_task("cat {file_arg(\'f\')}", stdout=str)("src/a.txt") > "out/a"\n')
+    assert asked.settle("build", "out/a")
+
+    for text, unbuffered in [("one", ""), ("one", ""), ("two", "1"), ("two", "1")]:
+        asked.write("src/a.txt", text)  # Every second time it has the bytes that it had.
+        done = subprocess.run(
+            ["bash", "-c", '"$@" >/dev/full', "-", sys.executable, asked.script, "build", "out/a"],
+            cwd=asked.path, env={**asked.env, "PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stderr == "cannot write the output: No space left on device\nin part\n"
+        assert done.returncode == 1
+        assert (asked.path / "out/a").read_text() == text

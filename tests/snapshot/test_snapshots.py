@@ -589,9 +589,9 @@ def test_what_cannot_be_written_leaves_nothing_behind(asked: Asked) -> None:
     first = asked.path.parent / "first/code.py"
     first.parent.mkdir()
     first.write_text(
-        "import errno, os; import merkl.snapshot.keep as keep\n"
+        "import errno, os; import merkl.snapshot.writing as writing\n"
         "def full(*_): raise OSError(errno.ENOSPC, 'full')\n"
-        "keep.os = type(os)('os'); vars(keep.os).update(vars(os), replace=full)\n"
+        "writing.os = type(os)('os'); vars(writing.os).update(vars(os), replace=full)\n"
     )
     time.sleep(0.04)
     assert asked.ask()[1].startswith("3 tasks: 3 cached")

@@ -255,7 +255,7 @@ def test_a_stamp_of_extreme_numbers_can_be_remembered(root, opened):
         index.seen(f"f{number}", stamp, Digest.of(b"x"))
     index.flush()
 
-    assert opened()._value(b"f0") is not None
+    assert opened().remembered("f0") is not None
 
 
 def test_a_touch_between_naming_and_use_counts_as_a_change(root, opened):
