@@ -87,7 +87,9 @@ def test_what_needs_a_process_fails_by_name_and_all_else_is_done(limited: Any) -
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the user's other processes count, and nobody knows how many there are")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="the user's other processes count, and nobody knows how many there are"
+)
 def test_where_there_is_room_for_one_process_all_wait_for_it(limited: Any) -> None:
     limited.merklfile("""
         same = task(lambda x: str(x))
