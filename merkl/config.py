@@ -20,6 +20,7 @@ from merkl.root import MERKLFILE_YAML as MERKLFILE_YAML
 from merkl.root import STATE_DIR as STATE_DIR
 from merkl.root import find_root as find_root
 from merkl.sizes import size_of
+from merkl.snapshot.answer import processors
 
 if TYPE_CHECKING:
     from merkl.executors import ExecutorConfig
@@ -164,7 +165,7 @@ def _jobs(
         (f"{CONFIG_FILE}: jobs", settings.get("jobs"), _positive),
         (f"{CONFIG_FILE}: target", _number(settings.get("target")), _positive),
     )
-    return {"jobs": _default_jobs() if written is None else written}
+    return {"jobs": processors() if written is None else written}
 
 
 def _one_of(*given: tuple[str, object, Callable[[object, str], int]]) -> int | None:
@@ -226,13 +227,6 @@ def _asked_of(remote: RemoteConfig | None, flag: str) -> RemoteConfig:
             hint="write remote: {url: /mnt/team/merkl} into merkl.yaml, or set MERKL_REMOTE",
         )
     return replace(remote, push=True) if flag == "push" else replace(remote, required=True)
-
-
-def _default_jobs() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def _positive(value: object, what: str) -> int:

@@ -22,7 +22,7 @@ from merkl.report.reporters import reporter_for
 from merkl.report.running import Listed
 from merkl.report.words import duration
 from merkl.signals import ends_in_order
-from merkl.snapshot.answer import Changed, name_of
+from merkl.snapshot.answer import Changed, name_of, processors
 
 # What bash tasks need to run.
 _RUNS: Final = ("merkl.execute.local", "merkl.bash.run", "merkl.bash.outcome", "ctypes", "termios")
@@ -55,7 +55,9 @@ def _build(changed: Changed) -> int | None:
     project: Project | None = None
     try:
         kept = changed.ready if isinstance(changed.ready, Kept) else _graph(changed.root, changed.kept)
-        if kept is None:
+        if (
+            kept is None or kept.head["processors"] != processors()
+        ):  # How many tasks run at once may come from that.
             return None
         project = Project(pickle.loads(kept.head["config"]))
         small = SmallBuild(project, kept, changed)

@@ -24,7 +24,7 @@ from merkl.engine.rows import Numbers, Texts
 from merkl.engine.select import Selection
 from merkl.nodes import Node, Source, using, walk
 from merkl.python.calls import is_python_call
-from merkl.snapshot.answer import STATE, checksum
+from merkl.snapshot.answer import STATE, checksum, processors
 from merkl.snapshot.writing import Names, write_file
 from merkl.store.base import Record
 
@@ -100,7 +100,7 @@ def keep_graph(
         "reads": Numbers.write([[sources.number(source) for source in node.sources] for node in nodes]),
         "said": Texts.write(said), "flags": bytes(flags), "saved": saved, "found": found,
         "sources": Texts.write(sources.data),
-        "tasks": calls.tasks, "config": pickle.dumps(project.config), "targets": tuple(selection.targets),
+        "tasks": calls.tasks, "config": pickle.dumps(project.config), "processors": processors(), "targets": tuple(selection.targets),
         "mere": sources.among(mere, found), "listings": dict(listings), "unsure": {} if leaving is None else leaving.unsure,
         "placed": marshal.dumps({p.path: numbers[p.future.node.key] for p in selection.placements}),
         "directories": sources.directories(others),

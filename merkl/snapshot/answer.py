@@ -308,10 +308,11 @@ def _wanted(total: int) -> int:
 
     if _thread._count():
         return 0  # A thread is not in the child, but what it holds is.
-    return max(0, min(total // _SPLIT, _PROCESSES - 1, _processors() - 1))
+    return max(0, min(total // _SPLIT, _PROCESSES - 1, processors() - 1))
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 

@@ -287,7 +287,7 @@ def test_what_is_kept_of_a_graph_is_read_once_whoever_compares_files(merkl, ther
     code = (
         "import sys\n"
         "from merkl.snapshot import answer\n"
-        "answer._SPLIT, answer._processors = 1, lambda: 3\n"
+        "answer._SPLIT, answer.processors = 1, lambda: 3\n"
         "read = []\n"
         "def hear(event, found):\n"
         "    if event == 'open' and str(found[0]).rpartition('/')[0].endswith('/.merkl/graphs') and found[1] is None:\n"

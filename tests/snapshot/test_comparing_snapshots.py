@@ -52,7 +52,7 @@ def stamp(name, look=os.stat):
         return error.errno
 files = laid_out([*((name, stamp(name)) for name in names), ("a", answer.kind_stamp(os.stat("a"))), ("none", 2)])
 links = laid_out([("link", stamp("link", os.lstat)), ("nolink", 2)])
-answer._SPLIT, answer._processors = SPLIT, lambda: 3
+answer._SPLIT, answer.processors = SPLIT, lambda: 3
 forks, fork = [], os.fork
 def counted():
     pid = fork()

@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 from test_snapshots import Asked, merklfile
 
-from merkl.snapshot.answer import checksum, full_stamp
+from merkl.snapshot.answer import checksum, full_stamp, processors
 from merkl.snapshot.layout import with_stamps
 
 WHOLE = """
@@ -288,3 +288,21 @@ def test_what_a_small_build_cannot_say_is_said_in_one_line(asked: Asked) -> None
         assert done.stderr == "cannot write the output: No space left on device\nin part\n"
         assert done.returncode == 1
         assert (asked.path / "out/a").read_text() == text
+
+
+@pytest.mark.skipif(processors() < 2, reason="there is but one processor")
+def test_with_other_processors_the_number_of_slots_is_found_out_anew(asked: Asked) -> None:
+    merklfile(asked, 'bash_task("cat {file_arg(\'f\')}", stdout=str)("src/a.txt") > "out/a"\n')
+    assert asked.settle("build", "out/a")
+
+    asked.write("src/a.txt", "with all of them\n")
+    assert asked.told("build", "out/a")[0] == "in part"
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        for text, how in [("with one of them\n", "found out"), ("with one again\n", "in part")]:
+            asked.write("src/a.txt", text)
+            assert asked.told("build", "out/a")[0] == how
+            assert (asked.path / "out/a").read_text() == text
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -26,6 +26,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from merkl.cli.main import run
 from merkl.digest import Digest
 from merkl.store.local import LocalStore
+from merkl.store.remote.directory import DirectoryObjects
+from merkl.store.remote.remote import Remote
 from merkl.tree import Tree, TreeEntry
 
 FULL = bool(os.environ.get("MERKL_FULL"))
@@ -205,8 +207,11 @@ class Files(RuleBasedStateMachine):
         return digests
 
     def stored(self, data: bytes) -> bool:
+        """Whether it is in the store, or was pushed."""
         with self.store() as store:
-            return store.read(Digest.of(data)) == data
+            if store.read(Digest.of(data)) == data:
+                return True
+        return Remote(DirectoryObjects(str(self.top / "share"))).read(Digest.of(data)) == data
 
     def is_named(self, data: bytes) -> bool:
         return self.in_git(data) or (
