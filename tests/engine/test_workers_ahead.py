@@ -2,7 +2,7 @@
 
 import pytest
 
-import merkl.execute.local
+import merkl.execute.pool
 from merkl.execute.orphans import children
 
 TASKS = """
@@ -24,13 +24,13 @@ def all():
 def started(inside, monkeypatch):
     """Build with two slots; how many workers were started."""
     workers = []
-    start = merkl.execute.local.start_worker
+    start = merkl.execute.pool.start_worker
 
     def noted(*arguments, **options):
         workers.append(start(*arguments, **options))
         return workers[-1]
 
-    monkeypatch.setattr(merkl.execute.local, "start_worker", noted)
+    monkeypatch.setattr(merkl.execute.pool, "start_worker", noted)
 
     def build(*arguments, needs="{}", code=0):
         inside.merklfile(TASKS.replace("NEEDS", needs))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from executor_bench import collect
 
-from merkl.execute.base import NotStarted, Raised, Returned, Scratch, WorkerDied
+from merkl.execute.base import NotStarted, Raised, Returned, WorkerDied
 from merkl.execute.local import Local
-from merkl.execute.scratch import Own, in_use
+from merkl.execute.scratch import Own, Scratch, in_use
 
 
 def here(what="", *args):

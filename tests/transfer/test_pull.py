@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import merkl.workspace.copying
-import merkl.workspace.place
 import merkl.workspace.trees
 from merkl.workspace.sidecar import write_sidecar
 
@@ -193,7 +192,7 @@ def test_what_is_written_while_the_new_data_is_made_ready_is_left(
 
     copied = merkl.workspace.copying.copy_into
     with monkeypatch.context() as patched:
-        patched.setattr(merkl.workspace.place, "copy_into", and_edit)
+        patched.setattr(merkl.workspace.copying, "copy_into", and_edit)
         patched.setattr(merkl.workspace.trees, "copy_into", and_edit)
         said = clones.merkl(clones.there, "pull", code=6).stderr
 
