@@ -83,7 +83,8 @@ class Setting:
                 project = self.new(graph, dialect)
             else:
                 project = Project(graph, dialect, place, self.programs[dialect.name])
-            first = project.contender(lambda: None, len(graph.targets) if before is None else None)
+            commands = len(graph.targets) if before is None else None
+            first = project.contender(lambda: None, commands, again=before is not None)
             first.once()
             project.contender(lambda: None, 0).once()  # By now stamps of all outputs are settled.
             if before is None:

@@ -26,7 +26,8 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.needs("make", "ninja")
 def test_a_small_suite_gives_a_table_and_a_picture(tmp_path: Path) -> None:
     asked = "--sizes 20 --rounds 2 --peers make,ninja --only nothing,leaf,shared,tiny --out".split()
-    done = run("-m", "benchmarks", "suite", *asked, str(tmp_path))
+    places = [str(tmp_path), "--work", str(tmp_path / "work")]
+    done = run("-m", "benchmarks", "suite", *asked, *places)
 
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())["results"]
@@ -44,7 +45,9 @@ def test_a_small_suite_gives_a_table_and_a_picture(tmp_path: Path) -> None:
     drawn = xml.dom.minidom.parse(str(tmp_path / "plot.svg"))
     texts = {text.firstChild.data for text in drawn.getElementsByTagName("text") if text.firstChild}
     assert {"merkl", "make", "ninja"} <= texts
-    again = run("-m", "benchmarks", "suite", *asked[:-3], "--only", "tiny", "--out", str(tmp_path))
+    again = run(
+        "-m", "benchmarks", "suite", *asked[:-3], "--only", "leaf,tiny", "--out", *places
+    )  # Of edited projects.
     assert again.returncode == 0, again.stderr
     assert set(json.loads((tmp_path / "results.json").read_text())["results"]) == set(results)
 

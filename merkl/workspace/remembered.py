@@ -96,9 +96,9 @@ class Remembered:
 
     def _look_on(self, path: bytes) -> bytes | None:
         """Look up a file and those after it."""
+        self._keep(path, None)  # Before it is read: what makes room for it is committed by that.
         query = f"SELECT path, value FROM stamp WHERE path >= ? ORDER BY path LIMIT {_STRETCH}"
         rows: Iterable[tuple[bytes, bytes]] = self._database.committed(query, (path,))
-        self._keep(path, None)
         self._stretches += 1
         for each, value in rows:
             if each == path or each not in self._some:

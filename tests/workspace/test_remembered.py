@@ -64,6 +64,17 @@ def test_what_was_written_and_forgotten_just_now_is_found_so(database: Database)
     assert Remembered(database, large=0).read_all() == {path: value for path, value in now.items() if value}
 
 
+def test_what_is_written_while_there_is_no_more_room_is_found_beside_what_was_read(database: Database) -> None:
+    known = Remembered(database, large=0)
+    assert [known.get(path) for path in PATHS[:17]] == [expected(path) for path in PATHS[:17]]
+    # With the 16 that were looked up, and the 512 that were read with the last, as many as there is room for.
+    for path in PATHS[2000 : 2000 + 4096 - 16 - 512]:
+        known.set(path, b"new")
+
+    assert known.get(PATHS[1999]) is None
+    assert known.get(PATHS[2000]) == b"new"
+
+
 def test_of_a_large_table_that_is_gone_through_in_order_little_is_in_memory(database: Database) -> None:
     paths = [b"more/%05d" % n for n in range(40_000)]
     Remembered(database).set_all([(path, VALUE) for path in paths])
