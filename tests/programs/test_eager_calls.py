@@ -89,7 +89,8 @@ def test_an_eager_call_runs_at_once_in_another_process_and_a_second_time_not_at_
         print(inputs.eval(), one.v[1] != os.getpid())
         with Eval():
             print(names(noted("a", wait_for="go")).in_cache())
-        print(noted("c").in_cache())  # Nobody waits for it, but the program does not end before it.
+        print(noted("c", wait_for="end").in_cache())
+        add("end")  # Nobody waits for it, but the program does not end before it.
     """
 
     assert scripts.run(text) == "Future True True\nab True\nTrue\nFalse\n"

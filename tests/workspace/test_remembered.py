@@ -64,7 +64,9 @@ def test_what_was_written_and_forgotten_just_now_is_found_so(database: Database)
     assert Remembered(database, large=0).read_all() == {path: value for path, value in now.items() if value}
 
 
-def test_what_is_written_while_there_is_no_more_room_is_found_beside_what_was_read(database: Database) -> None:
+def test_what_is_written_while_there_is_no_more_room_is_found_beside_what_was_read(
+    database: Database,
+) -> None:
     known = Remembered(database, large=0)
     assert [known.get(path) for path in PATHS[:17]] == [expected(path) for path in PATHS[:17]]
     # With the 16 that were looked up, and the 512 that were read with the last, as many as there is room for.
